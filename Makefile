@@ -1,0 +1,26 @@
+# `make demo` and `make test` each do all of their own set-up; they need Python 3.11 or newer, make and git.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test smoke clean
+
+demo: $(VENV)/installed
+	$(BIN)/python run_benchmark.py run benchmarks/digits_demo.yaml
+
+test: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest
+
+smoke: $(VENV)/installed
+	$(BIN)/python run_benchmark.py run benchmarks/digits_smoke.yaml --store results/smoke/store --quiet
+	$(BIN)/python run_benchmark.py bench images benchmarks/digits_smoke.yaml --store results/smoke/store
+
+$(VENV)/installed: setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV)

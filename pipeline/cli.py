@@ -1,0 +1,276 @@
+"""The command line. Each command imports what it needs when it runs, so that --help answers at once."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.plan import Job, Plan
+    from pipeline.store import Store
+
+ABOUT = """\
+Benchmarks of domain adaptation by generated images, in three stages: fine-tune a time-varying low-rank adapter
+(Terra) between two domains, generate images with it, train the field's classifiers with and without them.
+
+A suite (a YAML under benchmarks/) says what to compare. It becomes a graph of jobs; the product of each is stored
+once under the hash of what made it. Stop a run whenever you like: the same command goes on where it was."""
+
+EXAMPLES = """\
+examples:
+  run_benchmark.py plan benchmarks/digits_demo.yaml      what would be made, and what is there already
+  run_benchmark.py run benchmarks/digits_demo.yaml       make it, then print the table
+  run_benchmark.py tables benchmarks/digits_demo.yaml    draw tables and pictures again, with no training
+  run_benchmark.py bench images benchmarks/digits_demo.yaml   how good the made images are
+
+exit codes: 0 done; 1 some jobs failed (the rest were made); 2 a mistake in the command or a file; 130 interrupted"""
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="run_benchmark.py", description=ABOUT, epilog=EXAMPLES, formatter_class=formatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, call: Callable[[argparse.Namespace], int], about: str, more: str = "") -> Any:
+        sub = commands.add_parser(name, help=about, description=f"{about}. {more}", formatter_class=formatter)
+        sub.set_defaults(call=call)
+        return sub
+
+    def with_suite(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("suite", help="a suite's file, or its name under benchmarks/")
+        sub.add_argument(
+            "--store", type=Path, metavar="FOLDER", default=None,
+            help="where artifacts are kept (default: $TERRABENCH_STORE, else results/store)",
+        )  # fmt: skip
+        sub.add_argument(
+            "--results", type=Path, metavar="FOLDER", default=None,
+            help="where records, tables and plots are written (default: results/)",
+        )  # fmt: skip
+        sub.add_argument("--json", action="store_true", help="answer as JSON on standard output")
+        sub.add_argument("--quiet", action="store_true", help="no progress")
+
+    run = command("run", run_suite, "make what is missing of a suite, then its records, tables and plots",
+                  "Ctrl-C stops it; the same command goes on from the last checkpoint of every job.")  # fmt: skip
+    with_suite(run)
+    run.add_argument(
+        "--workers", type=positive, metavar="N", default=os.cpu_count() or 1,
+        help="jobs at a time (default: one for each CPU core, %(default)s here); results do not depend on it",
+    )  # fmt: skip
+    plan = command("plan", show_plan, "print the jobs of a suite, and which are done")
+    with_suite(plan)
+    tables = command("tables", draw_tables, "write records, tables and plots from what is finished, without training")
+    with_suite(tables)
+    verify = command("verify", verify_suite, "check every file of a suite's artifacts against its hash")
+    with_suite(verify)
+
+    datasets = command("datasets", show_datasets, "list the dataset cards, or show one")
+    datasets.add_argument("name", nargs="?", help="the card to show")
+    command("methods", show_methods, "list the classifier methods and their hyper-parameters")
+
+    bench = commands.add_parser("bench", help="measure: the quality of images")
+    benches = bench.add_subparsers(dest="bench", required=True, metavar="WHAT")
+    images = benches.add_parser(
+        "images",
+        help="how good a suite's made images are",
+        description="Train an ERM classifier on each target's own labels (for this check alone), and print the share\n"
+        "of made images that it recognises as their class, and the Frechet distance, in its features, of each set\n"
+        "of images to the target's.",
+        formatter_class=formatter,
+    )
+    images.set_defaults(call=bench_images)
+    with_suite(images)
+    return parser
+
+
+def open_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
+    """The plan of the suite that the user named, its store, and its folder under results/."""
+    from pipeline import config
+    from pipeline.classify.registry import check_method
+    from pipeline.plan import make_plan
+    from pipeline.store import Store
+
+    suite = config.read_suite(options.suite)
+    for method in suite.methods:
+        check_method(method)
+    plan = make_plan(suite, config.read_card(suite.dataset), config.resolve_base_model(suite.base_model))
+    results = options.results or config.ROOT / "results"
+    store = options.store or os.environ.get("TERRABENCH_STORE") or config.ROOT / "results" / "store"
+    return plan, Store(Path(store).resolve()), results / suite.name
+
+
+def run_suite(options: argparse.Namespace) -> int:
+    """`run`."""
+    from pipeline.execution.local import missing, walk
+    from pipeline.execution.progress import Bars, spell
+
+    plan, store, folder = open_suite(options)
+    with Bars([], options.workers, quiet=options.quiet) as bars:
+        todo = missing(plan.jobs, store, bars)
+    with Bars(todo, options.workers, quiet=options.quiet) as bars:
+        if todo:
+            bars.noted(
+                f"{plan.suite.name}: {len(todo)} of {len(plan.jobs)} jobs to make, "
+                f"{options.workers} at a time; about {spell(bars.time_left())}"
+            )
+        outcome = walk(todo, store, options.workers, bars)
+    unchanged = not todo and (folder / "records.csv").exists()
+    report(plan, store, folder, options, draw=not unchanged)
+    for job in outcome.skipped:
+        print(f"not tried: {job.label}, for a job that it stands on failed", file=sys.stderr)
+    return 1 if outcome.failed else 0
+
+
+def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespace, *, draw: bool = True) -> None:
+    """Write records, tables and plots of what is finished, and print the table."""
+    from rich.console import Console
+
+    from pipeline.report import records, tables
+    from pipeline.results import collect, drawn_from
+
+    rows = collect(plan, store)
+    written: list[Path] = []
+    if rows and draw:
+        from pipeline.report.write import write_report
+
+        records.write(folder / "records.csv", rows)
+        written = write_report(plan.suite, records.read(folder / "records.csv"), drawn_from(plan, store), folder)
+    if options.json:
+        counts = {"jobs": len(plan.jobs), "done": sum(store.has(job.kind, job.key) for job in plan.jobs)}
+        files = [str(path) for path in written]
+        print(json.dumps({"suite": plan.suite.name, **counts, "folder": str(folder), "files": files, "records": rows}))
+        return
+    if not rows:
+        print(f"no training of {plan.suite.name} is finished yet", file=sys.stderr)
+        return
+    Console().print(tables.terminal(records.read(folder / "records.csv"), plan.suite, list(plan.tasks)))
+    print(f"records, tables and plots: {folder}\nartifacts: {store.root}")
+
+
+def draw_tables(options: argparse.Namespace) -> int:
+    """`tables`."""
+    report(*open_suite(options), options)
+    return 0
+
+
+def describe(job: "Job", store: "Store") -> dict[str, Any]:
+    """One job for `plan --json`."""
+    done = store.has(job.kind, job.key)
+    return {"kind": job.kind, "label": job.label, "key": job.key, "done": done,
+            "inputs": [needed.key for needed in job.inputs.values()]}  # fmt: skip
+
+
+def show_plan(options: argparse.Namespace) -> int:
+    """`plan`."""
+    plan, store, _ = open_suite(options)
+    jobs = [describe(job, store) for job in plan.jobs]
+    if options.json:
+        print(json.dumps({"suite": plan.suite.name, "jobs": jobs}))
+        return 0
+    print(f"{plan.suite.name}: {plan.suite.title}\n{len(plan.tasks)} tasks: {', '.join(plan.tasks)}")
+    for kind in dict.fromkeys(job["kind"] for job in jobs):
+        of_kind = [job for job in jobs if job["kind"] == kind]
+        print(f"{kind:>10}  {len(of_kind):4} jobs, {sum(job['done'] for job in of_kind):4} done")
+    print(f"{'all':>10}  {len(jobs):4} jobs, {sum(job['done'] for job in jobs):4} done\nstore: {store.root}")
+    return 0
+
+
+def verify_suite(options: argparse.Namespace) -> int:
+    """`verify`."""
+    plan, store, _ = open_suite(options)
+    present = [job for job in plan.jobs if store.has(job.kind, job.key)]
+    found = {job: store.damage(job.kind, job.key, thorough=True) for job in present}
+    damaged = {job: damage for job, damage in found.items() if damage}
+    if options.json:
+        bad = [{"label": job.label, "key": job.key, "damage": str(damage)} for job, damage in damaged.items()]
+        print(json.dumps({"checked": len(present), "damaged": bad}))
+    else:
+        for job, damage in damaged.items():
+            print(f"{store.path(job.kind, job.key)} ({job.label}): {damage}")
+        print(f"{len(present)} artifacts checked, {len(damaged)} damaged")
+    for job in damaged:
+        store.discard(job.kind, job.key)
+    if damaged and not options.json:
+        print("the damaged ones were taken away; `run` makes them again")
+    return 1 if damaged else 0
+
+
+def show_datasets(options: argparse.Namespace) -> int:
+    """`datasets`."""
+    from pipeline import config
+
+    if options.name is None:
+        for path in sorted(config.card_folder().glob("*.yaml")):
+            card = config.read_card(path.stem)
+            print(f"{card.name:<12} {len(card.domains)} domains, {len(card.classes)} classes: {card.title}")
+        return 0
+    card = config.read_card(options.name)
+    print(f"{card.name}: {card.title}\nclasses: {', '.join(card.classes)}")
+    for short, domain in card.domains.items():
+        print(f"{short:>4}  {domain.train:6} train, {domain.test:6} test  {domain.name}. {domain.about}")
+    print(f"licence: {card.licence}\ncite: {card.citation}")
+    return 0
+
+
+def show_methods(options: argparse.Namespace) -> int:
+    """`methods`."""
+    from pipeline.classify.registry import describe_methods
+
+    print(describe_methods())
+    return 0
+
+
+def bench_images(options: argparse.Namespace) -> int:
+    """`bench images`."""
+    import pandas as pd
+
+    from pipeline.classify.image_quality import assess
+    from pipeline.results import artifact
+
+    plan, store, _ = open_suite(options)
+    tables = []
+    for task, jobs in plan.tasks.items():
+        made = {"adapted": jobs.adapted, "generated": jobs.generated, "base": plan.base}
+        sets = {name: folder for name, job in made.items() if (folder := artifact(job, store))}
+        data = artifact(plan.data, store)
+        if data is None or not sets:
+            print(f"{task}: nothing is generated yet; run the suite first", file=sys.stderr)
+            continue
+        table = assess(data, jobs.target, sets, jobs.source, seed=0)
+        table.insert(0, "task", task)
+        tables.append(table)
+    if not tables:
+        return 1
+    whole = pd.concat(tables, ignore_index=True)
+    print(whole.to_json(orient="records") if options.json else whole.round(2).to_string(index=False))
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return options.call(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0

@@ -1,0 +1,425 @@
+"""The typed, validated form of suites, dataset cards and job parameters.
+
+Every YAML that a user writes becomes one of the models below, or one sentence that names the file, the line, the
+field, and what was expected. Imports no torch, so that `plan`, `tables` and `--help` answer at once.
+"""
+
+import difflib
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout: holds benchmarks/, datasets/ and results/."""
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+MADE_SETS = {"none": (), "base": ("base",), "terra": ("adapted", "generated")}
+"""Which sets of made images an augmentation may bring into training."""
+
+
+class Strict(BaseModel):
+    """A model that refuses unknown keys and cannot be changed once made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# ---------------------------------------------------------------------------------------------- dataset cards
+
+
+class DomainCard(Strict):
+    """One domain of a dataset: its full name and the number of images of each split."""
+
+    name: str
+    train: Count
+    test: Count
+    sha256: str
+    about: str = ""
+
+
+class DatasetCard(Strict):
+    """datasets/NAME.yaml."""
+
+    name: str
+    title: str
+    builder: Literal["digits"]
+    image_size: Count
+    classes: list[str]
+    prompt_words: dict[str, str] = {}
+    domains: dict[str, DomainCard]
+    seed: Seed = 0
+    licence: str
+    citation: str
+
+    def word(self, label: int) -> str:
+        """The words that stand for class `label` in a prompt: lower case, underscores as spaces, unless reworded."""
+        name = self.classes[label]
+        return self.prompt_words.get(name, name.lower().replace("_", " "))
+
+    @model_validator(mode="after")
+    def _reworded_classes_exist(self) -> "DatasetCard":
+        unknown = set(self.prompt_words) - set(self.classes)
+        if unknown:
+            raise ValueError(f"prompt_words names {sorted(unknown)}, which are not among classes")
+        return self
+
+
+# ------------------------------------------------------------------------------------------------------ suites
+
+
+class BaseModelSpec(Strict):
+    """The diffusion model: `mini`, or any diffusers folder or hub id, with the resolution it works at."""
+
+    name: str
+    resolution: Count = 32
+    revision: str | None = None
+
+
+class AdapterSpec(Strict):
+    """Terra in its linear form, dW(t) = alpha / rank * B (I + t W) A, on every layer of the types named."""
+
+    type: Literal["terra"] = "terra"
+    form: Literal["linear"] = "linear"
+    rank: Count = 32
+    alpha: Rate = 32.0
+    layers: list[Literal["Linear", "Conv2d"]] = ["Linear", "Conv2d"]
+    include: str = Field(default=".*", description="regular expression that the names of adapted layers match")
+
+
+class FinetuneSettings(Strict):
+    """Stage one. Defaults: the Terra authors' settings where they fit any model."""
+
+    steps: Count = 5000
+    batch_size: Count = Field(default=4, description="images of each domain in a step")
+    learning_rate: Rate = 5e-5
+    middle_lr_factor: Rate = Field(default=100.0, description="learning rate of W over that of A and B")
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: Annotated[int, Field(ge=0)] = 0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    clip_norm: Rate = 1.0
+    source_prompt: str = "A {class}"
+    target_prompt: str = "An image"
+    unconditional: Fraction = Field(default=0.0, description="share of source prompts replaced by target_prompt")
+    early_bias: Rate = Field(
+        default=1.0, description="timesteps are drawn as T * u**(1/early_bias): above 1, more of the noisy ones"
+    )
+    checkpoint_every: Count = 100
+    seed: Seed = 0
+
+
+class Guidance(Strict):
+    """How predictions with and without the prompt are combined (see pipeline/diffusion/sampling.py)."""
+
+    form: Literal["classifier-free", "content-style"] = "classifier-free"
+    weight: Annotated[float, Field(ge=0)] = 7.5
+
+
+class GenerateSettings(Strict):
+    """Stage two."""
+
+    steps: Count = Field(default=25, description="DDIM steps, of inversion as of sampling")
+    batch_size: Count = 8
+    adapted: Count | None = Field(default=None, description="source images to adapt, balanced over classes; null = all")
+    generated: Count = Field(default=50, description="images per class to generate from noise")
+    adapted_guidance: Guidance = Guidance(weight=1.0)
+    generated_guidance: Guidance = Guidance()
+    base_guidance: Guidance = Guidance()
+    inversion_depth: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="how far towards noise a source image is inverted; 1 = all the way"
+    )
+    inversion_refinements: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="fixed-point iterations per inversion step: each costs as much as the step itself"
+    )
+    scale: Rate = Field(default=1.0, description="factor on the adapter's update")
+    seed: Seed = 0
+
+
+class Mix(Strict):
+    """What a labelled batch is made of when made images enter."""
+
+    sets: list[Literal["adapted", "generated"]] = ["adapted", "generated"]
+    made_fraction: Fraction | None = Field(
+        default=None, description="share of made images in a labelled batch; null = their share in the pool"
+    )
+
+
+class TrainSettings(Strict):
+    """Stage three: one loop for every method."""
+
+    backbone: str
+    bottleneck: Count | None = None
+    iterations: Count
+    batch_size: Count = Field(default=36, description="labelled images in a step; as many unlabelled target images")
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: Rate = 0.005
+    backbone_lr_factor: Rate = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-3
+    momentum: Fraction = 0.9
+    schedule: Literal["inverse", "constant", "cosine"] = "inverse"
+    augment_shift: Annotated[int, Field(ge=0)] = Field(default=0, description="random translation, in pixels")
+    evaluate_every: Count | None = Field(default=None, description="iterations; null = at the end alone")
+    checkpoint_every: Count = 500
+    keep_weights: bool = False
+
+
+class MethodSpec(Strict):
+    """A classifier method and the hyper-parameters that differ from its defaults."""
+
+    name: str
+    hyperparameters: dict[str, float | int | bool | str] = {}
+    train: dict[str, Any] = Field(default={}, description="settings of `train` that this method has otherwise")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class Suite(Strict):
+    """benchmarks/NAME.yaml: what to compare."""
+
+    name: str
+    title: str
+    dataset: str
+    setting: Literal["uda"]
+    tasks: Literal["all"] | list[str]
+    base_model: BaseModelSpec
+    adapter: AdapterSpec
+    finetune: FinetuneSettings
+    generate: GenerateSettings
+    mix: Mix = Mix()
+    methods: list[MethodSpec] = Field(min_length=1)
+    augmentations: list[Literal["none", "base", "terra"]] = Field(min_length=1)
+    train: TrainSettings
+    seeds: list[Seed] = Field(min_length=1)
+    selections: list[Literal["last", "source", "oracle"]] = ["last"]
+    threads: Count = Field(default=1, description="CPU threads of a job: part of the record, for sums depend on it")
+
+    def train_settings(self, method: MethodSpec) -> TrainSettings:
+        """`train` with what `method` has otherwise."""
+        return TrainSettings.model_validate(self.train.model_dump() | method.train)
+
+    @model_validator(mode="after")
+    def _methods_may_override(self) -> "Suite":
+        for method in self.methods:
+            self.train_settings(method)
+        names = [method.name for method in self.methods]
+        repeated = {name for name in names if names.count(name) > 1}
+        if repeated:
+            raise ValueError(f"methods names {sorted(repeated)} more than once")
+        return self
+
+
+# --------------------------------------------------------------------------------------------- job parameters
+
+
+class PrepareParams(Strict):
+    """What `prepare` makes: every domain of a card as arrays."""
+
+    card: DatasetCard
+
+
+class PairParams(Strict):
+    """What stages one and two know of an ordered pair of domains: words of the classes, never the target's labels."""
+
+    source: str
+    target: str
+    words: list[str]
+
+
+class FinetuneParams(Strict):
+    """Stage one for one ordered pair."""
+
+    pair: PairParams
+    base_model: BaseModelSpec
+    adapter: AdapterSpec
+    settings: FinetuneSettings
+    threads: Count
+
+
+class InversionSettings(Strict):
+    """How a source image is taken to noise (see GenerateSettings)."""
+
+    depth: float
+    refinements: int
+
+
+class GenerateParams(Strict):
+    """Stage two: one set of images. `pair` is None for `base`, which knows no domain."""
+
+    contents: Literal["adapted", "generated", "base"]
+    pair: PairParams | None
+    words: list[str]
+    per_class: Count | None = Field(description="images of each class; null = every source image (adapted alone)")
+    base_model: BaseModelSpec
+    guidance: Guidance
+    inversion: InversionSettings | None
+    steps: Count
+    batch_size: Count
+    scale: Rate
+    source_prompt: str
+    target_prompt: str
+    seed: Seed
+    threads: Count
+
+
+class TrainParams(Strict):
+    """Stage three: one training of one method on one task."""
+
+    dataset: str
+    setting: Literal["uda"]
+    source: str
+    target: str
+    classes: list[str]
+    image_size: Count
+    method: str
+    hyperparameters: dict[str, float | int | bool | str]
+    augmentation: Literal["none", "base", "terra"]
+    made_fraction: Fraction | None
+    settings: TrainSettings
+    selections: list[str]
+    seed: Seed
+    threads: Count
+
+
+# ----------------------------------------------------------------------------------------------------- reading
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def nearest(wrong: str, known: Iterable[str]) -> str:
+    """The tail of an error about an unknown name: those that exist, and the nearest."""
+    known = sorted(known)
+    by_lower = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(wrong.lower(), by_lower, n=1, cutoff=0.4)
+    hint = f"; did you mean {by_lower[close[0]]!r}?" if close else ""
+    return f"there are: {', '.join(known) or 'none'}{hint}"
+
+
+def _line(root: yaml.Node, path: tuple[str | int, ...]) -> int:
+    """The line (from 1) of the deepest part of `path` that stands in the document."""
+    node, line = root, root.start_mark.line
+    for step in path:
+        children: list[tuple[Any, yaml.Node, int]] = []
+        if isinstance(node, yaml.MappingNode):
+            children = [(key.value, value, key.start_mark.line) for key, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            children = [(i, value, value.start_mark.line) for i, value in enumerate(node.value)]
+        found = [(value, at) for key, value, at in children if key == step]
+        if not found:
+            break
+        node, line = found[0]
+    return line + 1
+
+
+def _fields_at(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
+    """The keys that the model at `path` takes (empty where that is no model)."""
+    current: Any = model
+    for step in path:
+        if isinstance(step, str) and isinstance(current, type) and issubclass(current, BaseModel):
+            field = current.model_fields.get(step)
+            current = field.annotation if field else None
+        else:
+            current = next(iter(getattr(current, "__args__", ())), None)
+    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+
+
+def _explain(error: ValidationError, path: Path, root: yaml.Node, model: type[BaseModel]) -> str:
+    first = error.errors()[0]
+    where = first["loc"]
+    field = ".".join(map(str, where)) or "the document"
+    more = f" ({error.error_count() - 1} more after it)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        told = f"unknown key; {nearest(str(where[-1]), _fields_at(model, where[:-1]))}"
+    elif first["type"] == "missing":
+        told = "this field is missing"
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+        told = message[0].lower() + message[1:]
+        if not isinstance(first["input"], dict | list):
+            told += f", not {first['input']!r}"
+    return f"{path}, line {_line(root, where)}, {field}: {told}{more}"
+
+
+def read_yaml(path: Path, model: type[Model]) -> Model:
+    """The document at `path` as a `model`; UserError with file, line and field if it does not fit."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    try:
+        root, data = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or error
+        raise UserError(f"{path}{line}: this is not valid YAML: {problem}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: expected keys and values at the top level")
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise UserError(_explain(error, path, root, model)) from error
+
+
+def card_folder() -> Path:
+    """Where dataset cards are."""
+    return ROOT / "datasets"
+
+
+def read_card(name: str) -> DatasetCard:
+    """The dataset card called `name`."""
+    path = card_folder() / f"{name}.yaml"
+    if not path.exists():
+        raise UserError(f"there is no dataset {name!r}; {nearest(name, (p.stem for p in card_folder().glob('*.yaml')))}")
+    return read_yaml(path, DatasetCard)
+
+
+def read_suite(path: str | Path) -> Suite:
+    """The suite at `path`, or the one of that name under benchmarks/."""
+    given = Path(path)
+    found = given if given.suffix in (".yaml", ".yml") else ROOT / "benchmarks" / f"{given.name}.yaml"
+    if not found.exists():
+        raise UserError(
+            f"there is no suite {str(path)!r}; under benchmarks/ "
+            + nearest(given.stem, (p.stem for p in (ROOT / "benchmarks").glob("*.yaml")))
+        )
+    return read_yaml(found, Suite)
+
+
+MINI = ROOT / "pipeline" / "diffusion" / "mini" / "weights"
+
+
+def base_model_path(spec: BaseModelSpec) -> str:
+    """What `DiffusionPipeline.from_pretrained` is given: a folder, or a hub id."""
+    return str(MINI) if spec.name == "mini" else spec.name
+
+
+def resolve_base_model(spec: BaseModelSpec) -> BaseModelSpec:
+    """`spec` with a revision that identifies the weights, so that a job's key changes when they do.
+
+    A folder's revision is a hash of the names and sizes of its files and of the contents of those up to 64 MiB
+    (the whole of `mini`); a hub id keeps the revision that the suite states.
+    """
+    folder = Path(base_model_path(spec))
+    if not folder.is_dir():
+        if spec.name == "mini" or os.path.isabs(spec.name) or spec.name.startswith("."):
+            raise UserError(f"base_model {spec.name!r}: there is no folder {folder}")
+        return spec
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".txt")):
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(folder)} {size}\n".encode())
+        if size <= 64 * 2**20:
+            digest.update(path.read_bytes())
+    return spec.model_copy(update={"revision": digest.hexdigest()[:16]})

@@ -1,0 +1,142 @@
+"""A `prepare` artifact: the domains of a dataset as arrays, written once and checked on every load.
+
+Of a domain D there are D.images.npy, D.labels.npy, D.split.npy, D.names.npy, and D.json with the sha256 of
+each of the four. Each array is hashed by itself so that the unlabelled loader can check what it reads without
+opening the labels.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from pipeline.config import nearest
+from pipeline.errors import UserError
+from pipeline.store import write_atomic
+
+Split = Literal["train", "test"]
+
+SPLITS: dict[Split, int] = {"train": 0, "test": 1}
+ARRAYS = ("images", "labels", "split", "names")
+"""The arrays of a domain, in the order in which its hash takes them."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images of one size, with their labels or without.
+
+    images: uint8 [N, H, W, 3]. labels: int64 [N], or None for an unlabelled set. names: N unique names.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> "ImageSet":
+        """The set of the images at `indices`, in that order."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        labels = None if self.labels is None else self.labels[chosen]
+        return ImageSet(self.images[chosen], labels, [self.names[i] for i in chosen])
+
+
+@dataclass(frozen=True)
+class DomainArrays:
+    """All of a domain.
+
+    images: uint8 [N, H, W, 3]. labels: int64 [N]. split: uint8 [N], 0 train, 1 test. names: unique str [N].
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    split: np.ndarray
+    names: np.ndarray
+
+    def digests(self) -> dict[str, str]:
+        """The sha256 of each array, by its name."""
+        return {name: digest(getattr(self, name)) for name in ARRAYS}
+
+    def count(self, split: Split) -> int:
+        """How many images `split` has."""
+        return int((self.split == SPLITS[split]).sum())
+
+
+def digest(array: np.ndarray) -> str:
+    """The sha256 of an array's type, shape and values: of its content, not of the file that numpy writes."""
+    header = f"{array.dtype.str} {array.shape}\n".encode()
+    return hashlib.sha256(header + np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def domain_sha256(digests: Mapping[str, str]) -> str:
+    """The hash of a domain that its card states: over the digests of its arrays, in the order of ARRAYS."""
+    return hashlib.sha256("".join(f"{name} {digests[name]}\n" for name in ARRAYS).encode()).hexdigest()
+
+
+def save_domain(folder: Path, domain: str, arrays: DomainArrays) -> None:
+    """Writes `arrays` as domain `domain` of the artifact `folder`."""
+    for name in ARRAYS:
+        file = io.BytesIO()
+        np.save(file, getattr(arrays, name), allow_pickle=False)
+        write_atomic(folder / f"{domain}.{name}.npy", file.getvalue())
+    write_atomic(folder / f"{domain}.json", json.dumps(arrays.digests(), indent=1) + "\n")
+
+
+def load_labelled(artifact: Path, domain: str, split: Split) -> ImageSet:
+    """The images of one split, with their labels; UserError if a file is not as it was written."""
+    return _load(artifact, domain, split, labelled=True)
+
+
+def load_unlabelled(artifact: Path, domain: str, split: Split) -> ImageSet:
+    """As `load_labelled`, but without labels: the file that holds them is never opened."""
+    return _load(artifact, domain, split, labelled=False)
+
+
+def _load(artifact: Path, domain: str, split: Split, labelled: bool) -> ImageSet:
+    digests = _digests(artifact, domain)
+    wanted = [name for name in ARRAYS if labelled or name != "labels"]
+    arrays = {name: _array(artifact, domain, name, digests[name]) for name in wanted}
+    (chosen,) = np.nonzero(arrays["split"] == SPLITS[split])
+    labels = arrays["labels"][chosen] if labelled else None
+    return ImageSet(arrays["images"][chosen], labels, arrays["names"][chosen].tolist())
+
+
+def _digests(artifact: Path, domain: str) -> dict[str, str]:
+    """The digests of the arrays of `domain`, as written beside them."""
+    path = artifact / f"{domain}.json"
+    if not path.exists():
+        there = sorted(file.name.removesuffix(".split.npy") for file in artifact.glob("*.split.npy"))
+        if domain in there:
+            raise _damaged(artifact, domain, path, "is missing")
+        raise UserError(f"there is no domain {domain!r} in {artifact}; {nearest(domain, there)}")
+    try:
+        digests = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _damaged(artifact, domain, path, f"cannot be read ({error})") from error
+    if not isinstance(digests, dict) or set(digests) != set(ARRAYS):
+        raise _damaged(artifact, domain, path, f"does not hold the hashes of {', '.join(ARRAYS)}")
+    return digests
+
+
+def _array(artifact: Path, domain: str, name: str, expected: str) -> np.ndarray:
+    """One array of `domain`, if its content has the digest `expected`."""
+    path = artifact / f"{domain}.{name}.npy"
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise _damaged(artifact, domain, path, f"cannot be read ({error})") from error
+    found = digest(array)
+    if found != expected:
+        how = f"was changed (expected sha256 {expected[:16]}…, found {found[:16]}…)"
+        raise _damaged(artifact, domain, path, how)
+    return array
+
+
+def _damaged(artifact: Path, domain: str, path: Path, how: str) -> UserError:
+    return UserError(f"domain {domain}: {path.name} {how}; delete {artifact}, it will be made again")

@@ -1,0 +1,94 @@
+"""What a worker process does: take a job, carry it out under its lock, make the product an artifact."""
+
+import errno
+import importlib
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Literal
+
+from pipeline.errors import UserError
+from pipeline.plan import Job
+from pipeline.store import Store
+
+STAGES = {
+    "prepare": "pipeline.data.prepare",
+    "finetune": "pipeline.diffusion.finetune",
+    "generate": "pipeline.diffusion.generate",
+    "train": "pipeline.classify.train",
+}
+"""The module whose `run` carries out a kind of job; imported only by a worker that needs it."""
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+"""What stops a whole run: every later job would fail on it too."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a worker says of the job in hand."""
+
+    what: Literal["progress", "done", "failed", "stop"]
+    text: str = ""
+    done: int = 0
+    total: int = 0
+    detail: str = ""
+
+
+def make(job: Job, store: Store, progress: Callable[[int, int, str], None]) -> None:
+    """Make `job`'s artifact unless it is there. Raises UserError if an input is missing or damaged."""
+    with store.lock(job.kind, job.key):
+        if store.has(job.kind, job.key):
+            return
+        inputs: dict[str, Path] = {}
+        for role, needed in job.inputs.items():
+            damage = store.damage(needed.kind, needed.key)
+            if damage:
+                folder = store.path(needed.kind, needed.key)
+                raise UserError(f"{job.label} needs {folder}, in which {damage}; run again and it is made again")
+            inputs[role] = store.path(needed.kind, needed.key)
+        started = time.monotonic()
+        stage = importlib.import_module(STAGES[job.kind])
+        stage.run(job.params, inputs, store.workspace(job.kind, job.key), progress)
+        about = {"label": job.label, "params": job.params.model_dump(mode="json"), "seconds": time.monotonic() - started}
+        store.commit(job.kind, job.key, about | {"inputs": {role: needed.key for role, needed in job.inputs.items()}})
+
+
+def attempt(job: Job, store: Store, progress: Callable[[int, int, str], None]) -> Message:
+    """`make`, with what went wrong as a message."""
+    try:
+        make(job, store, progress)
+    except UserError as error:
+        return Message("failed", str(error))
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            return Message("stop", f"{error.strerror}: {error.filename or store.root}")
+        return Message("failed", f"{type(error).__name__}: {error}", detail=traceback.format_exc())
+    except Exception as error:  # noqa: BLE001 - reported with its traceback by the parent
+        return Message("failed", f"{type(error).__name__}: {error}", detail=traceback.format_exc())
+    return Message("done")
+
+
+def serve(connection: Connection, root: Path) -> None:
+    """Carry out the jobs that come through `connection` until None comes or it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
+    store, last_said = Store(root), 0.0
+
+    def progress(done: int, total: int, what: str) -> None:
+        nonlocal last_said
+        now = time.monotonic()
+        if now - last_said > 0.2 or done == total:
+            last_said = now
+            connection.send(Message("progress", what, done, total))
+
+    while True:
+        try:
+            job = connection.recv()
+        except EOFError:
+            return
+        if job is None:
+            return
+        connection.send(attempt(job, store, progress))

@@ -1,0 +1,230 @@
+"""A suite becomes a graph of jobs. Pure: imports no torch, reads and writes nothing.
+
+A job's key hashes its parameters, the version of the code that carries it out, and its inputs' keys. Two suites
+that state the same work share it, and a changed setting remakes what depends on it and nothing else.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import permutations
+
+from pipeline.config import (
+    MADE_SETS,
+    BaseModelSpec,
+    DatasetCard,
+    FinetuneParams,
+    GenerateParams,
+    InversionSettings,
+    MethodSpec,
+    PairParams,
+    PrepareParams,
+    Strict,
+    Suite,
+    TrainParams,
+    nearest,
+)
+from pipeline.errors import UserError
+
+CODE_VERSION = {"prepare": 1, "finetune": 1, "generate": 1, "train": 1}
+"""Raised by whoever changes what a kind of job makes from the same parameters: its old artifacts are then remade."""
+
+PARAMS: dict[str, type[Strict]] = {
+    "prepare": PrepareParams,
+    "finetune": FinetuneParams,
+    "generate": GenerateParams,
+    "train": TrainParams,
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One node: what to make, from which parameters and which other jobs' products."""
+
+    kind: str
+    params: Strict
+    inputs: dict[str, "Job"]
+    label: str
+    """For people: `finetune MN->MM`."""
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        content = {
+            "kind": self.kind,
+            "version": CODE_VERSION[self.kind],
+            "params": self.params.model_dump(mode="json"),
+            "inputs": {role: job.key for role, job in self.inputs.items()},
+        }
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        object.__setattr__(self, "key", hashlib.sha256(text.encode()).hexdigest()[:24])
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.key))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of a suite: where its records stand in a table, and the job that makes them."""
+
+    task: str
+    method: str
+    augmentation: str
+    seed: int
+    job: Job
+
+
+@dataclass(frozen=True)
+class TaskJobs:
+    """The jobs of stages one and two for one task; None where no augmentation needs them."""
+
+    source: str
+    target: str
+    finetune: Job | None
+    adapted: Job | None
+    generated: Job | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of a suite, each after those it stands on, and what they are for."""
+
+    suite: Suite
+    card: DatasetCard
+    jobs: list[Job]
+    data: Job
+    base: Job | None
+    tasks: dict[str, TaskJobs]
+    cells: list[Cell]
+
+
+def parse_task(task: str, card: DatasetCard) -> tuple[str, str]:
+    """('MN', 'MM') from 'MN->MM'; UserError if a domain does not exist."""
+    source, arrow, target = (part.strip() for part in task.partition("->"))
+    if not arrow or not source or not target:
+        raise UserError(f"task {task!r}: expected SOURCE->TARGET, such as {'->'.join(list(card.domains)[:2])}")
+    for domain in (source, target):
+        if domain not in card.domains:
+            raise UserError(f"task {task!r}: {card.name} has no domain {domain!r}; {nearest(domain, card.domains)}")
+    if source == target:
+        raise UserError(f"task {task!r}: source and target are the same domain")
+    return source, target
+
+
+def suite_tasks(suite: Suite, card: DatasetCard) -> list[tuple[str, str]]:
+    """The ordered pairs of domains that the suite compares."""
+    if suite.tasks == "all":
+        return list(permutations(card.domains, 2))
+    return [parse_task(task, card) for task in suite.tasks]
+
+
+def _words(card: DatasetCard) -> list[str]:
+    return [card.word(label) for label in range(len(card.classes))]
+
+
+def _finetune(suite: Suite, card: DatasetCard, base: BaseModelSpec, pair: PairParams, data: Job) -> Job:
+    params = FinetuneParams(
+        pair=pair,
+        base_model=base,
+        adapter=suite.adapter,
+        settings=suite.finetune,
+        threads=suite.threads,
+    )
+    return Job("finetune", params, {"data": data}, f"finetune {pair.source}->{pair.target}")
+
+
+def _generate(
+    suite: Suite, card: DatasetCard, base: BaseModelSpec, contents: str, pair: PairParams | None, inputs: dict[str, Job]
+) -> Job:
+    settings, classes = suite.generate, len(card.classes)
+    adapted_per_class = None if settings.adapted is None else -(-settings.adapted // classes)
+    if contents == "base":
+        source_images = settings.adapted or sum(domain.train for domain in card.domains.values()) // len(card.domains)
+        each = {"adapted": -(-source_images // classes), "generated": settings.generated}
+        per_class: int | None = sum(each[name] for name in suite.mix.sets)
+    else:
+        per_class = adapted_per_class if contents == "adapted" else settings.generated
+    inversion = InversionSettings(depth=settings.inversion_depth, refinements=settings.inversion_refinements)
+    params = GenerateParams(
+        contents=contents,
+        pair=pair,
+        words=_words(card),
+        per_class=per_class,
+        base_model=base,
+        guidance=getattr(settings, f"{contents}_guidance"),
+        inversion=inversion if contents == "adapted" else None,
+        steps=settings.steps,
+        batch_size=settings.batch_size,
+        scale=settings.scale,
+        source_prompt=suite.finetune.source_prompt,
+        target_prompt=suite.finetune.target_prompt,
+        seed=settings.seed,
+        threads=suite.threads,
+    )
+    what = f"{pair.source}->{pair.target} {contents}" if pair else "base"
+    return Job("generate", params, inputs, f"generate {what}")
+
+
+def _train(suite: Suite, card: DatasetCard, task: str, method: MethodSpec, augmentation: str, seed: int,
+           inputs: dict[str, Job]) -> Cell:  # fmt: skip
+    source, target = parse_task(task, card)
+    params = TrainParams(
+        dataset=card.name,
+        setting=suite.setting,
+        source=source,
+        target=target,
+        classes=card.classes,
+        image_size=card.image_size,
+        method=method.name,
+        hyperparameters=method.hyperparameters,
+        augmentation=augmentation,
+        made_fraction=suite.mix.made_fraction if augmentation != "none" else None,
+        settings=suite.train_settings(method),
+        selections=suite.selections,
+        seed=seed,
+        threads=suite.threads,
+    )
+    label = f"train {task} {method.name} {augmentation} seed {seed}"
+    return Cell(task, method.name, augmentation, seed, Job("train", params, inputs, label))
+
+
+def _ordered(ends: Iterable[Job]) -> list[Job]:
+    """Every job that `ends` stand on, and they themselves, each once and after its inputs."""
+    done: dict[str, Job] = {}
+
+    def visit(job: Job) -> None:
+        if job.key not in done:
+            for needed in job.inputs.values():
+                visit(needed)
+            done[job.key] = job
+
+    for end in ends:
+        visit(end)
+    return list(done.values())
+
+
+def make_plan(suite: Suite, card: DatasetCard, base_model: BaseModelSpec) -> Plan:
+    """The graph of jobs of `suite`. `base_model` carries the revision that config.resolve_base_model found."""
+    data = Job("prepare", PrepareParams(card=card), {}, f"prepare {card.name}")
+    base = None
+    if "base" in suite.augmentations:
+        base = _generate(suite, card, base_model, "base", None, {})
+    tasks: dict[str, TaskJobs] = {}
+    cells: list[Cell] = []
+    for source, target in suite_tasks(suite, card):
+        task = f"{source}->{target}"
+        pair = PairParams(source=source, target=target, words=_words(card))
+        made: dict[str, Job] = {} if base is None else {"base": base}
+        finetune = None
+        if "terra" in suite.augmentations:
+            finetune = _finetune(suite, card, base_model, pair, data)
+            for contents in suite.mix.sets:
+                inputs = {"adapter": finetune} | ({"data": data} if contents == "adapted" else {})
+                made[contents] = _generate(suite, card, base_model, contents, pair, inputs)
+        tasks[task] = TaskJobs(source, target, finetune, made.get("adapted"), made.get("generated"))
+        for method in suite.methods:
+            for augmentation in suite.augmentations:
+                entering = {name: made[name] for name in MADE_SETS[augmentation] if name in made}
+                for seed in suite.seeds:
+                    cells.append(_train(suite, card, task, method, augmentation, seed, {"data": data} | entering))
+    return Plan(suite, card, _ordered(cell.job for cell in cells), data, base, tasks, cells)

@@ -1,0 +1,75 @@
+"""The plan: what stands on what, what is shared, and what a change remakes."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pipeline import config
+from pipeline.errors import UserError
+from pipeline.plan import Plan, make_plan, parse_task
+
+CARD = config.read_card("digits")
+SUITE = config.read_suite("digits")
+BASE = SUITE.base_model.model_copy(update={"revision": "r1"})
+
+
+def plan(**changes: object) -> Plan:
+    return make_plan(SUITE.model_copy(update=changes), CARD, BASE)
+
+
+def keys(one: Plan, kind: str) -> set[str]:
+    return {job.key for job in one.jobs if job.kind == kind}
+
+
+def test_twelve_pairs_share_data_and_control() -> None:
+    whole = plan()
+    counts = {kind: len(keys(whole, kind)) for kind in ("prepare", "finetune", "generate", "train")}
+    assert counts == {"prepare": 1, "finetune": 12, "generate": 25, "train": 12 * 2 * 3 * 3}
+    assert len({job.key for job in whole.jobs}) == len(whole.jobs)
+
+
+def test_inputs_come_first() -> None:
+    seen: set[str] = set()
+    for job in plan().jobs:
+        assert {needed.key for needed in job.inputs.values()} <= seen
+        seen.add(job.key)
+
+
+def test_only_what_depends_on_a_change_is_remade() -> None:
+    before = plan()
+    shorter = plan(train=SUITE.train.model_copy(update={"iterations": 7}))
+    assert keys(before, "generate") == keys(shorter, "generate")
+    assert not keys(before, "train") & keys(shorter, "train")
+    fewer_steps = plan(finetune=SUITE.finetune.model_copy(update={"steps": 7}))
+    plain = {c.job.key for c in before.cells if c.augmentation != "terra"}
+    assert keys(before, "train") & keys(fewer_steps, "train") == plain
+    assert before.base.key == fewer_steps.base.key
+
+
+def test_another_base_model_remakes_all_but_the_data() -> None:
+    other = make_plan(SUITE, CARD, BASE.model_copy(update={"revision": "r2"}))
+    shared = {job.key for job in plan().jobs} & {job.key for job in other.jobs}
+    plain = {c.job.key for c in plan().cells if c.augmentation == "none"}
+    assert shared == {other.data.key} | plain
+
+
+def test_a_suite_without_terra_has_no_fine_tuning() -> None:
+    assert {job.kind for job in plan(augmentations=["none"]).jobs} == {"prepare", "train"}
+
+
+def test_the_control_has_as_many_images_as_terra_makes() -> None:
+    whole = plan()
+    pair = next(iter(whole.tasks.values()))
+    assert whole.base.params.per_class == pair.adapted.params.per_class + pair.generated.params.per_class
+
+
+@pytest.mark.parametrize(("task", "told"), [("MN->M", "did you mean"), ("MN", "SOURCE->TARGET"), ("MN->MN", "same")])
+def test_tasks_that_are_none(task: str, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        parse_task(task, CARD)
+
+
+def test_planning_imports_no_torch() -> None:
+    code = "import sys, pipeline.cli, pipeline.plan, pipeline.store, pipeline.config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
