@@ -128,14 +128,13 @@ def run_suite(options: argparse.Namespace) -> int:
                 f"{options.workers} at a time; about {spell(bars.time_left())}"
             )
         outcome = walk(todo, store, options.workers, bars)
-    unchanged = not todo and (folder / "records.csv").exists()
-    report(plan, store, folder, options, draw=not unchanged)
+    report(plan, store, folder, options)
     for job in outcome.skipped:
         print(f"not tried: {job.label}, for a job that it stands on failed", file=sys.stderr)
     return 1 if outcome.failed else 0
 
 
-def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespace, *, draw: bool = True) -> None:
+def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespace) -> None:
     """Write records, tables and plots of what is finished, and print the table."""
     from rich.console import Console
 
@@ -144,7 +143,7 @@ def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespa
 
     rows = collect(plan, store)
     written: list[Path] = []
-    if rows and draw:
+    if rows:
         from pipeline.report.write import write_report
 
         records.write(folder / "records.csv", rows)
@@ -157,7 +156,11 @@ def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespa
     if not rows:
         print(f"no training of {plan.suite.name} is finished yet", file=sys.stderr)
         return
-    Console().print(tables.terminal(records.read(folder / "records.csv"), plan.suite, list(plan.tasks)))
+    recorded = records.read(folder / "records.csv")
+    console = Console()
+    for selection in plan.suite.selections:
+        table = tables.accuracy_table(recorded, plan.suite, list(plan.tasks), selection)
+        console.print(tables.terminal(table, console.width))
     print(f"records, tables and plots: {folder}\nartifacts: {store.root}")
 
 

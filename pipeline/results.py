@@ -1,27 +1,40 @@
-"""Collects what a suite's finished jobs recorded into results/<suite>/."""
+"""What a suite's finished jobs left in the store: the rows of its records, and the artifacts of its pictures."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.plan import Plan
+from pipeline.plan import Job, Plan
+from pipeline.report.write import Artifacts, TaskArtifacts
 from pipeline.store import Store
+
+
+def artifact(job: Job | None, store: Store) -> Path | None:
+    """The folder of a job's artifact, or None if it is not there."""
+    return store.path(job.kind, job.key) if job is not None and store.has(job.kind, job.key) else None
 
 
 def collect(plan: Plan, store: Store) -> list[dict[str, Any]]:
     """The rows of records.csv: one for each selection of every finished training of `plan`, in the plan's order."""
     rows = []
     for cell in plan.cells:
-        job = cell.job
-        if store.has(job.kind, job.key):
-            seconds = store.manifest(job.kind, job.key)["seconds"]
-            for record in json.loads((store.path(job.kind, job.key) / "records.json").read_text()):
-                rows.append(record | {"suite": plan.suite.name, "seconds": round(seconds, 2), "key": job.key})
+        folder = artifact(cell.job, store)
+        if folder is not None:
+            seconds = round(store.manifest(cell.job.kind, cell.job.key)["seconds"], 2)
+            for record in json.loads((folder / "records.json").read_text()):
+                rows.append(record | {"suite": plan.suite.name, "seconds": seconds, "key": cell.job.key})
     return rows
 
 
-def artifact(plan_job: object, store: Store) -> Path | None:
-    """The folder of a job's artifact if it is there."""
-    if plan_job is None or not store.has(plan_job.kind, plan_job.key):
-        return None
-    return store.path(plan_job.kind, plan_job.key)
+def drawn_from(plan: Plan, store: Store) -> Artifacts:
+    """The artifacts from which the pictures of `plan`'s suite are drawn."""
+    tasks = {}
+    for task, jobs in plan.tasks.items():
+        trained = {
+            (cell.method, cell.augmentation, cell.seed): folder
+            for cell in plan.cells
+            if cell.task == task and (folder := artifact(cell.job, store)) is not None
+        }
+        made = {role: artifact(getattr(jobs, role), store) for role in ("finetune", "adapted", "generated")}
+        tasks[task] = TaskArtifacts(jobs.source, jobs.target, trained=trained, **made)
+    return Artifacts(plan.card.classes, artifact(plan.data, store), artifact(plan.base, store), tasks)

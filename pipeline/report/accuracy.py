@@ -1,0 +1,239 @@
+"""The accuracies of a suite as a table: methods down, tasks across, the average last, best and second marked.
+
+What is computed here is written down by tables.py, which computes nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import sqrt
+
+import numpy as np
+import pandas as pd
+
+from pipeline.config import Suite
+from pipeline.report.records import CELL, missing, strays, wanted
+
+RULES = {
+    "last": "last iterate",
+    "source": "source (best on held-out source images)",
+    "unsupervised": "unsupervised (chosen without the target's labels)",
+    "oracle": "oracle (chosen on the target's test labels)",
+}
+"""How the checkpoint whose accuracy is shown was selected; the oracle is named with what it looked at."""
+
+MADE = {"none": "", "base": "base", "terra": "Terra"}
+"""The augmentations as tables print them."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One mean accuracy over seeds, or over tasks and seeds.
+
+    mean: percent, None if there is no record. error: standard error over seeds, None with fewer than two.
+    fewer_seeds: whether a seed is missing. remark: what else belongs behind the number, in words.
+    place: 1 for the best of its column, 2 for the second, 0 for the others.
+    """
+
+    mean: float | None = None
+    error: float | None = None
+    fewer_seeds: bool = False
+    remark: str = ""
+    place: int = 0
+
+    @property
+    def number(self) -> str:
+        """The mean as shown, to one decimal."""
+        return "–" if self.mean is None else f"{self.mean:.1f}"
+
+    @property
+    def rest(self) -> str:
+        """What is shown behind the mean."""
+        error = "" if self.error is None else f" ± {self.error:.1f}"
+        return error + ("†" if self.fewer_seeds else "") + (f" ({self.remark})" if self.remark else "")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method under one augmentation.
+
+    averaged: how many tasks the average is over. gain: by how much the average is above that of `none`, on
+    the tasks that both have; None for `none` itself and where no task is shared. runs: trainings behind it.
+    """
+
+    method: str
+    augmentation: str
+    tasks: tuple[Cell, ...]
+    average: Cell
+    averaged: int
+    gain: float | None
+    runs: int
+    heads_block: bool
+
+    @property
+    def label(self) -> str:
+        """The method's name on the first row of its block, what was added to its training on the others."""
+        made = MADE.get(self.augmentation, self.augmentation)
+        added = f"+ {made}" if made else ""
+        return f"{self.method} {added}".strip() if self.heads_block else added
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells across: the tasks, then the average."""
+        return (*self.tasks, self.average)
+
+
+@dataclass(frozen=True)
+class AccuracyTable:
+    """The accuracies of one suite under one selection rule."""
+
+    suite: str
+    dataset: str
+    selection: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    seeds: int
+    title: str
+    caption: str
+
+
+def accuracy_table(
+    records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selection: str
+) -> AccuracyTable:
+    """The table of `suite` under `selection`, `tasks` across in the order given.
+
+    A cell is the mean over seeds. The average is the mean of the cells beside it, its error the standard
+    error over seeds of each seed's own mean over tasks. Records that the suite does not ask for are left out
+    and counted in the caption.
+    """
+    asked = records.merge(wanted(suite, tasks), on=CELL)
+    rows: list[Row] = []
+    for method in suite.methods:
+        plain: np.ndarray | None = None
+        for place, augmentation in enumerate(sorted(suite.augmentations, key=lambda name: name != "none")):
+            chosen = asked[
+                (asked["method"] == method.name)
+                & (asked["augmentation"] == augmentation)
+                & (asked["selection"] == selection)
+            ]
+            grid = chosen.pivot(index="task", columns="seed", values="accuracy")
+            values = grid.reindex(index=tasks, columns=suite.seeds).to_numpy(dtype=float)
+            rows.append(_row(method.name, augmentation, values, plain, heads_block=place == 0))
+            if augmentation == "none":
+                plain = values
+    return AccuracyTable(
+        suite=suite.name,
+        dataset=suite.dataset,
+        selection=selection,
+        columns=tuple(tasks),
+        rows=tuple(_placed(rows)),
+        seeds=len(suite.seeds),
+        title=suite.title,
+        caption=_caption(records, suite, tasks, selection, rows),
+    )
+
+
+def _row(
+    method: str, augmentation: str, values: np.ndarray, plain: np.ndarray | None, heads_block: bool
+) -> Row:
+    """A row from accuracies [tasks, seeds], NaN where there is none, and those of `none` or None."""
+    cells = [_over_seeds(task) for task in values]
+    there = ~np.isnan(values).all(axis=1)
+    gain, shared = (None, 0) if plain is None else _gain(values, plain)
+    remarks = []
+    if 0 < there.sum() < len(there):
+        remarks.append(f"{there.sum()} of {len(there)}")
+    if gain is not None:
+        remarks.append(signed(gain) + (f" on {shared}" if shared < there.sum() else ""))
+    average = Cell()
+    if there.any():
+        # The mean is that of the cells shown; its error needs seeds that have all of those tasks.
+        each_seed = _over_seeds(values[there].mean(axis=0))
+        average = Cell(
+            mean=float(np.mean([cell.mean for cell in cells if cell.mean is not None])),
+            error=each_seed.error,
+            fewer_seeds=any(cell.fewer_seeds for cell in cells),
+            remark=", ".join(remarks),
+        )
+    runs = int((~np.isnan(values)).sum())
+    return Row(method, augmentation, tuple(cells), average, int(there.sum()), gain, runs, heads_block)
+
+
+def _over_seeds(values: np.ndarray) -> Cell:
+    """Mean and standard error of one value per seed; NaN stands for a missing seed."""
+    there = values[~np.isnan(values)]
+    if not len(there):
+        return Cell()
+    error = float(there.std(ddof=1) / sqrt(len(there))) if len(there) > 1 else None
+    return Cell(float(there.mean()), error, fewer_seeds=len(there) < len(values))
+
+
+def _gain(values: np.ndarray, plain: np.ndarray) -> tuple[float | None, int]:
+    """The difference of the averages over the tasks that both have, and how many those are."""
+    pairs = zip(map(_over_seeds, values), map(_over_seeds, plain), strict=True)
+    gains = [ours.mean - theirs.mean for ours, theirs in pairs if None not in (ours.mean, theirs.mean)]
+    return (float(np.mean(gains)) if gains else None), len(gains)
+
+
+def signed(value: float) -> str:
+    """A difference to one decimal, with its sign."""
+    return f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")  # adding 0.0 turns -0.0 into 0.0
+
+
+def _placed(rows: Sequence[Row]) -> list[Row]:
+    """The rows with the best and second of every column marked.
+
+    An average over fewer tasks takes no place, for other tasks may be easier.
+    """
+    columns = [list(column) for column in zip(*(row.tasks for row in rows), strict=True)]
+    placed = list(zip(*(_placed_column(column, [True] * len(rows)) for column in columns), strict=True))
+    averages = _placed_column([row.average for row in rows], [row.averaged == len(row.tasks) for row in rows])
+    return [
+        replace(row, tasks=tasks, average=average)
+        for row, tasks, average in zip(rows, placed, averages, strict=True)
+    ]
+
+
+def _placed_column(cells: Sequence[Cell], allowed: Sequence[bool]) -> list[Cell]:
+    """One column's cells with places 1 and 2 given among the two or more that may have one.
+
+    Numbers that look equal share a place.
+    """
+    competing = [may and cell.mean is not None for cell, may in zip(cells, allowed, strict=True)]
+    numbers = [cell.number for cell, competes in zip(cells, competing, strict=True) if competes]
+    if len(numbers) < 2:
+        return list(cells)
+    first_two = sorted(set(numbers), key=float, reverse=True)[:2]
+    return [
+        replace(cell, place=first_two.index(cell.number) + 1)
+        if competes and cell.number in first_two
+        else cell
+        for cell, competes in zip(cells, competing, strict=True)
+    ]
+
+
+def _caption(
+    records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selection: str, rows: Sequence[Row]
+) -> str:
+    """What a reader has to know: what was measured, on what, with which checkpoint, and what is missing."""
+    backbones = sorted({suite.train_settings(method).backbone for method in suite.methods})
+    seeds = len(suite.seeds)
+    number = f"mean ± standard error over {seeds} seeds" if seeds > 1 else "one seed, so no error"
+    parts = [
+        f"Target test accuracy in percent on {suite.dataset} ({', '.join(backbones)}), {number}",
+        f"Checkpoint: {RULES.get(selection, selection)}",
+        "Best of a column in bold, second underlined",
+    ]
+    made = [name for name in suite.augmentations if name != "none"]
+    if made and "none" in suite.augmentations:
+        added = {"base": "images of the un-adapted base model (control)", "terra": "images made with Terra"}
+        said = "; ".join(f"{MADE.get(name, name)}, {added.get(name, name)}" for name in made)
+        parts.append(f"Added to training below a method: {said}; in brackets, the gain over the method alone")
+    absent = missing(records, suite, tasks)
+    lacking = int((absent["selection"] == selection).sum())
+    if lacking:
+        marks = "–: no result yet" + "; †: fewer seeds" * any(row.average.fewer_seeds for row in rows)
+        parts.append(f"Missing: {lacking} of {len(rows) * len(tasks) * seeds} trainings ({marks})")
+    other = len(strays(records, suite, tasks))
+    if other:
+        parts.append(f"Left out: {other} record{'s' * (other > 1)} that the suite does not ask for")
+    return ". ".join(parts) + "."

@@ -1,0 +1,167 @@
+"""records.csv: one row per training and selection rule, the one source of every table."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.config import Suite
+from pipeline.errors import UserError
+from pipeline.store import write_atomic
+
+COLUMNS = [
+    "suite", "dataset", "setting", "task", "method", "augmentation", "backbone", "seed", "selection",
+    "accuracy", "per_class", "seconds", "key", "version",
+]  # fmt: skip
+"""The columns of records.csv, in order. A file may hold more; they are kept as text."""
+
+CELL = ["suite", "dataset", "setting", "task", "method", "augmentation", "backbone", "seed", "selection"]
+"""What tells one record from another."""
+
+_WHOLE_FILE = "run the suite again to have the file written anew"
+
+
+def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write `rows`, each with exactly COLUMNS, to `path` in one step.
+
+    accuracy: percent; per_class: list of percents, NaN or None for a class without test images. Numbers keep
+    full precision. Raises UserError, and writes nothing, for rows that `read` would refuse.
+    """
+    file = io.StringIO()
+    table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    for row in rows:
+        per_class = [
+            None if value is None or math.isnan(value) else float(value) for value in row["per_class"]
+        ]
+        table.writerow({name: row[name] for name in COLUMNS} | row | {"per_class": json.dumps(per_class)})
+    _parse(file.getvalue(), path)
+    write_atomic(path, file.getvalue())
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The records at `path`: seed int, accuracy and seconds float, per_class lists of float, all else str.
+
+    Raises UserError with file, line and column for a file that is cut off, a value out of range, or a record
+    that stands there twice.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            text = file.read()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist: run the suite first") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    return _parse(text, path)
+
+
+def wanted(suite: Suite, tasks: Sequence[str]) -> pd.DataFrame:
+    """What `suite` on `tasks` asks for: a frame of the columns CELL, in the order of the suite."""
+    grid = product(tasks, suite.methods, suite.augmentations, suite.seeds, suite.selections)
+    rows = [
+        (task, method.name, augmentation, suite.train_settings(method).backbone, seed, selection)
+        for task, method, augmentation, seed, selection in grid
+    ]
+    same = {"suite": suite.name, "dataset": suite.dataset, "setting": suite.setting}
+    return pd.DataFrame(rows, columns=[name for name in CELL if name not in same]).assign(**same)[CELL]
+
+
+def missing(records: pd.DataFrame, suite: Suite, tasks: Sequence[str]) -> pd.DataFrame:
+    """The records that `suite` on `tasks` still lacks: a frame of the columns CELL, empty when complete."""
+    return _only_in_first(wanted(suite, tasks), records)
+
+
+def strays(records: pd.DataFrame, suite: Suite, tasks: Sequence[str]) -> pd.DataFrame:
+    """The records that `suite` as it is now does not ask for, such as those of a method since taken out."""
+    return _only_in_first(records, wanted(suite, tasks))
+
+
+def _only_in_first(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    both = first[CELL].merge(second[CELL], how="left", on=CELL, indicator="found")
+    return both.loc[both["found"] == "left_only", CELL].reset_index(drop=True)
+
+
+def _parse(text: str, path: Path) -> pd.DataFrame:
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header: list[str] = []
+    rows: list[dict[str, Any]] = []
+    first: dict[tuple, int] = {}
+    try:
+        header = _header(next(lines, []), path)
+        for fields in lines:
+            where = f"{path}, line {lines.line_num}"
+            if len(fields) != len(header):
+                raise UserError(f"{where}: {len(fields)} fields, {len(header)} expected; {_WHOLE_FILE}")
+            row = {name: _value(name, field, where) for name, field in zip(header, fields, strict=True)}
+            identity = tuple(row[name] for name in CELL)
+            if identity in first:
+                raise UserError(f"{where}: repeats the record of line {first[identity]}; remove one of them")
+            first[identity] = lines.line_num
+            rows.append(row)
+    except csv.Error as error:
+        raise UserError(f"{path}, line {lines.line_num}: invalid CSV: {error}; {_WHOLE_FILE}") from error
+    if not text.endswith("\n"):
+        raise UserError(f"{path}, line {lines.line_num}: cut off, for it has no line end; {_WHOLE_FILE}")
+    return pd.DataFrame(rows, columns=header).astype({"seed": "int64", "accuracy": float, "seconds": float})
+
+
+def _header(fields: list[str], path: Path) -> list[str]:
+    for name in COLUMNS:
+        if fields.count(name) != 1:
+            fault = "is missing" if name not in fields else "stands there more than once"
+            raise UserError(f"{path}, line 1: the column {name!r} {fault}; {_WHOLE_FILE}")
+    return fields
+
+
+def _value(column: str, field: str, where: str) -> Any:
+    """The value of one field, checked."""
+    if column not in _CHECKED:
+        return field
+    parse, expected = _CHECKED[column]
+    try:
+        return parse(field)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{where}, column {column}: expected {expected}, not {field[:40]!r}") from error
+
+
+def _percentage(field: str | float) -> float:
+    value = float(field)
+    if not 0 <= value <= 100:  # not a number fails this too
+        raise ValueError(field)
+    return value
+
+
+def _not_negative(field: str) -> float:
+    value = float(field)
+    if not 0 <= value < math.inf:
+        raise ValueError(field)
+    return value
+
+
+def _seed(field: str) -> int:
+    value = int(field)
+    if value < 0:
+        raise ValueError(field)
+    return value
+
+
+def _per_class(field: str) -> list[float]:
+    value = json.loads(field)
+    if not isinstance(value, list):
+        raise TypeError(field)
+    return [math.nan if share is None else _percentage(share) for share in value]
+
+
+_CHECKED: dict[str, tuple[Callable[[str], Any], str]] = {
+    "seed": (_seed, "a whole number from 0"),
+    "accuracy": (_percentage, "a percentage from 0 to 100"),
+    "per_class": (_per_class, "a JSON list of percentages"),
+    "seconds": (_not_negative, "a number from 0"),
+}
+"""The columns that are not plain text: how each is read, and what is expected there."""

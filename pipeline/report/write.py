@@ -1,0 +1,167 @@
+"""The tables and pictures of a suite, into its results folder."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.config import Suite
+from pipeline.data.domains import load_unlabelled
+from pipeline.report import accuracy, contact_sheet, loss_curve, stamp, tables, tsne
+from pipeline.store import write_atomic
+
+Progress = Callable[[int, int, str], None]
+"""Called with what is done, how much there is in all, and what comes next."""
+
+FORMATS = {".csv": tables.csv, ".md": tables.markdown, ".tex": tables.latex}
+
+
+@dataclass(frozen=True)
+class TaskArtifacts:
+    """The artifacts of one task, None where there is none (yet). trained: by (method, augmentation, seed)."""
+
+    source: str
+    target: str
+    finetune: Path | None = None
+    adapted: Path | None = None
+    generated: Path | None = None
+    trained: Mapping[tuple[str, str, int], Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """What the pictures of a suite are drawn from. classes: names by label. tasks: in the order of the suite.
+
+    The folder of an artifact is named by its key: the same name means the same content.
+    """
+
+    classes: Sequence[str]
+    data: Path | None
+    base: Path | None
+    tasks: Mapping[str, TaskArtifacts]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture to be drawn. `draw` gives bytes by suffix, .png among them, by `made_of` alone."""
+
+    name: str
+    made_of: tuple[object, ...]
+    suffixes: tuple[str, ...]
+    draw: Callable[[], dict[str, bytes]]
+
+
+def write_report(
+    suite: Suite, records: pd.DataFrame, artifacts: Artifacts, folder: Path, progress: Progress | None = None
+) -> list[Path]:
+    """Tables and pictures under `folder`; the paths of all, written now or found unchanged."""
+    written = write_tables(suite, list(artifacts.tasks), records, folder)
+    return written + write_plots(suite, artifacts, folder, progress)
+
+
+def write_tables(suite: Suite, tasks: Sequence[str], records: pd.DataFrame, folder: Path) -> list[Path]:
+    """folder/tables/accuracy_SELECTION.{csv,md,tex} for every selection rule of the suite."""
+    written = []
+    for selection in suite.selections:
+        table = accuracy.accuracy_table(records, suite, tasks, selection)
+        for suffix, writer in FORMATS.items():
+            path = folder / "tables" / f"accuracy_{selection}{suffix}"
+            write_atomic(path, writer(table))
+            written.append(path)
+    return written
+
+
+def write_plots(
+    suite: Suite, artifacts: Artifacts, folder: Path, progress: Progress | None = None
+) -> list[Path]:
+    """folder/plots/*: every picture whose artifacts are there; one drawn before from the same is kept."""
+    pictures = list_pictures(suite, artifacts)
+    written = []
+    for done, picture in enumerate(pictures):
+        if progress is not None:
+            progress(done, len(pictures), picture.name)
+        written += _draw(picture, folder / "plots")
+    return written
+
+
+def list_pictures(suite: Suite, artifacts: Artifacts) -> list[Picture]:
+    """The pictures that can be drawn from `artifacts`."""
+    pictures = []
+    if artifacts.base is not None:
+        title = f"{suite.title}: images of the un-adapted base model"
+        pictures.append(_sheet("contact_base", artifacts.base, artifacts.classes, title))
+    for task, made in artifacts.tasks.items():
+        name, shown = task.replace("->", "-to-"), tables.arrow(task)
+        pictures += _stage_pictures(name, shown, made, artifacts)
+        pictures += _network_pictures(name, shown, made, artifacts.classes, suite)
+    return pictures
+
+
+def _stage_pictures(name: str, shown: str, made: TaskArtifacts, artifacts: Artifacts) -> list[Picture]:
+    """Of stages one and two: the losses, and what was made."""
+    pictures = []
+    if made.finetune is not None:
+        title = f"{shown}: losses of fine-tuning"
+        draw = partial(_as_png, loss_curve.draw, made.finetune / "losses.csv", title)
+        pictures.append(Picture(f"loss_{name}", (made.finetune.name, title), (".png",), draw))
+    if made.adapted is not None and artifacts.data is not None:
+        title = f"{shown}: source images, and adapted to the target"
+        sources = (artifacts.data, made.source)
+        pictures.append(_sheet(f"contact_{name}_adapted", made.adapted, artifacts.classes, title, sources))
+    if made.generated is not None:
+        title = f"{shown}: generated target images"
+        pictures.append(_sheet(f"contact_{name}_generated", made.generated, artifacts.classes, title))
+    return pictures
+
+
+def _network_pictures(
+    name: str, shown: str, made: TaskArtifacts, classes: Sequence[str], suite: Suite
+) -> list[Picture]:
+    """Of stage three: for each method, the features of the network that saw most, at the first seed."""
+    augmentation = max(suite.augmentations, key=list(accuracy.MADE).index)
+    added = f" + {accuracy.MADE[augmentation]}" if augmentation != "none" else ""
+    pictures = []
+    for method in (spec.name for spec in suite.methods):
+        seed = next((seed for seed in suite.seeds if (method, augmentation, seed) in made.trained), None)
+        if seed is None:
+            continue
+        artifact, title = made.trained[method, augmentation, seed], f"{shown}: {method}{added}, seed {seed}"
+        domains = (made.source, made.target)
+        draw = partial(tsne.draw, artifact / "features.npz", classes, domains, title)
+        parts = (artifact.name, classes, domains, title)
+        pictures.append(Picture(f"tsne_{name}_{method}_{augmentation}", parts, (".png", ".pdf"), draw))
+    return pictures
+
+
+def _sheet(
+    name: str, artifact: Path, classes: Sequence[str], title: str, sources: tuple[Path, str] | None = None
+) -> Picture:
+    """A contact sheet; `sources` says where the source images of adapted ones are: artifact and domain."""
+
+    def draw() -> dict[str, bytes]:
+        images = None
+        if sources is not None:
+            domain = load_unlabelled(*sources, "train")
+            images = dict(zip(domain.names, domain.images, strict=True))
+        return _as_png(contact_sheet.draw, artifact, classes, title, sources=images)
+
+    beside = None if sources is None else (sources[0].name, sources[1])
+    return Picture(name, (artifact.name, classes, title, beside), (".png",), draw)
+
+
+def _as_png(draw: Callable[..., bytes], *args: object, **kwargs: object) -> dict[str, bytes]:
+    return {".png": draw(*args, **kwargs)}
+
+
+def _draw(picture: Picture, folder: Path) -> list[Path]:
+    """Draw `picture` unless it is there as it would be drawn; the PNG last, for it bears the stamp."""
+    paths = {suffix: folder / f"{picture.name}{suffix}" for suffix in picture.suffixes}
+    mark = stamp.stamp(*picture.made_of)
+    if not (stamp.is_current(paths[".png"], mark) and all(path.exists() for path in paths.values())):
+        drawn = picture.draw()
+        drawn[".png"] = stamp.stamped(drawn[".png"], mark)
+        for suffix in sorted(drawn):  # .pdf before .png
+            write_atomic(paths[suffix], drawn[suffix])
+    return list(paths.values())

@@ -1,0 +1,105 @@
+"""records.csv comes back as it was written, and a faulty file is named with line and column."""
+
+import math
+from pathlib import Path
+
+import pytest
+from report_samples import TASKS, make_row, make_suite
+
+from pipeline.errors import UserError
+from pipeline.report import records
+
+
+def test_numbers_come_back_in_full_precision(tmp_path):
+    row = make_row("MN->MM", "none", 0, 100 / 3, per_class=[200 / 3, math.nan, 0.0], seconds=0.1 + 0.2)
+    records.write(tmp_path / "records.csv", [row])
+    read = records.read(tmp_path / "records.csv")
+    assert list(read.columns) == records.COLUMNS
+    (back,) = read.to_dict("records")
+    assert back["accuracy"] == 100 / 3 and back["seconds"] == 0.1 + 0.2 and back["seed"] == 0
+    assert (
+        back["per_class"][0] == 200 / 3 and math.isnan(back["per_class"][1]) and back["per_class"][2] == 0.0
+    )
+    assert {name: back[name] for name in records.CELL} == {name: row[name] for name in records.CELL}
+
+
+def test_the_file_itself(tmp_path):
+    records.write(tmp_path / "records.csv", [make_row("MN->MM", "terra", 1, 12.5)])
+    assert (tmp_path / "records.csv").read_text() == (
+        "suite,dataset,setting,task,method,augmentation,backbone,seed,selection,accuracy,per_class,seconds,key,version\n"
+        'small_suite,digits,uda,MN->MM,ERM,terra,digits_cnn,1,last,12.5,"[12.5, 100.0]",1.5,0123,0.1.0\n'
+    )
+
+
+def test_columns_beyond_the_known_ones_are_kept(tmp_path, rows):
+    records.write(tmp_path / "records.csv", rows)
+    head, *lines = (tmp_path / "records.csv").read_text().splitlines()
+    (tmp_path / "records.csv").write_text(
+        "\n".join([head + ",note", *(line + ",fine" for line in lines), ""])
+    )
+    assert list(records.read(tmp_path / "records.csv")["note"]) == ["fine"] * len(rows)
+
+
+def test_a_header_alone_is_no_record(tmp_path):
+    records.write(tmp_path / "records.csv", [])
+    empty = records.read(tmp_path / "records.csv")
+    assert len(empty) == 0
+    assert len(records.missing(empty, make_suite(), TASKS)) == 12
+
+
+def test_a_row_that_could_not_be_read_is_not_written(tmp_path):
+    with pytest.raises(UserError, match=r"records.csv, line 2, column accuracy: .* not 'nan'"):
+        records.write(tmp_path / "records.csv", [make_row("MN->MM", "none", 0, math.nan, per_class=[])])
+    assert not (tmp_path / "records.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("12.5,", "nan,", "line 3, column accuracy: expected a percentage from 0 to 100, not 'nan'"),
+        ("12.5,", "112.5,", "line 3, column accuracy: expected a percentage from 0 to 100, not '112.5'"),
+        ("12.5,", "many,", "line 3, column accuracy: expected a percentage from 0 to 100, not 'many'"),
+        ("[12.5, 100.0]", "[12.5, 1e9]", "line 3, column per_class: expected a JSON list of percentages"),
+        ("[12.5, 100.0]", "12.5", "line 3, column per_class: expected a JSON list of percentages"),
+        ("[12.5, 100.0]", "[12.5", "line 3, column per_class: expected a JSON list of percentages"),
+        ("digits_cnn,1", "digits_cnn,-1", "line 3, column seed: expected a whole number from 0, not '-1'"),
+        ("digits_cnn,1", "digits_cnn,0", "line 3: repeats the record of line 2; remove one of them"),
+        (",1.5,0123,0.1.0\n", ",inf,0123,0.1.0\n", "line 2, column seconds: expected a number from 0"),
+        (',1.5,0123,0.1.0\n', "\n", "line 2: 11 fields, 14 expected"),
+        ("accuracy", "precision", "line 1: the column 'accuracy' is missing"),
+        ("version\n", "seed\n", "line 1: the column 'seed' stands there more than once"),
+    ],
+)  # fmt: skip
+def test_faults_are_named(tmp_path, old, new, said):
+    path = tmp_path / "records.csv"
+    records.write(path, [make_row("MN->MM", "none", 0, 50.0), make_row("MN->MM", "none", 1, 12.5)])
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(UserError) as error:
+        records.read(path)
+    assert str(error.value).startswith(f"{path}, {said}")
+
+
+def test_every_cut_in_mid_line_is_seen(tmp_path: Path):
+    path = tmp_path / "records.csv"
+    records.write(path, [make_row("MN->MM", "none", 0, 50.0), make_row("MN->MM", "none", 1, 12.5)])
+    whole = path.read_text()
+    ends = {i + 1 for i, mark in enumerate(whole) if mark == "\n"}
+    for length in set(range(len(whole))) - ends:
+        path.write_text(whole[:length])
+        with pytest.raises(UserError, match=r"records.csv, line \d"):
+            records.read(path)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(UserError, match="does not exist: run the suite first"):
+        records.read(tmp_path / "records.csv")
+
+
+def test_missing_and_stray_records(frame):
+    suite = make_suite()
+    assert records.missing(frame, suite, TASKS).empty and records.strays(frame, suite, TASKS).empty
+    third = make_suite(seeds=[0, 1, 2], augmentations=["none"])
+    lacking = records.missing(frame, third, TASKS)
+    assert list(lacking["task"]) == TASKS and set(lacking["seed"]) == {2}
+    assert len(records.strays(frame, third, TASKS)) == 8
+    assert len(records.strays(frame, make_suite(train={"backbone": "other", "iterations": 1}), TASKS)) == 12

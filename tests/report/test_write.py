@@ -1,0 +1,90 @@
+"""A suite's whole report: which files there are, when they are drawn again, and that no torch is needed."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_samples import CLASSES, make_suite
+
+from pipeline.config import ROOT
+from pipeline.data.domains import DomainArrays, save_domain
+from pipeline.report.write import Artifacts, TaskArtifacts, write_report
+
+
+@pytest.fixture
+def artifacts(tmp_path, generate_artifact, features, losses) -> Artifacts:
+    adapted, sources = generate_artifact("adapted", per_class=3)
+    images = np.stack(list(sources.values()))
+    labels, split = np.zeros(len(images), np.int64), np.zeros(len(images), np.uint8)
+    save_domain(tmp_path / "data", "MN", DomainArrays(images, labels, split, np.array(list(sources))))
+    task = TaskArtifacts(
+        "MN",
+        "MM",
+        finetune=losses.parent,
+        adapted=adapted,
+        generated=generate_artifact("generated", per_class=2)[0],
+        trained={("ERM", "terra", 1): features.parent},
+    )
+    base = generate_artifact("base", per_class=2)[0]
+    tasks = {"MN->MM": task, "MN->UC": TaskArtifacts("MN", "UC")}
+    return Artifacts(classes=CLASSES, data=tmp_path / "data", base=base, tasks=tasks)
+
+
+FILES = [
+    "plots/contact_MN-to-MM_adapted.png",
+    "plots/contact_MN-to-MM_generated.png",
+    "plots/contact_base.png",
+    "plots/loss_MN-to-MM.png",
+    "plots/tsne_MN-to-MM_ERM_terra.pdf",
+    "plots/tsne_MN-to-MM_ERM_terra.png",
+    "tables/accuracy_last.csv",
+    "tables/accuracy_last.md",
+    "tables/accuracy_last.tex",
+]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def test_files_of_a_report(tmp_path, frame, artifacts):
+    heard = []
+    folder = tmp_path / "results"
+    written = write_report(make_suite(), frame, artifacts, folder, lambda *said: heard.append(said))
+    assert sorted(path.relative_to(folder).as_posix() for path in written) == FILES
+    assert sorted(contents(folder)) == FILES
+    assert heard[0] == (0, 5, "contact_base") and len(heard) == 5
+
+
+def test_twice_gives_the_same_bytes_and_draws_only_what_changed(tmp_path, frame, artifacts):
+    folder, suite = tmp_path / "results", make_suite()
+    write_report(suite, frame, artifacts, folder)
+    before, plot = contents(folder), folder / "plots" / "contact_base.png"
+    other = folder / "plots" / "loss_MN-to-MM.png"
+    kept, lost = plot.stat().st_ino, other.unlink()
+    write_report(suite, frame, artifacts, folder)
+    assert contents(folder) == before and plot.stat().st_ino == kept and lost is None
+    remade = artifacts.base.rename(tmp_path / "another_key")
+    write_report(suite, frame, replace(artifacts, base=remade), folder)
+    assert plot.stat().st_ino != kept
+
+
+def test_nothing_made_yet(tmp_path, frame):
+    tasks = {"MN->MM": TaskArtifacts("MN", "MM"), "MN->UC": TaskArtifacts("MN", "UC")}
+    write_report(make_suite(), frame[:0], Artifacts(CLASSES, None, None, tasks), tmp_path / "results")
+    assert sorted(contents(tmp_path / "results")) == [name for name in FILES if name.startswith("tables")]
+
+
+def test_no_torch_is_imported(features):
+    code = (
+        "import sys; from pathlib import Path; from pipeline.report import records, tables, write, tsne\n"
+        f"tsne.draw(Path({str(features)!r}), {CLASSES!r}, ('MN', 'MM'), 'title')\n"
+        "assert 'sklearn' in sys.modules\n"
+        "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
