@@ -157,10 +157,11 @@ def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespa
         print(f"no training of {plan.suite.name} is finished yet", file=sys.stderr)
         return
     recorded = records.read(folder / "records.csv")
+    table = tables.accuracy_table(recorded, plan.suite, list(plan.tasks), plan.suite.selections[0])
     console = Console()
-    for selection in plan.suite.selections:
-        table = tables.accuracy_table(recorded, plan.suite, list(plan.tasks), selection)
-        console.print(tables.terminal(table, console.width))
+    shown = tables.terminal(table, console.width)
+    caption, shown.caption = shown.caption, None
+    console.print(shown, caption, sep="\n")
     print(f"records, tables and plots: {folder}\nartifacts: {store.root}")
 
 

@@ -1,7 +1,8 @@
 """Glyphs drawn from freely licensed fonts: one character in, one small RGB image out.
 
-Two lists of fonts share no family. ``BENCHMARK_FONTS`` draws the benchmark's synthetic domain; ``GENERIC_FONTS`` draws
-what the ``mini`` base model is trained on, so that the base model has seen no image, and no typeface, of the benchmark.
+Two lists of fonts share no family. ``BENCHMARK_FONTS`` draws the benchmark's synthetic domain;
+``GENERIC_FONTS`` draws what the ``mini`` base model is trained on, so that the base model has seen no
+image, and no typeface, of the benchmark.
 """
 
 from __future__ import annotations
@@ -39,11 +40,14 @@ class FontFile:
         spec = importlib.util.find_spec(self.module)
         if spec is None or not spec.submodule_search_locations:
             raise ModuleNotFoundError(
-                f"The font {self.family!r} needs the package {self.pip!r}: pip install {self.pip}", name=self.module
+                f"The font {self.family!r} needs the package {self.pip!r}: pip install {self.pip}",
+                name=self.module,
             )
         path = Path(next(iter(spec.submodule_search_locations))) / self.file
         if not path.is_file():
-            raise FileNotFoundError(f"Package {self.pip!r} is installed, but holds no {self.file!r}: reinstall it.")
+            raise FileNotFoundError(
+                f"Package {self.pip!r} is installed, but holds no {self.file!r}: reinstall it."
+            )
         return path
 
 
@@ -53,7 +57,9 @@ def _fonts(family: str, pip: str, *names: str, suffix: str = ".ttf") -> tuple[Fo
 
 
 def _matplotlib_fonts(family: str, *names: str) -> tuple[FontFile, ...]:
-    return tuple(FontFile(family, "matplotlib", "matplotlib", f"mpl-data/fonts/ttf/{name}.ttf") for name in names)
+    return tuple(
+        FontFile(family, "matplotlib", "matplotlib", f"mpl-data/fonts/ttf/{name}.ttf") for name in names
+    )
 
 
 BENCHMARK_FONTS: tuple[FontFile, ...] = (
@@ -66,7 +72,8 @@ BENCHMARK_FONTS: tuple[FontFile, ...] = (
 )  # fmt: skip
 
 GENERIC_FONTS: tuple[FontFile, ...] = (
-    *_matplotlib_fonts("DejaVu Sans", "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique"),
+    *_matplotlib_fonts("DejaVu Sans", "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique",
+                       "DejaVuSans-BoldOblique"),
     *_matplotlib_fonts("DejaVu Serif", "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic",
                        "DejaVuSerif-BoldItalic"),
     *_matplotlib_fonts("DejaVu Sans Mono", "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique"),
@@ -101,7 +108,7 @@ class GlyphStyle:
     weight: Range = (0.0, 0.0)  # added to the outline on each side; negative thins, but never to nothing
     warp: Range = (0.0, 0.0)  # strength of a smooth elastic distortion, as of handwriting
     blur: Range = (0.0, 0.0)  # standard deviation of a Gaussian blur
-    resolution: Range = (1.0, 1.0)  # below 1, the image is reduced to this fraction of its size and enlarged again
+    resolution: Range = (1.0, 1.0)  # below 1: reduced to this fraction of its size, then enlarged
     palette: str = "colour"  # "plain": white or grey on black; "colour": any foreground on any background
     grey: Range = (0.75, 1.0)  # brightness of a plain glyph
     inverted: float = 0.0  # probability of a plain glyph dark on light
@@ -115,7 +122,9 @@ class GlyphStyle:
         if self.background not in ("flat", "gradient", "texture"):
             raise ValueError(f"background is 'flat', 'gradient' or 'texture', not {self.background!r}")
         if not 0.0 <= self.contrast <= 0.45:
-            raise ValueError(f"contrast lies in 0..0.45, so that a mid-grey background can meet it; got {self.contrast}")
+            raise ValueError(
+                f"contrast lies in 0..0.45, so that a mid-grey background can meet it; got {self.contrast}"
+            )
 
 
 def render(character: str, font: Path, size: int, rng: np.random.Generator, style: GlyphStyle) -> np.ndarray:
@@ -189,7 +198,8 @@ def _outline(character: str, font: Path) -> tuple[np.ndarray, float, float, floa
     """Signed distance to the glyph's outline, positive inside, in units of the longer side of its box.
 
     Returns:
-        float32 [h, w] with a border of MARGIN; the box's width and height (longer side 1); mean half-width of a stroke.
+        float32 [h, w] with a border of MARGIN; width and height of its box (longer side 1); mean half-width of
+        a stroke.
     """
     face = ImageFont.truetype(str(font), MASTER)
     left, top, right, bottom = face.getbbox(character)
@@ -215,7 +225,7 @@ def _mask(character: str, font: Path, side: int, rng: np.random.Generator, style
     shift_x, shift_y = rng.uniform(*style.shift, size=2)
     weight, warp = rng.uniform(*style.weight), rng.uniform(*style.warp)
 
-    # For each pixel, the point of the glyph that lands there: undo shift, rotation, shear and scale, in this order.
+    # The point of the glyph that lands on each pixel: undo shift, rotation, shear and scale, in this order.
     centres = (np.arange(side, dtype=np.float32) + 0.5) / side - 0.5
     x, y = np.meshgrid(centres - shift_x, centres - shift_y)
     x, y = x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
@@ -259,8 +269,10 @@ def _colours(side: int, rng: np.random.Generator, style: GlyphStyle) -> tuple[np
     return foreground.astype(np.float32), background.astype(np.float32)
 
 
-def _contrasting(foreground: np.ndarray, back: np.ndarray, rng: np.random.Generator, style: GlyphStyle) -> np.ndarray:
-    """The given colour, or the first redrawn one, that differs enough in luminance from the mean background."""
+def _contrasting(
+    foreground: np.ndarray, back: np.ndarray, rng: np.random.Generator, style: GlyphStyle
+) -> np.ndarray:
+    """The given colour, or else the first drawn that differs enough in luminance from the mean background."""
     for _ in range(32):
         if abs(float((foreground - back) @ LUMINANCE)) >= style.contrast:
             return foreground

@@ -53,6 +53,7 @@ class BaseModel:
             raise UserError(f"base_model: a {type(pipe).__name__} has not the parts of a Stable Diffusion pipeline")
         for part in (pipe.unet, pipe.vae, pipe.text_encoder):
             part.requires_grad_(False).eval()
+        pipe.unet.to(memory_format=torch.channels_last)  # convolutions on a CPU are a sixth faster so
         scheduler = pipe.scheduler
         return cls(pipe, pipe.unet, scheduler.alphas_cumprod.float(), scheduler.config.prediction_type, resolution)
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.config import FinetuneParams, FinetuneSettings
 from pipeline.data.domains import load_labelled, load_unlabelled
+from pipeline.determinism import reproducible
 from pipeline.diffusion.adapters.terra import TerraAdapter
 from pipeline.diffusion.base import BaseModel
 from pipeline.errors import UserError
@@ -116,10 +117,11 @@ def train_adapter(
 
 def run(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
     """Make adapter.safetensors and losses.csv (step, loss, source_loss, target_loss)."""
-    model = BaseModel.load(params.base_model)
-    data = PairData(model, params, inputs["data"])
-    adapter = TerraAdapter(model.denoiser, params.adapter, params.settings.seed)
-    log = train_adapter(model, adapter, data, workspace, progress)
-    adapter.save(workspace / "adapter.safetensors")
-    rows = [f"{step:.0f},{loss:.6g},{source:.6g},{target:.6g}\n" for step, loss, source, target in log]
-    write_atomic(workspace / "losses.csv", "step,loss,source_loss,target_loss\n" + "".join(rows))
+    with reproducible(params.threads):
+        model = BaseModel.load(params.base_model)
+        data = PairData(model, params, inputs["data"])
+        adapter = TerraAdapter(model.denoiser, params.adapter, params.settings.seed)
+        log = train_adapter(model, adapter, data, workspace, progress)
+        adapter.save(workspace / "adapter.safetensors")
+        rows = [f"{step:.0f},{loss:.6g},{source:.6g},{target:.6g}\n" for step, loss, source, target in log]
+        write_atomic(workspace / "losses.csv", "step,loss,source_loss,target_loss\n" + "".join(rows))

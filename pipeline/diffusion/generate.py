@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pipeline.config import GenerateParams, Guidance
 from pipeline.data.domains import ImageSet, load_labelled
+from pipeline.determinism import reproducible
 from pipeline.diffusion.adapters.terra import TerraAdapter, saved_spec
 from pipeline.diffusion.base import BaseModel
 from pipeline.diffusion.sampling import Levels, guided, invert, sample
@@ -121,21 +122,22 @@ def to_png(image: np.ndarray) -> bytes:
 
 def run(params: GenerateParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
     """Make images/*.png and manifest.csv; batches whose images are all there already are not made again."""
-    source = load_labelled(inputs["data"], params.pair.source, "train") if params.contents == "adapted" else None
-    manifest = plan_images(params, source)
-    model = BaseModel.load(params.base_model)
-    adapter = inputs["adapter"] / "adapter.safetensors" if "adapter" in inputs else None
-    denoisers = Denoisers.make(model, adapter, params.scale)
-    prompts = model.embed([params.source_prompt.format(**{"class": word}) for word in params.words])
-    empty = model.embed([params.target_prompt])
-    row_of = {} if source is None else {name: i for i, name in enumerate(source.names)}
-    for start in range(0, len(manifest), params.batch_size):
-        rows = manifest.iloc[start : start + params.batch_size]
-        if not all((workspace / file).exists() for file in rows["file"]):
-            chosen = None if source is None else source.images[[row_of[name] for name in rows["source"]]]
-            labels, seeds = rows["label"].tolist(), rows["seed"].tolist()
-            images = make_batch(model, denoisers, params, prompts[labels], empty, seeds, chosen)
-            for file, image in zip(rows["file"], images, strict=True):
-                write_atomic(workspace / file, to_png(image))
-        progress(start + len(rows), len(manifest), "images")
-    write_atomic(workspace / "manifest.csv", manifest.to_csv(index=False))
+    with reproducible(params.threads):
+        source = load_labelled(inputs["data"], params.pair.source, "train") if params.contents == "adapted" else None
+        manifest = plan_images(params, source)
+        model = BaseModel.load(params.base_model)
+        adapter = inputs["adapter"] / "adapter.safetensors" if "adapter" in inputs else None
+        denoisers = Denoisers.make(model, adapter, params.scale)
+        prompts = model.embed([params.source_prompt.format(**{"class": word}) for word in params.words])
+        empty = model.embed([params.target_prompt])
+        row_of = {} if source is None else {name: i for i, name in enumerate(source.names)}
+        for start in range(0, len(manifest), params.batch_size):
+            rows = manifest.iloc[start : start + params.batch_size]
+            if not all((workspace / file).exists() for file in rows["file"]):
+                chosen = None if source is None else source.images[[row_of[name] for name in rows["source"]]]
+                labels, seeds = rows["label"].tolist(), rows["seed"].tolist()
+                images = make_batch(model, denoisers, params, prompts[labels], empty, seeds, chosen)
+                for file, image in zip(rows["file"], images, strict=True):
+                    write_atomic(workspace / file, to_png(image))
+            progress(start + len(rows), len(manifest), "images")
+        write_atomic(workspace / "manifest.csv", manifest.to_csv(index=False))

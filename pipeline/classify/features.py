@@ -1,0 +1,58 @@
+"""The features that a trained network gives to the sets of images: what the t-SNE pictures are drawn from."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.classify.backbones import Network
+from pipeline.classify.batches import Pool, make_pool
+from pipeline.classify.evaluate import BATCH
+from pipeline.data.domains import ImageSet, load_labelled
+
+PER_CLASS = 50
+"""Images of each class, of each set, whose features are kept."""
+
+
+def extract(network: Network, pool: Pool) -> Tensor:
+    """The features of the images of `pool`: float32 [n, d]. Leaves the network in training mode."""
+    network.eval()
+    with torch.inference_mode():
+        features = torch.cat([network.features(images) for images in pool.images().split(BATCH)])
+    network.train()
+    return features.clone()
+
+
+def pictured_sets(
+    data: Path, source: str, target: str, made: dict[str, ImageSet], classes: int
+) -> dict[str, ImageSet]:
+    """What a picture shows: the first images of each class of the source and the made sets, and the target.
+
+    Of the target as many test images are taken, whatever their labels, which are there to colour the points.
+    """
+    test = load_labelled(data, target, "test")
+    return {
+        "source": first_of_each(load_labelled(data, source, "train"), classes),
+        "target": test.take(range(min(len(test), PER_CLASS * classes))),
+    } | {name: first_of_each(images, classes) for name, images in made.items()}
+
+
+def first_of_each(images: ImageSet, classes: int) -> ImageSet:
+    """The first PER_CLASS images of each class, class by class."""
+    return images.take(
+        np.concatenate([np.flatnonzero(images.labels == label)[:PER_CLASS] for label in range(classes)])
+    )
+
+
+def features_file(network: Network, sets: dict[str, ImageSet], size: int) -> bytes:
+    """features.npz: for each set S, `S.features` float32 [n, d] and `S.labels` int64 [n]."""
+    arrays = {}
+    for name, images in sets.items():
+        pool = make_pool(images, size, network.mean, network.std)
+        arrays[f"{name}.features"] = extract(network, pool).numpy()
+        arrays[f"{name}.labels"] = images.labels
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()

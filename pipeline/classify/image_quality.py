@@ -1,0 +1,115 @@
+"""How good made images are, by a classifier trained on the target's own labels for this check alone."""
+
+import tempfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.classify.backbones import Network, build_network
+from pipeline.classify.batches import Labelled, check_labels, make_pool
+from pipeline.classify.evaluate import predict, score
+from pipeline.classify.features import extract
+from pipeline.classify.loop import Loop
+from pipeline.classify.method import make_method
+from pipeline.config import TrainSettings
+from pipeline.data.domains import ImageSet, load_labelled
+from pipeline.data.generated import load_generated
+from pipeline.determinism import reproducible
+from pipeline.seeds import derive
+
+CHECK = TrainSettings(
+    backbone="digits_cnn", iterations=1200, batch_size=64, optimizer="adam", learning_rate=3e-3,
+    backbone_lr_factor=1.0, weight_decay=0.0, schedule="cosine", augment_shift=2,
+)  # fmt: skip
+"""A longer training than a suite's, for it is the measure of the others."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A classifier that knows the target's labels; its features float64 [n, d] of what it learned from."""
+
+    network: Network
+    classes: int
+    size: int
+    reference: np.ndarray
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A set as the classifier sees it: features float64 [n, d], and percent recognised as their class."""
+
+    features: np.ndarray
+    recognised: float
+
+
+def assess(
+    data: Path, target: str, sets: dict[str, Path], source: str, seed: int, settings: TrainSettings = CHECK
+) -> pd.DataFrame:
+    """How near sets of images come to the target, and how well their classes are recognised.
+
+    sets: `generate` artifacts by name. The rows: each set, the source's train split, and the target's own
+    test split, which shows the best to be had. The columns:
+      set, images (how many it has),
+      recognised: percent that an ERM classifier, trained on the target's train split with its labels, gives
+        to the class that they were made for (for the target's test split, its accuracy);
+      distance: the Frechet distance of the set to the target's train split in that classifier's features. Few
+        images look farther away than many, so that each set enters with as many as the smallest has.
+    """
+    with reproducible(threads=1):
+        measured = {name: load_generated(path) for name, path in sets.items()}
+        measured["source"] = load_labelled(data, source, "train")
+        measured["target test"] = load_labelled(data, target, "test")
+        judge = _judge(data, target, settings, seed)
+        seen = {name: _see(judge, images, f"{name} images") for name, images in measured.items()}
+    count = min(len(images) for images in measured.values())
+    rows = []
+    for name, one in seen.items():
+        some = _some(one.features, count, derive(seed, "some", name))
+        distance = frechet_distance(some, judge.reference)
+        rows.append((name, len(one.features), one.recognised, distance))
+    return pd.DataFrame(rows, columns=["set", "images", "recognised", "distance"])
+
+
+@lru_cache(maxsize=16)
+def _judge(data: Path, target: str, settings: TrainSettings, seed: int) -> Judge:
+    """Trained once for all tasks with this target."""
+    train = load_labelled(data, target, "train")
+    classes, size = 1 + int(train.labels.max()), train.images.shape[1]
+    network = build_network(settings.backbone, classes, settings.bottleneck, derive(seed, "network"))
+    method = make_method("ERM", {}, network, derive(seed, "method"))
+    pool = make_pool(train, size, network.mean, network.std, settings.augment_shift)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint, labelled = Path(folder) / "checkpoint.safetensors", Labelled(pool, None, None)
+        loop = Loop(network, method, labelled, None, None, settings, derive(seed, "batches"), checkpoint)
+        loop.run(lambda done, total, what: None)
+    return Judge(network, classes, size, extract(network, pool).numpy().astype(np.float64))
+
+
+def _see(judge: Judge, images: ImageSet, what: str) -> Seen:
+    check_labels(images, judge.classes, what)
+    pool = make_pool(images, judge.size, judge.network.mean, judge.network.std)
+    recognised = score(predict(judge.network, pool), images.labels, judge.classes).accuracy
+    return Seen(extract(judge.network, pool).numpy().astype(np.float64), recognised)
+
+
+def _some(features: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """`count` rows of `features`, chosen by `seed`."""
+    return features[np.random.default_rng(seed).permutation(len(features))[:count]]
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """The squared Frechet distance between normal distributions with the moments of a [n, d] and b [m, d].
+
+    |mean a - mean b|^2 + tr A + tr B - 2 tr (A B)^(1/2) for covariances A, B (Heusel et al. 2017, equation 6)
+    in float64. The eigenvalues of A B are those of the symmetric R B R with R = A^(1/2), so that no root of a
+    matrix that is not symmetric is needed; tiny negative ones, from rounding, count as 0.
+    """
+    covariance_a, covariance_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    values, vectors = np.linalg.eigh(covariance_a)
+    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+    between = np.linalg.eigvalsh(root @ covariance_b @ root).clip(min=0)
+    apart = a.mean(axis=0) - b.mean(axis=0)
+    return float(apart @ apart + np.trace(covariance_a) + np.trace(covariance_b) - 2 * np.sqrt(between).sum())

@@ -1,0 +1,171 @@
+"""The one training loop of every method: data, optimiser, schedule, evaluation, checkpoints."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.classify.backbones import Network
+from pipeline.classify.batches import Labelled, Pool, target_batch
+from pipeline.classify.evaluate import Evaluation, predict, score
+from pipeline.classify.method import Method, Outputs, Step
+from pipeline.classify.optimisation import make_optimizer, set_rate
+from pipeline.config import TrainSettings
+from pipeline.errors import UserError
+from pipeline.seeds import derive
+
+HISTORY_ROWS = 50
+"""Rows of a history besides those of evaluations."""
+
+Progress = Callable[[int, int, str], None]
+
+
+class Diverged(UserError):
+    """Training came to numbers that are none."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What is evaluated, after every `every` steps and at the end.
+
+    held_out: the source's test split, labelled. target: the target's, unlabelled.
+    """
+
+    held_out: Pool
+    target: Pool
+    every: int
+
+
+class Loop:
+    """One training. `run` starts it, or goes on from the file `checkpoint` if that is there.
+
+    target: unlabelled target images, None if the method does not use them. watched: None to evaluate nothing.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        method: Method,
+        labelled: Labelled,
+        target: Pool | None,
+        watched: Watched | None,
+        settings: TrainSettings,
+        seed: int,
+        checkpoint: Path,
+    ) -> None:
+        self.network, self.method = network, method
+        self.labelled, self.target, self.watched = labelled, target, watched
+        self.settings, self.seed, self.checkpoint = settings, seed, checkpoint
+        self.optimizer = make_optimizer(network, method, settings)
+        self.done = 0
+        self.evaluations: list[Evaluation] = []
+        self.history: list[dict[str, float]] = []
+        self.sums: dict[str, float] = {}
+        self.summed = 0
+
+    def run(self, progress: Progress) -> None:
+        """Train to the end; fills `evaluations` and `history`. Diverged if a loss is no longer finite."""
+        if self.checkpoint.exists():
+            self._resume()
+        self.network.train()
+        total = self.settings.iterations
+        while self.done < total:
+            loss = self._step()
+            self.done += 1
+            self._record()
+            if self.done % self.settings.checkpoint_every == 0 and self.done < total:
+                self._save()
+            progress(self.done, total, f"loss {loss:.3f}")
+
+    def _step(self) -> float:
+        """One update of the weights; the loss before it."""
+        torch.default_generator.manual_seed(derive(self.seed, "step", self.done))  # for dropout and its like
+        set_rate(self.optimizer, self.settings.schedule, self.done, self.settings.iterations)
+        losses = self.method.losses(self._forward())
+        loss = sum(losses.values())
+        self.sums = {name: self.sums.get(name, 0.0) + value.item() for name, value in losses.items()}
+        self.summed += 1
+        if not math.isfinite(loss.item()):
+            raise self._diverged(f"the loss became {loss.item()}")
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+    def _forward(self) -> Step:
+        """The step's images, both halves in one pass through the network."""
+        size = self.settings.batch_size
+        images, labels = self.labelled.batch(self.done, size, self.seed)
+        if self.target is not None:
+            images = torch.cat([images, target_batch(self.target, self.done, size, self.seed)])
+        features, logits = self.network(images)
+        target = Outputs(features[size:], logits[size:]) if self.target is not None else None
+        labelled = Outputs(features[:size], logits[:size])
+        return Step(labelled, labels, target, progress=self.done / self.settings.iterations)
+
+    def _record(self) -> None:
+        """Evaluate if it is time, and add a row to the history if it is time for that."""
+        last = self.done == self.settings.iterations
+        due = self.watched is not None and (last or self.done % self.watched.every == 0)
+        if not (due or last or self.done % math.ceil(self.settings.iterations / HISTORY_ROWS) == 0):
+            return
+        row = {"iteration": self.done} | {name: value / self.summed for name, value in self.sums.items()}
+        if due:
+            self.evaluations.append(self._evaluate(self.watched))
+            row["source_accuracy"] = self.evaluations[-1].source_accuracy
+        self.history.append(row)
+        self.sums, self.summed = {}, 0
+
+    def _evaluate(self, watched: Watched) -> Evaluation:
+        held_out, classes = watched.held_out, self.network.head.out_features
+        source = score(predict(self.network, held_out), held_out.labels, classes)
+        return Evaluation(self.done, source.accuracy, predict(self.network, watched.target))
+
+    def _modules(self) -> dict[str, torch.nn.Module]:
+        return {"network": self.network, "method": self.method}
+
+    def _save(self) -> None:
+        tensors = {
+            f"{name}.{key}": value
+            for name, module in self._modules().items()
+            for key, value in module.state_dict().items()
+        }
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise self._diverged("the weights became infinite or NaN")
+        for index, one in enumerate(self.evaluations):
+            tensors[f"predictions.{index}"] = one.predictions
+        about = {
+            "done": self.done,
+            "history": self.history,
+            "sums": self.sums,
+            "summed": self.summed,
+            "evaluations": [(one.step, one.source_accuracy) for one in self.evaluations],
+        }
+        save_checkpoint(self.checkpoint, tensors, self.optimizer, about)
+
+    def _resume(self) -> None:
+        tensors, about = load_checkpoint(self.checkpoint, self.optimizer)
+        for name, module in self._modules().items():
+            module.load_state_dict(_under(f"{name}.", tensors))
+        self.done, self.history = about["done"], about["history"]
+        self.sums, self.summed = about["sums"], about["summed"]
+        self.evaluations = [
+            Evaluation(step, accuracy, tensors[f"predictions.{index}"])
+            for index, (step, accuracy) in enumerate(about["evaluations"])
+        ]
+
+    def _diverged(self, what: str) -> Diverged:
+        kept = f"; the last good checkpoint, {self.checkpoint}, is kept" if self.checkpoint.exists() else ""
+        return Diverged(
+            f"method {self.method.name}: {what} at step {self.done + 1} of {self.settings.iterations}; "
+            f"try a lower train.learning_rate than {self.settings.learning_rate:g}{kept}"
+        )
+
+
+def _under(prefix: str, tensors: dict[str, Any]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

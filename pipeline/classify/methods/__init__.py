@@ -1,0 +1,1 @@
+"""Classifier methods, each one file; pipeline/classify/registry.py finds them."""

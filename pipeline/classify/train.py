@@ -1,0 +1,116 @@
+"""The `train` stage: one training of one method on one task, and its records."""
+
+import csv
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+
+from pipeline import __version__
+from pipeline.classify.backbones import build_network
+from pipeline.classify.batches import Labelled, Pool, check_labels, joined, make_pool
+from pipeline.classify.evaluate import Score, target_scores
+from pipeline.classify.features import features_file, pictured_sets
+from pipeline.classify.loop import Loop, Progress, Watched
+from pipeline.classify.method import make_method
+from pipeline.config import MADE_SETS, TrainParams
+from pipeline.data.domains import ImageSet, Split, load_labelled, load_unlabelled
+from pipeline.data.generated import load_generated
+from pipeline.determinism import reproducible
+from pipeline.seeds import derive
+from pipeline.store import write_atomic
+
+EVALUATIONS = 10
+"""How often a training is evaluated if a selection needs a choice and the settings do not say."""
+
+
+def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
+    """Train; write records.json, history.csv, features.npz, and model.safetensors if `settings.keep_weights`.
+
+    inputs: `data`, a prepare artifact, and those of `adapted`, `generated`, `base` that enter training.
+    """
+    with reproducible(params.threads):
+        entering = [name for name in MADE_SETS[params.augmentation] if name in inputs]
+        made = {name: load_generated(inputs[name]) for name in entering}
+        loop = _make_loop(params, inputs["data"], made, workspace / "scratch" / "checkpoint.safetensors")
+        loop.run(progress)
+        scores = target_scores(
+            inputs["data"], params.target, len(params.classes), params.selections, loop.evaluations
+        )
+        write_atomic(workspace / "records.json", json.dumps(_records(params, scores), indent=1) + "\n")
+        write_atomic(workspace / "history.csv", _table(loop.history))
+        pictured = pictured_sets(inputs["data"], params.source, params.target, made, len(params.classes))
+        write_atomic(workspace / "features.npz", features_file(loop.network, pictured, params.image_size))
+        if params.settings.keep_weights:
+            weights = {name: tensor.contiguous() for name, tensor in loop.network.state_dict().items()}
+            write_atomic(workspace / "model.safetensors", save(weights))
+
+
+def _make_loop(params: TrainParams, data: Path, made: dict[str, ImageSet], checkpoint: Path) -> Loop:
+    """The training that `params` describe, before its first step."""
+    settings, seed, classes = params.settings, params.seed, len(params.classes)
+    network = build_network(settings.backbone, classes, settings.bottleneck, derive(seed, "network"))
+    method = make_method(params.method, params.hyperparameters, network, derive(seed, "method"))
+
+    def pool(images: ImageSet, what: str, shift: int = 0) -> Pool:
+        check_labels(images, classes, what)
+        return make_pool(images, params.image_size, network.mean, network.std, shift)
+
+    def labelled(split: Split, shift: int = 0) -> Pool:
+        return pool(load_labelled(data, params.source, split), f"{params.source} ({split})", shift)
+
+    def unlabelled(split: Split, shift: int = 0) -> Pool:
+        return pool(load_unlabelled(data, params.target, split), f"{params.target} ({split})", shift)
+
+    shift = settings.augment_shift
+    entering = pool(joined(made.values()), f"{params.augmentation} images", shift) if made else None
+    return Loop(
+        network,
+        method,
+        Labelled(labelled("train", shift), entering, params.made_fraction),
+        unlabelled("train", shift) if method.uses_target else None,
+        Watched(labelled("test"), unlabelled("test"), _evaluate_every(params)),
+        settings,
+        derive(seed, "batches"),
+        checkpoint,
+    )
+
+
+def _evaluate_every(params: TrainParams) -> int:
+    """After how many steps to evaluate: at the end alone, if that is all that the selections need."""
+    settings = params.settings
+    if settings.evaluate_every is not None:
+        return settings.evaluate_every
+    if set(params.selections) <= {"last"}:
+        return settings.iterations
+    return max(1, settings.iterations // EVALUATIONS)
+
+
+def _records(params: TrainParams, scores: dict[str, Score]) -> list[dict[str, Any]]:
+    """One record for each selection."""
+    about = {
+        "dataset": params.dataset,
+        "setting": params.setting,
+        "task": f"{params.source}->{params.target}",
+        "method": params.method,
+        "augmentation": params.augmentation,
+        "backbone": params.settings.backbone,
+        "seed": params.seed,
+    }
+    return [
+        about | {"selection": selection} | asdict(score) | {"version": __version__}
+        for selection, score in scores.items()
+    ]
+
+
+def _table(rows: list[dict[str, float]]) -> str:
+    """`rows` as CSV, with the columns of all of them; empty where a row has no value."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()

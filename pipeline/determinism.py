@@ -1,0 +1,27 @@
+"""The same numbers from the same seed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def reproducible(threads: int) -> Iterator[None]:
+    """Within it, torch computes on `threads` threads, by deterministic algorithms; afterwards as before.
+
+    The global generator is put back too. Fresh memory is not filled with NaN, as torch else does in this mode
+    so that reads of it show: that costs a fifth of the time of a small network.
+    """
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    try:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+        torch.utils.deterministic.fill_uninitialized_memory = filled

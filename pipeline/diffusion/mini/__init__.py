@@ -1,0 +1,9 @@
+"""``mini``: a base model shaped like Stable Diffusion, small enough to fine-tune on two CPU cores.
+
+``build`` holds the architecture, ``train`` makes the weights, ``WEIGHTS`` is the folder that
+``diffusers.DiffusionPipeline.from_pretrained`` loads.
+"""
+
+from pathlib import Path
+
+WEIGHTS = Path(__file__).with_name("weights")

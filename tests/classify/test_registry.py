@@ -1,0 +1,77 @@
+"""Methods by name: what is found, without torch, and what is refused, in which words."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.classify import registry
+from pipeline.config import MethodSpec
+from pipeline.errors import UserError
+
+
+def check(name: str, **hyperparameters: float | bool | str) -> None:
+    registry.check_method(MethodSpec(name=name, hyperparameters=hyperparameters))
+
+
+def test_what_is_declared_is_what_is_loaded() -> None:
+    for name, declared in registry.declarations().items():
+        loaded = registry.load(name)
+        assert loaded.name == name
+        assert declared.about
+        assert {key: getattr(loaded, key) for key in declared.hyperparameters} == declared.hyperparameters
+
+
+def test_defaults_are_those_of_the_paper() -> None:
+    assert registry.declarations()["MCC"].hyperparameters == {"temperature": 2.5, "trade_off": 1.0}
+    assert registry.declarations()["ERM"].hyperparameters == {}
+
+
+def test_checking_imports_no_torch() -> None:
+    program = (
+        "import sys; from pipeline.classify import registry; from pipeline.config import MethodSpec;"
+        "registry.check_method(MethodSpec(name='MCC')); registry.describe_methods();"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "hyperparameters", "words"),
+    [
+        ("MMC", {}, ["'MMC'", "ERM", "did you mean 'MCC'?"]),
+        (
+            "MCC",
+            {"temprature": 2.0},
+            ["MCC", "'temprature'", "temperature, trade_off", "mean 'temperature'?"],
+        ),
+        ("ERM", {"temperature": 2.0}, ["ERM", "'temperature'", "there are: none"]),
+        ("MCC", {"temperature": "hot"}, ["temperature takes a number", "'hot'"]),
+        ("MCC", {"trade_off": True}, ["trade_off takes a number", "True"]),
+    ],
+)
+def test_refused_in_words(name: str, hyperparameters: dict, words: list[str]) -> None:
+    with pytest.raises(UserError) as refused:
+        check(name, **hyperparameters)
+    assert all(word in str(refused.value) for word in words), refused.value
+
+
+def test_a_whole_number_is_a_number() -> None:
+    check("MCC", temperature=3)
+
+
+def test_a_new_file_declares_its_methods(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import torch\n@method('Mine')\nclass Mine(Method):\n    '''Mine (me).'''\n    weight: float = -0.5\n"
+        "    plain = 3\n    steps: int = 4\n    name: str\n"
+    )
+    assert registry.declared_in(file, "mine") == [
+        registry.Declaration("Mine", "mine", {"weight": -0.5, "steps": 4}, "Mine (me).")
+    ]
+
+
+def test_description_names_all() -> None:
+    text = registry.describe_methods()
+    assert "MCC" in text and "temperature=2.5, trade_off=1.0" in text and "hyper-parameters: none" in text
