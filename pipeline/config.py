@@ -140,6 +140,12 @@ class GenerateSettings(Strict):
     inversion_refinements: Annotated[int, Field(ge=0)] = Field(
         default=0, description="fixed-point iterations per inversion step: each costs as much as the step itself"
     )
+    inversion_adain: bool = Field(
+        default=False, description="give inverted latents the means and deviations of Gaussian noise"
+    )
+    inversion_renoise: Fraction = Field(
+        default=0.0, description="share of the inverted latents' variance to replace by fresh noise"
+    )
     scale: Rate = Field(default=1.0, description="factor on the adapter's update")
     seed: Seed = 0
 
@@ -147,7 +153,7 @@ class GenerateSettings(Strict):
 class Mix(Strict):
     """What a labelled batch is made of when made images enter."""
 
-    sets: list[Literal["adapted", "generated"]] = ["adapted", "generated"]
+    sets: list[Literal["adapted", "generated"]] = Field(default=["adapted", "generated"], min_length=1)
     made_fraction: Fraction | None = Field(
         default=None, description="share of made images in a labelled batch; null = their share in the pool"
     )
@@ -167,7 +173,9 @@ class TrainSettings(Strict):
     momentum: Fraction = 0.9
     schedule: Literal["inverse", "constant", "cosine"] = "inverse"
     augment_shift: Annotated[int, Field(ge=0)] = Field(default=0, description="random translation, in pixels")
-    evaluate_every: Count | None = Field(default=None, description="iterations; null = at the end alone")
+    evaluate_every: Count | None = Field(
+        default=None, description="iterations; null = at the end alone (ten times if selections ask for more than last)"
+    )
     checkpoint_every: Count = 500
     keep_weights: bool = False
 
@@ -252,6 +260,8 @@ class InversionSettings(Strict):
 
     depth: float
     refinements: int
+    adain: bool
+    renoise: float
 
 
 class GenerateParams(Strict):

@@ -144,7 +144,12 @@ def _generate(
         per_class: int | None = sum(each[name] for name in suite.mix.sets)
     else:
         per_class = adapted_per_class if contents == "adapted" else settings.generated
-    inversion = InversionSettings(depth=settings.inversion_depth, refinements=settings.inversion_refinements)
+    inversion = InversionSettings(
+        depth=settings.inversion_depth,
+        refinements=settings.inversion_refinements,
+        adain=settings.inversion_adain,
+        renoise=settings.inversion_renoise,
+    )
     params = GenerateParams(
         contents=contents,
         pair=pair,

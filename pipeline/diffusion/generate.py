@@ -22,7 +22,7 @@ from pipeline.data.domains import ImageSet, load_labelled
 from pipeline.determinism import reproducible
 from pipeline.diffusion.adapters.terra import TerraAdapter, saved_spec
 from pipeline.diffusion.base import BaseModel
-from pipeline.diffusion.sampling import Levels, guided, invert, sample
+from pipeline.diffusion.sampling import Levels, adain, guided, invert, renoise, sample
 from pipeline.seeds import derive
 from pipeline.store import write_atomic
 
@@ -110,6 +110,10 @@ def make_batch(
     levels = Levels.make(model, params.steps, params.inversion.depth)
     upward = guided(Guidance(weight=1.0), denoisers.at_source, denoisers.at_source, prompts, empty)
     latents = invert(model, upward, model.encode(source), levels, params.inversion.refinements)
+    noise = start_noise(model, seeds)
+    if params.inversion.adain:
+        latents = adain(latents, noise)
+    latents = renoise(latents, noise, params.inversion.renoise)
     return model.decode(sample(model, predict, latents, levels))
 
 

@@ -95,3 +95,19 @@ def invert(model: BaseModel, predict: Predict, latents: Tensor, levels: Levels, 
             clean = (lower - (1 - here).sqrt() * noise) / here.sqrt()
             latents = there.sqrt() * clean + (1 - there).sqrt() * noise
     return latents
+
+
+def adain(latents: Tensor, like: Tensor) -> Tensor:
+    """`latents` with the mean and deviation that each channel of `like` has (Huang and Belongie, 2017).
+
+    Both [n, c, h, w]. Inverted latents of images with one flat background are far from Gaussian in just these two
+    numbers, which decide the colours; given those of Gaussian noise, the target's own backgrounds can come up.
+    """
+    dimensions = (2, 3)
+    shape = (latents - latents.mean(dimensions, keepdim=True)) / latents.std(dimensions, keepdim=True)
+    return shape * like.std(dimensions, keepdim=True) + like.mean(dimensions, keepdim=True)
+
+
+def renoise(latents: Tensor, noise: Tensor, share: float) -> Tensor:
+    """`latents` with `share` of their variance replaced by `noise`, both of unit variance."""
+    return (1 - share) ** 0.5 * latents + share**0.5 * noise

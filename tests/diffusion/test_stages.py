@@ -84,7 +84,7 @@ def generation(params: FinetuneParams, contents: str, **changes: object) -> Gene
         "per_class": 2,
         "base_model": params.base_model,
         "guidance": Guidance(form="content-style", weight=2.0),
-        "inversion": InversionSettings(depth=0.8, refinements=1) if contents == "adapted" else None,
+        "inversion": InversionSettings(depth=0.8, refinements=1, adain=True, renoise=0.1) if contents == "adapted" else None,
         "steps": 3,
         "batch_size": 2,
         "scale": 0.9,

@@ -323,10 +323,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--images", type=int, default=36000, help="glyphs to draw (default: %(default)s)")
     add("--vae-steps", type=int, default=900, help="steps for the autoencoder (default: %(default)s)")
     add("--vae-batch", type=int, default=16, help="images per autoencoder step (default: %(default)s)")
-    add("--steps", type=int, default=2000, help="steps for the denoiser (default: %(default)s)")
-    add("--batch", type=int, default=64, help="images per denoiser step (default: %(default)s)")
+    add("--steps", type=int, default=3000, help="steps for the denoiser (default: %(default)s)")
+    add("--batch", type=int, default=40, help="images per denoiser step (default: %(default)s)")
     add("--start", type=Path, help="checkpoint of another denoiser to begin from (the file denoiser.pt of its --work)")
-    add("--rate", type=float, default=2e-3, help="peak learning rate of the denoiser (default: %(default)s)")
+    add("--rate", type=float, default=1.5e-3, help="peak learning rate of the denoiser (default: %(default)s)")
     add(
         "--workers",
         type=int,
