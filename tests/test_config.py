@@ -39,13 +39,13 @@ def test_unknown_key_names_line_keys_and_the_nearest(tmp_path: Path) -> None:
 
 
 def test_wrong_type_names_what_was_expected_and_seen(tmp_path: Path) -> None:
-    told = broken(tmp_path, "  batch_size: 32 ", "  batch_size: many ")
-    assert f"line {line_of('batch_size: 32')}, finetune.batch_size" in told
+    told = broken(tmp_path, "  batch_size: 24 ", "  batch_size: many ")
+    assert f"line {line_of('batch_size: 24')}, finetune.batch_size" in told
     assert "valid integer" in told
     assert "'many'" in told
 
 
-@pytest.mark.parametrize(("old", "new"), [("  steps: 250", "  steps: -1"), ("seeds: [0, 1, 2]", "seeds: [0, -1, 2]")])
+@pytest.mark.parametrize(("old", "new"), [("  steps: 300", "  steps: -1"), ("seeds: [0, 1, 2]", "seeds: [0, -1, 2]")])
 def test_negative_numbers_are_refused(tmp_path: Path, old: str, new: str) -> None:
     assert "greater than or equal to" in broken(tmp_path, old, new)
 

@@ -10,7 +10,16 @@ from torch import nn
 
 from pipeline.config import BaseModelSpec, Guidance
 from pipeline.diffusion.base import BaseModel
-from pipeline.diffusion.sampling import Levels, classifier_free, content_style, guided, invert, sample
+from pipeline.diffusion.sampling import (
+    Levels,
+    adain,
+    classifier_free,
+    content_style,
+    guided,
+    invert,
+    renoise,
+    sample,
+)
 
 
 class Output:
@@ -120,3 +129,23 @@ def test_split_and_target_are_inverse(model: BaseModel) -> None:
         found_clean, found_noise = one.split(one.target(clean, noise, alpha_bar), noisy, alpha_bar)
         assert torch.allclose(found_clean, clean, atol=1e-5)
         assert torch.allclose(found_noise, noise, atol=1e-5)
+
+
+def test_adain_takes_over_mean_and_deviation_and_nothing_else() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = 3 + 0.2 * torch.randn(2, 4, 8, 8, generator=generator)
+    like = torch.randn(2, 4, 8, 8, generator=generator)
+    moved = adain(x, like)
+    for statistic in (torch.mean, torch.std):
+        assert torch.allclose(statistic(moved, dim=(2, 3)), statistic(like, dim=(2, 3)), atol=1e-5)
+    assert torch.allclose(adain(moved, x), x, atol=1e-4)
+    assert torch.allclose(adain(x, x), x, atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_renoise_keeps_unit_variance(share: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, noise = torch.randn(2, 4, 64, 64, generator=generator), torch.randn(2, 4, 64, 64, generator=generator)
+    mixed = renoise(x, noise, share)
+    assert mixed.var().item() == pytest.approx(1, abs=0.05)
+    assert (mixed * noise).mean().item() == pytest.approx(share**0.5, abs=0.05)
