@@ -12,7 +12,9 @@ from torch import Tensor
 from pipeline.store import write_atomic
 
 
-def save_checkpoint(path: Path, tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer, about: Any) -> None:
+def save_checkpoint(
+    path: Path, tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer, about: Any
+) -> None:
     """Write `tensors`, the optimiser's state and the JSON-able `about` in one atomic step."""
     held = dict(tensors)
     for index, state in optimizer.state_dict()["state"].items():

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -73,7 +74,9 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     plan = command("plan", show_plan, "print the jobs of a suite, and which are done")
     with_suite(plan)
-    tables = command("tables", draw_tables, "write records, tables and plots from what is finished, without training")
+    tables = command(
+        "tables", draw_tables, "write records, tables and plots from what is finished, without training"
+    )
     with_suite(tables)
     verify = command("verify", verify_suite, "check every file of a suite's artifacts against its hash")
     with_suite(verify)
@@ -147,11 +150,17 @@ def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespa
         from pipeline.report.write import write_report
 
         records.write(folder / "records.csv", rows)
-        written = write_report(plan.suite, records.read(folder / "records.csv"), drawn_from(plan, store), folder)
+        written = write_report(
+            plan.suite, records.read(folder / "records.csv"), drawn_from(plan, store), folder
+        )
     if options.json:
         counts = {"jobs": len(plan.jobs), "done": sum(store.has(job.kind, job.key) for job in plan.jobs)}
         files = [str(path) for path in written]
-        print(json.dumps({"suite": plan.suite.name, **counts, "folder": str(folder), "files": files, "records": rows}))
+        print(
+            json.dumps(
+                {"suite": plan.suite.name, **counts, "folder": str(folder), "files": files, "records": rows}
+            )
+        )
         return
     if not rows:
         print(f"no training of {plan.suite.name} is finished yet", file=sys.stderr)
@@ -267,6 +276,7 @@ def bench_images(options: argparse.Namespace) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code."""
     options = build_parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a scheduler sends is a Ctrl-C too
     try:
         return options.call(options)
     except UserError as error:

@@ -93,7 +93,9 @@ class AdapterSpec(Strict):
     rank: Count = 32
     alpha: Rate = 32.0
     layers: list[Literal["Linear", "Conv2d"]] = ["Linear", "Conv2d"]
-    include: str = Field(default=".*", description="regular expression that the names of adapted layers match")
+    include: str = Field(
+        default=".*", description="regular expression that the names of adapted layers match"
+    )
 
 
 class FinetuneSettings(Strict):
@@ -109,9 +111,12 @@ class FinetuneSettings(Strict):
     clip_norm: Rate = 1.0
     source_prompt: str = "A {class}"
     target_prompt: str = "An image"
-    unconditional: Fraction = Field(default=0.0, description="share of source prompts replaced by target_prompt")
+    unconditional: Fraction = Field(
+        default=0.0, description="share of source prompts replaced by target_prompt"
+    )
     early_bias: Rate = Field(
-        default=1.0, description="timesteps are drawn as T * u**(1/early_bias): above 1, more of the noisy ones"
+        default=1.0,
+        description="timesteps are drawn as T * u**(1/early_bias): above 1, more of the noisy ones",
     )
     checkpoint_every: Count = 100
     seed: Seed = 0
@@ -129,7 +134,9 @@ class GenerateSettings(Strict):
 
     steps: Count = Field(default=25, description="DDIM steps, of inversion as of sampling")
     batch_size: Count = 8
-    adapted: Count | None = Field(default=None, description="source images to adapt, balanced over classes; null = all")
+    adapted: Count | None = Field(
+        default=None, description="source images to adapt, balanced over classes; null = all"
+    )
     generated: Count = Field(default=50, description="images per class to generate from noise")
     adapted_guidance: Guidance = Guidance(weight=1.0)
     generated_guidance: Guidance = Guidance()
@@ -138,7 +145,8 @@ class GenerateSettings(Strict):
         default=1.0, description="how far towards noise a source image is inverted; 1 = all the way"
     )
     inversion_refinements: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="fixed-point iterations per inversion step: each costs as much as the step itself"
+        default=0,
+        description="fixed-point iterations per inversion step: each costs as much as the step itself",
     )
     inversion_adain: bool = Field(
         default=False, description="give inverted latents the means and deviations of Gaussian noise"
@@ -165,7 +173,9 @@ class TrainSettings(Strict):
     backbone: str
     bottleneck: Count | None = None
     iterations: Count
-    batch_size: Count = Field(default=36, description="labelled images in a step; as many unlabelled target images")
+    batch_size: Count = Field(
+        default=36, description="labelled images in a step; as many unlabelled target images"
+    )
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: Rate = 0.005
     backbone_lr_factor: Rate = 0.1
@@ -174,7 +184,8 @@ class TrainSettings(Strict):
     schedule: Literal["inverse", "constant", "cosine"] = "inverse"
     augment_shift: Annotated[int, Field(ge=0)] = Field(default=0, description="random translation, in pixels")
     evaluate_every: Count | None = Field(
-        default=None, description="iterations; null = at the end alone (ten times if selections ask for more than last)"
+        default=None,
+        description="iterations; null = at the end alone (ten times if selections ask for more than last)",
     )
     checkpoint_every: Count = 500
     keep_weights: bool = False
@@ -185,7 +196,9 @@ class MethodSpec(Strict):
 
     name: str
     hyperparameters: dict[str, float | int | bool | str] = {}
-    train: dict[str, Any] = Field(default={}, description="settings of `train` that this method has otherwise")
+    train: dict[str, Any] = Field(
+        default={}, description="settings of `train` that this method has otherwise"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -211,7 +224,9 @@ class Suite(Strict):
     train: TrainSettings
     seeds: list[Seed] = Field(min_length=1)
     selections: list[Literal["last", "source", "oracle"]] = ["last"]
-    threads: Count = Field(default=1, description="CPU threads of a job: part of the record, for sums depend on it")
+    threads: Count = Field(
+        default=1, description="CPU threads of a job: part of the record, for sums depend on it"
+    )
 
     def train_settings(self, method: MethodSpec) -> TrainSettings:
         """`train` with what `method` has otherwise."""
@@ -270,7 +285,9 @@ class GenerateParams(Strict):
     contents: Literal["adapted", "generated", "base"]
     pair: PairParams | None
     words: list[str]
-    per_class: Count | None = Field(description="images of each class; null = every source image (adapted alone)")
+    per_class: Count | None = Field(
+        description="images of each class; null = every source image (adapted alone)"
+    )
     base_model: BaseModelSpec
     guidance: Guidance
     inversion: InversionSettings | None
@@ -391,7 +408,9 @@ def read_card(name: str) -> DatasetCard:
     """The dataset card called `name`."""
     path = card_folder() / f"{name}.yaml"
     if not path.exists():
-        raise UserError(f"there is no dataset {name!r}; {nearest(name, (p.stem for p in card_folder().glob('*.yaml')))}")
+        raise UserError(
+            f"there is no dataset {name!r}; {nearest(name, (p.stem for p in card_folder().glob('*.yaml')))}"
+        )
     return read_yaml(path, DatasetCard)
 
 

@@ -102,10 +102,14 @@ def parse_task(task: str, card: DatasetCard) -> tuple[str, str]:
     """('MN', 'MM') from 'MN->MM'; UserError if a domain does not exist."""
     source, arrow, target = (part.strip() for part in task.partition("->"))
     if not arrow or not source or not target:
-        raise UserError(f"task {task!r}: expected SOURCE->TARGET, such as {'->'.join(list(card.domains)[:2])}")
+        raise UserError(
+            f"task {task!r}: expected SOURCE->TARGET, such as {'->'.join(list(card.domains)[:2])}"
+        )
     for domain in (source, target):
         if domain not in card.domains:
-            raise UserError(f"task {task!r}: {card.name} has no domain {domain!r}; {nearest(domain, card.domains)}")
+            raise UserError(
+                f"task {task!r}: {card.name} has no domain {domain!r}; {nearest(domain, card.domains)}"
+            )
     if source == target:
         raise UserError(f"task {task!r}: source and target are the same domain")
     return source, target
@@ -134,12 +138,19 @@ def _finetune(suite: Suite, card: DatasetCard, base: BaseModelSpec, pair: PairPa
 
 
 def _generate(
-    suite: Suite, card: DatasetCard, base: BaseModelSpec, contents: str, pair: PairParams | None, inputs: dict[str, Job]
+    suite: Suite,
+    card: DatasetCard,
+    base: BaseModelSpec,
+    contents: str,
+    pair: PairParams | None,
+    inputs: dict[str, Job],
 ) -> Job:
     settings, classes = suite.generate, len(card.classes)
     adapted_per_class = None if settings.adapted is None else -(-settings.adapted // classes)
     if contents == "base":
-        source_images = settings.adapted or sum(domain.train for domain in card.domains.values()) // len(card.domains)
+        source_images = settings.adapted or sum(domain.train for domain in card.domains.values()) // len(
+            card.domains
+        )
         each = {"adapted": -(-source_images // classes), "generated": settings.generated}
         per_class: int | None = sum(each[name] for name in suite.mix.sets)
     else:
@@ -231,5 +242,7 @@ def make_plan(suite: Suite, card: DatasetCard, base_model: BaseModelSpec) -> Pla
             for augmentation in suite.augmentations:
                 entering = {name: made[name] for name in MADE_SETS[augmentation] if name in made}
                 for seed in suite.seeds:
-                    cells.append(_train(suite, card, task, method, augmentation, seed, {"data": data} | entering))
+                    cells.append(
+                        _train(suite, card, task, method, augmentation, seed, {"data": data} | entering)
+                    )
     return Plan(suite, card, _ordered(cell.job for cell in cells), data, base, tasks, cells)

@@ -73,7 +73,9 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"the store {self.root} can't be written: {error.strerror}; use --store FOLDER") from error
+            raise UserError(
+                f"the store {self.root} can't be written: {error.strerror}; use --store FOLDER"
+            ) from error
         for part in folder.rglob(".*.part"):
             part.unlink(missing_ok=True)
         return folder
@@ -146,7 +148,9 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("a")
         except OSError as error:
-            raise UserError(f"the store {self.root} can't be written: {error.strerror}; use --store FOLDER") from error
+            raise UserError(
+                f"the store {self.root} can't be written: {error.strerror}; use --store FOLDER"
+            ) from error
         with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

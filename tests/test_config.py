@@ -45,7 +45,9 @@ def test_wrong_type_names_what_was_expected_and_seen(tmp_path: Path) -> None:
     assert "'many'" in told
 
 
-@pytest.mark.parametrize(("old", "new"), [("  steps: 300", "  steps: -1"), ("seeds: [0, 1, 2]", "seeds: [0, -1, 2]")])
+@pytest.mark.parametrize(
+    ("old", "new"), [("  steps: 300", "  steps: -1"), ("seeds: [0, 1, 2]", "seeds: [0, -1, 2]")]
+)
 def test_negative_numbers_are_refused(tmp_path: Path, old: str, new: str) -> None:
     assert "greater than or equal to" in broken(tmp_path, old, new)
 
@@ -60,7 +62,9 @@ def test_not_yaml(tmp_path: Path) -> None:
 
 def test_a_method_may_override_train_but_not_invent_settings(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(SUITE.replace("methods: [ERM, MCC]", "methods: [ERM, {name: MCC, train: {iterations: 7}}]"))
+    path.write_text(
+        SUITE.replace("methods: [ERM, MCC]", "methods: [ERM, {name: MCC, train: {iterations: 7}}]")
+    )
     suite = config.read_suite(path)
     assert [suite.train_settings(m).iterations for m in suite.methods][1] == 7
     assert "iteration" in broken(tmp_path, "[ERM, MCC]", "[ERM, {name: MCC, train: {iteration: 7}}]")

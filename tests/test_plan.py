@@ -64,7 +64,9 @@ def test_the_control_has_as_many_images_as_terra_makes() -> None:
     assert whole.base.params.per_class == pair.adapted.params.per_class + pair.generated.params.per_class
 
 
-@pytest.mark.parametrize(("task", "told"), [("MN->M", "did you mean"), ("MN", "SOURCE->TARGET"), ("MN->MN", "same")])
+@pytest.mark.parametrize(
+    ("task", "told"), [("MN->M", "did you mean"), ("MN", "SOURCE->TARGET"), ("MN->MN", "same")]
+)
 def test_tasks_that_are_none(task: str, told: str) -> None:
     with pytest.raises(UserError, match=told):
         parse_task(task, CARD)

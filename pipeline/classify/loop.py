@@ -1,7 +1,6 @@
 """The one training loop of every method: data, optimiser, schedule, evaluation, checkpoints."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,10 @@ from pipeline.classify.optimisation import make_optimizer, set_rate
 from pipeline.config import TrainSettings
 from pipeline.errors import UserError
 from pipeline.seeds import derive
+from pipeline.stage import Progress
 
 HISTORY_ROWS = 50
 """Rows of a history besides those of evaluations."""
-
-Progress = Callable[[int, int, str], None]
 
 
 class Diverged(UserError):

@@ -14,13 +14,14 @@ from pipeline.classify.backbones import build_network
 from pipeline.classify.batches import Labelled, Pool, check_labels, joined, make_pool
 from pipeline.classify.evaluate import Score, target_scores
 from pipeline.classify.features import features_file, pictured_sets
-from pipeline.classify.loop import Loop, Progress, Watched
+from pipeline.classify.loop import Loop, Watched
 from pipeline.classify.method import make_method
 from pipeline.config import MADE_SETS, TrainParams
 from pipeline.data.domains import ImageSet, Split, load_labelled, load_unlabelled
 from pipeline.data.generated import load_generated
 from pipeline.determinism import reproducible
 from pipeline.seeds import derive
+from pipeline.stage import Progress
 from pipeline.store import write_atomic
 
 EVALUATIONS = 10

@@ -4,7 +4,6 @@
 """
 
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,14 +11,13 @@ from pipeline.config import DatasetCard, PrepareParams, nearest, read_card
 from pipeline.data import digits
 from pipeline.data.domains import DomainArrays, domain_sha256, save_domain
 from pipeline.errors import UserError
+from pipeline.stage import Progress
 
 BUILDERS = {"digits": digits}
 """Modules with CLASSES, SIZE, DOMAINS, PACKAGES (by domain), and build(domain, seed) -> DomainArrays."""
 
 
-def run(
-    params: PrepareParams, inputs: dict[str, Path], workspace: Path, progress: Callable[[int, int, str], None]
-) -> None:
+def run(params: PrepareParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
     """Writes the domains of `params.card` into `workspace`; UserError for one that differs from its card.
 
     Takes seconds, so a run that was cut off is simply done again, with the same bytes.

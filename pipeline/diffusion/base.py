@@ -50,19 +50,27 @@ class BaseModel:
     def wrap(cls, pipe: object, resolution: int) -> "BaseModel":
         """The same from a pipeline in memory."""
         if not (hasattr(pipe, "unet") and hasattr(pipe, "text_encoder")) or hasattr(pipe, "text_encoder_2"):
-            raise UserError(f"base_model: a {type(pipe).__name__} has not the parts of a Stable Diffusion pipeline")
+            raise UserError(
+                f"base_model: a {type(pipe).__name__} has not the parts of a Stable Diffusion pipeline"
+            )
         for part in (pipe.unet, pipe.vae, pipe.text_encoder):
             part.requires_grad_(False).eval()
         pipe.unet.to(memory_format=torch.channels_last)  # convolutions on a CPU are a sixth faster so
         scheduler = pipe.scheduler
-        return cls(pipe, pipe.unet, scheduler.alphas_cumprod.float(), scheduler.config.prediction_type, resolution)
+        return cls(
+            pipe, pipe.unet, scheduler.alphas_cumprod.float(), scheduler.config.prediction_type, resolution
+        )
 
     @torch.inference_mode()
     def embed(self, prompts: list[str]) -> Tensor:
         """Prompts as [n, length, width]."""
         tokenizer = self.pipe.tokenizer
         tokens = tokenizer(
-            prompts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+            prompts,
+            padding="max_length",
+            max_length=tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
         )
         return self.pipe.text_encoder(tokens.input_ids)[0].clone()
 
@@ -71,10 +79,18 @@ class BaseModel:
         """Images as latents: the posterior's mean, so that the same image always has the same latent."""
         parts = []
         for start in range(0, len(images), batch):
-            x = torch.from_numpy(np.ascontiguousarray(images[start : start + batch])).permute(0, 3, 1, 2).float()
+            x = (
+                torch.from_numpy(np.ascontiguousarray(images[start : start + batch]))
+                .permute(0, 3, 1, 2)
+                .float()
+            )
             if x.shape[-1] != self.resolution or x.shape[-2] != self.resolution:
-                x = F.interpolate(x, (self.resolution, self.resolution), mode="bicubic", antialias=True).clamp(0, 255)
-            parts.append(self.pipe.vae.encode(x / 127.5 - 1).latent_dist.mode() * self.pipe.vae.config.scaling_factor)
+                x = F.interpolate(
+                    x, (self.resolution, self.resolution), mode="bicubic", antialias=True
+                ).clamp(0, 255)
+            parts.append(
+                self.pipe.vae.encode(x / 127.5 - 1).latent_dist.mode() * self.pipe.vae.config.scaling_factor
+            )
         return torch.cat(parts).clone()
 
     @torch.inference_mode()
@@ -98,7 +114,9 @@ class BaseModel:
             return (latents - s * output) / a, output
         if self.prediction == "v_prediction":
             return a * latents - s * output, s * latents + a * output
-        raise UserError(f"base_model: its scheduler predicts {self.prediction!r}; expected epsilon or v_prediction")
+        raise UserError(
+            f"base_model: its scheduler predicts {self.prediction!r}; expected epsilon or v_prediction"
+        )
 
     def target(self, clean: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
         """What the denoiser should output for a x0 + s eps: the noise, or v."""

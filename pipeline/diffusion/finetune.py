@@ -6,7 +6,6 @@ the domain alone (Zhuang et al. 2024, section 4.1).
 """
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -21,9 +20,8 @@ from pipeline.diffusion.adapters.terra import TerraAdapter
 from pipeline.diffusion.base import BaseModel
 from pipeline.errors import UserError
 from pipeline.seeds import derive
+from pipeline.stage import Progress
 from pipeline.store import write_atomic
-
-Progress = Callable[[int, int, str], None]
 
 
 def learning_rate_factor(settings: FinetuneSettings, step: int) -> float:
@@ -45,7 +43,9 @@ class PairData:
         self.settings = params.settings
         self.source, self.target = model.encode(source.images), model.encode(target.images)
         self.labels = torch.from_numpy(source.labels)
-        self.prompts = model.embed([params.settings.source_prompt.format(**{"class": w}) for w in params.pair.words])
+        self.prompts = model.embed(
+            [params.settings.source_prompt.format(**{"class": w}) for w in params.pair.words]
+        )
         self.unlabelled = model.embed([params.settings.target_prompt])[0]
         self.timesteps = len(model.alpha_bar)
 
@@ -55,7 +55,10 @@ class PairData:
         A function of the seed and the step alone, so that resuming needs no state of a generator.
         """
         settings = self.settings
-        n, generator = settings.batch_size, torch.Generator().manual_seed(derive(settings.seed, "finetune", step))
+        n, generator = (
+            settings.batch_size,
+            torch.Generator().manual_seed(derive(settings.seed, "finetune", step)),
+        )
         of_source = torch.randint(len(self.source), (n,), generator=generator)
         of_target = torch.randint(len(self.target), (n,), generator=generator)
         noise = torch.randn(n, *self.source.shape[1:], generator=generator)
@@ -72,7 +75,9 @@ class PairData:
         )
 
 
-def losses(model: BaseModel, clean: Tensor, prompts: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+def losses(
+    model: BaseModel, clean: Tensor, prompts: Tensor, noise: Tensor, timesteps: Tensor
+) -> tuple[Tensor, Tensor]:
     """Mean squared errors of the denoiser on the source half and on the target half of a batch."""
     alpha_bar = model.alpha_bar[timesteps][:, None, None, None]
     noisy = alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise

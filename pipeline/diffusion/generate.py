@@ -7,7 +7,6 @@
 
 import copy
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +23,8 @@ from pipeline.diffusion.adapters.terra import TerraAdapter, saved_spec
 from pipeline.diffusion.base import BaseModel
 from pipeline.diffusion.sampling import Levels, adain, guided, invert, renoise, sample
 from pipeline.seeds import derive
+from pipeline.stage import Progress
 from pipeline.store import write_atomic
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,9 @@ def make_batch(
     empty = empty.expand_as(prompts)
     predict = guided(params.guidance, denoisers.at_target, denoisers.at_source, prompts, empty)
     if source is None:
-        return model.decode(sample(model, predict, start_noise(model, seeds), Levels.make(model, params.steps)))
+        return model.decode(
+            sample(model, predict, start_noise(model, seeds), Levels.make(model, params.steps))
+        )
     levels = Levels.make(model, params.steps, params.inversion.depth)
     upward = guided(Guidance(weight=1.0), denoisers.at_source, denoisers.at_source, prompts, empty)
     latents = invert(model, upward, model.encode(source), levels, params.inversion.refinements)
@@ -127,7 +127,11 @@ def to_png(image: np.ndarray) -> bytes:
 def run(params: GenerateParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
     """Make images/*.png and manifest.csv; batches whose images are all there already are not made again."""
     with reproducible(params.threads):
-        source = load_labelled(inputs["data"], params.pair.source, "train") if params.contents == "adapted" else None
+        source = (
+            load_labelled(inputs["data"], params.pair.source, "train")
+            if params.contents == "adapted"
+            else None
+        )
         manifest = plan_images(params, source)
         model = BaseModel.load(params.base_model)
         adapter = inputs["adapter"] / "adapter.safetensors" if "adapter" in inputs else None

@@ -39,14 +39,18 @@ def classifier_free(denoiser: nn.Module, prompt: Tensor, empty: Tensor, weight: 
     def predict(latents: Tensor, timestep: int) -> Tensor:
         if weight == 1:
             return denoiser(latents, timestep, encoder_hidden_states=prompt).sample
-        both = denoiser(latents.repeat(2, 1, 1, 1), timestep, encoder_hidden_states=torch.cat([empty, prompt])).sample
+        both = denoiser(
+            latents.repeat(2, 1, 1, 1), timestep, encoder_hidden_states=torch.cat([empty, prompt])
+        ).sample
         without, with_prompt = both.chunk(2)
         return without + weight * (with_prompt - without)
 
     return predict
 
 
-def content_style(style: nn.Module, content: nn.Module, prompt: Tensor, empty: Tensor, weight: float) -> Predict:
+def content_style(
+    style: nn.Module, content: nn.Module, prompt: Tensor, empty: Tensor, weight: float
+) -> Predict:
     """e_style(empty) + weight (e_content(prompt) - e_content(empty)).
 
     The target's look from the denoiser at t = 1, where no class prompt was ever trained; the class from the one at
@@ -55,14 +59,18 @@ def content_style(style: nn.Module, content: nn.Module, prompt: Tensor, empty: T
 
     def predict(latents: Tensor, timestep: int) -> Tensor:
         look = style(latents, timestep, encoder_hidden_states=empty).sample
-        both = content(latents.repeat(2, 1, 1, 1), timestep, encoder_hidden_states=torch.cat([empty, prompt])).sample
+        both = content(
+            latents.repeat(2, 1, 1, 1), timestep, encoder_hidden_states=torch.cat([empty, prompt])
+        ).sample
         without, with_prompt = both.chunk(2)
         return look + weight * (with_prompt - without)
 
     return predict
 
 
-def guided(guidance: Guidance, at_target: nn.Module, at_source: nn.Module, prompt: Tensor, empty: Tensor) -> Predict:
+def guided(
+    guidance: Guidance, at_target: nn.Module, at_source: nn.Module, prompt: Tensor, empty: Tensor
+) -> Predict:
     """The prediction that `guidance` names."""
     if guidance.form == "classifier-free":
         return classifier_free(at_target, prompt, empty, guidance.weight)
@@ -80,7 +88,9 @@ def sample(model: BaseModel, predict: Predict, latents: Tensor, levels: Levels) 
 
 
 @torch.inference_mode()
-def invert(model: BaseModel, predict: Predict, latents: Tensor, levels: Levels, refinements: int = 0) -> Tensor:
+def invert(
+    model: BaseModel, predict: Predict, latents: Tensor, levels: Levels, refinements: int = 0
+) -> Tensor:
     """Walk from clean latents to the noisiest of `levels`, so that `sample` with the same `predict` leads back.
 
     A step up wants the noise predicted at its upper end, which is not known yet: the prediction at the lower end

@@ -31,7 +31,9 @@ class Bars:
         self.console = Console(stderr=True, quiet=quiet)
         self.live = self.console.is_terminal and not quiet
         columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-        self.bars = Progress(*columns, TextColumn("{task.fields[note]}"), console=self.console, disable=not self.live)
+        self.bars = Progress(
+            *columns, TextColumn("{task.fields[note]}"), console=self.console, disable=not self.live
+        )
         self.ids: dict[str, TaskID] = {}
         self.whole = self.bars.add_task("all jobs", total=self.total, note="")
         self.began: dict[str, float] = {}
@@ -80,7 +82,9 @@ class Bars:
             done = self.total - len(self.left)
             left = spell(self.time_left())
             self.console.print(
-                f"[{done}/{self.total}] {job.label}: {spell(seconds)}; about {left} left", markup=False, highlight=False
+                f"[{done}/{self.total}] {job.label}: {spell(seconds)}; about {left} left",
+                markup=False,
+                highlight=False,
             )
 
     def failed(self, job: Job, reason: str, detail: str) -> None:

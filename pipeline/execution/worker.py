@@ -5,7 +5,6 @@ import importlib
 import signal
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Literal
 
 from pipeline.errors import UserError
 from pipeline.plan import Job
+from pipeline.stage import Progress
 from pipeline.store import Store
 
 STAGES = {
@@ -38,7 +38,7 @@ class Message:
     detail: str = ""
 
 
-def make(job: Job, store: Store, progress: Callable[[int, int, str], None]) -> None:
+def make(job: Job, store: Store, progress: Progress) -> None:
     """Make `job`'s artifact unless it is there. Raises UserError if an input is missing or damaged."""
     with store.lock(job.kind, job.key):
         if store.has(job.kind, job.key):
@@ -48,16 +48,24 @@ def make(job: Job, store: Store, progress: Callable[[int, int, str], None]) -> N
             damage = store.damage(needed.kind, needed.key)
             if damage:
                 folder = store.path(needed.kind, needed.key)
-                raise UserError(f"{job.label} needs {folder}, in which {damage}; run again and it is made again")
+                raise UserError(
+                    f"{job.label} needs {folder}, in which {damage}; run again and it is made again"
+                )
             inputs[role] = store.path(needed.kind, needed.key)
         started = time.monotonic()
         stage = importlib.import_module(STAGES[job.kind])
         stage.run(job.params, inputs, store.workspace(job.kind, job.key), progress)
-        about = {"label": job.label, "params": job.params.model_dump(mode="json"), "seconds": time.monotonic() - started}
-        store.commit(job.kind, job.key, about | {"inputs": {role: needed.key for role, needed in job.inputs.items()}})
+        about = {
+            "label": job.label,
+            "params": job.params.model_dump(mode="json"),
+            "seconds": time.monotonic() - started,
+        }
+        store.commit(
+            job.kind, job.key, about | {"inputs": {role: needed.key for role, needed in job.inputs.items()}}
+        )
 
 
-def attempt(job: Job, store: Store, progress: Callable[[int, int, str], None]) -> Message:
+def attempt(job: Job, store: Store, progress: Progress) -> Message:
     """`make`, with what went wrong as a message."""
     try:
         make(job, store, progress)
@@ -84,11 +92,8 @@ def serve(connection: Connection, root: Path) -> None:
             last_said = now
             connection.send(Message("progress", what, done, total))
 
-    while True:
-        try:
-            job = connection.recv()
-        except EOFError:
-            return
-        if job is None:
-            return
-        connection.send(attempt(job, store, progress))
+    try:
+        while (job := connection.recv()) is not None:
+            connection.send(attempt(job, store, progress))
+    except (EOFError, BrokenPipeError):  # the parent is gone; the job can be gone on with
+        return

@@ -10,10 +10,8 @@ import pandas as pd
 from pipeline.config import Suite
 from pipeline.data.domains import load_unlabelled
 from pipeline.report import accuracy, contact_sheet, loss_curve, stamp, tables, tsne
+from pipeline.stage import Progress
 from pipeline.store import write_atomic
-
-Progress = Callable[[int, int, str], None]
-"""Called with what is done, how much there is in all, and what comes next."""
 
 FORMATS = {".csv": tables.csv, ".md": tables.markdown, ".tex": tables.latex}
 

@@ -36,7 +36,9 @@ def model() -> BaseModel:
 
 
 @pytest.mark.parametrize("domain", ["MN", "UC"])
-def test_fifty_steps_there_and_back_reconstruct_the_source(model: BaseModel, digits_artifact: Path, domain: str) -> None:
+def test_fifty_steps_there_and_back_reconstruct_the_source(
+    model: BaseModel, digits_artifact: Path, domain: str
+) -> None:
     source = load_labelled(digits_artifact, domain, "train").take(range(20))
     prompts = model.embed([f"a {WORDS[label]}" for label in source.labels])
     predict = classifier_free(model.denoiser, prompts, prompts, 1.0)

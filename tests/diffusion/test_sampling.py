@@ -81,7 +81,9 @@ def test_sampling_agrees_with_diffusers(model: BaseModel, prediction: str) -> No
     )
     scheduler.set_timesteps(10)
     x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    predict = classifier_free(model.denoiser, model.embed(["a two", "a nine"]), model.embed(["an image"] * 2), 2.0)
+    predict = classifier_free(
+        model.denoiser, model.embed(["a two", "a nine"]), model.embed(["an image"] * 2), 2.0
+    )
     theirs = x
     with torch.inference_mode():
         for t in scheduler.timesteps:
@@ -92,7 +94,9 @@ def test_sampling_agrees_with_diffusers(model: BaseModel, prediction: str) -> No
 
 def test_inversion_then_sampling_leads_back(model: BaseModel) -> None:
     x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    predict = classifier_free(model.denoiser, model.embed(["a two", "a nine"]), model.embed(["an image"] * 2), 1.0)
+    predict = classifier_free(
+        model.denoiser, model.embed(["a two", "a nine"]), model.embed(["an image"] * 2), 1.0
+    )
     levels = Levels.make(model, 50)
     plain = sample(model, predict, invert(model, predict, x, levels), levels)
     refined = sample(model, predict, invert(model, predict, x, levels, refinements=3), levels)

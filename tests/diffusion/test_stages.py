@@ -61,7 +61,9 @@ def params(sd15_folder: Path) -> FinetuneParams:
         pair=PAIR,
         base_model=BaseModelSpec(name=str(sd15_folder), resolution=64),
         adapter=AdapterSpec(rank=2, alpha=2.0),
-        settings=FinetuneSettings(steps=6, batch_size=2, learning_rate=1e-2, checkpoint_every=2, unconditional=0.3),
+        settings=FinetuneSettings(
+            steps=6, batch_size=2, learning_rate=1e-2, checkpoint_every=2, unconditional=0.3
+        ),
         threads=1,
     )
 
@@ -84,7 +86,9 @@ def generation(params: FinetuneParams, contents: str, **changes: object) -> Gene
         "per_class": 2,
         "base_model": params.base_model,
         "guidance": Guidance(form="content-style", weight=2.0),
-        "inversion": InversionSettings(depth=0.8, refinements=1, adain=True, renoise=0.1) if contents == "adapted" else None,
+        "inversion": InversionSettings(depth=0.8, refinements=1, adain=True, renoise=0.1)
+        if contents == "adapted"
+        else None,
         "steps": 3,
         "batch_size": 2,
         "scale": 0.9,
@@ -129,7 +133,9 @@ def test_the_loss_curve_has_every_step(adapter: Path) -> None:
 
 
 def inputs_of(contents: str, data: Path, adapter: Path) -> dict[str, Path]:
-    return {"adapted": {"data": data, "adapter": adapter}, "generated": {"adapter": adapter}, "base": {}}[contents]
+    return {"adapted": {"data": data, "adapter": adapter}, "generated": {"adapter": adapter}, "base": {}}[
+        contents
+    ]
 
 
 @pytest.mark.parametrize("contents", ["adapted", "generated", "base"])
@@ -143,7 +149,9 @@ def test_a_killed_generation_ends_with_the_same_bytes(
     made = {p: p.stat().st_mtime_ns for p in (tmp_path / "cut").rglob("*.png")}
     assert len(made) == 4
     generate.run(wanted, inputs, tmp_path / "cut", silent)
-    assert all(path.stat().st_mtime_ns == time for path, time in made.items()), "whole batches are not made again"
+    assert all(path.stat().st_mtime_ns == time for path, time in made.items()), (
+        "whole batches are not made again"
+    )
     assert product(tmp_path / "cut") == product(tmp_path / "whole")
 
 
@@ -174,7 +182,9 @@ def test_an_image_does_not_depend_on_its_batch(tmp_path: Path, params: FinetuneP
         assert abs(one - other).max() <= 1
 
 
-def test_target_labels_are_never_read(tmp_path: Path, params: FinetuneParams, data: Path, adapter: Path) -> None:
+def test_target_labels_are_never_read(
+    tmp_path: Path, params: FinetuneParams, data: Path, adapter: Path
+) -> None:
     blind = tmp_path / "blind"
     shutil.copytree(data, blind)
     (blind / "T.labels.npy").write_bytes(b"garbage")
@@ -187,7 +197,9 @@ def test_target_labels_are_never_read(tmp_path: Path, params: FinetuneParams, da
         assert product(tmp_path / contents / "seen") == product(tmp_path / contents / "blind")
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_step(tmp_path: Path, params: FinetuneParams, data: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_with_the_step(
+    tmp_path: Path, params: FinetuneParams, data: Path
+) -> None:
     wild = params.model_copy(update={"settings": params.settings.model_copy(update={"learning_rate": 1e20})})
     with pytest.raises(UserError, match=r"became .* at step \d+; lower finetune.learning_rate"):
         finetune.run(wild, {"data": data}, tmp_path, silent)

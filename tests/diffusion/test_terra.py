@@ -16,7 +16,11 @@ SPEC = AdapterSpec(rank=3, alpha=6.0)
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.SiLU(), nn.Conv2d(4, 5, 1), nn.Flatten(), nn.Linear(5 * 16, 7)
+        nn.Conv2d(3, 4, 3, stride=2, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(4, 5, 1),
+        nn.Flatten(),
+        nn.Linear(5 * 16, 7),
     ).double()
 
 
@@ -104,7 +108,9 @@ def test_gradients_agree_with_finite_differences(x: torch.Tensor) -> None:
             parameter[where] -= 2 * step
             below = net(x).square().sum()
             parameter[where] += step
-        assert gradient[where].item() == pytest.approx(((above - below) / (2 * step)).item(), rel=1e-5, abs=1e-6)
+        assert gradient[where].item() == pytest.approx(
+            ((above - below) / (2 * step)).item(), rel=1e-5, abs=1e-6
+        )
 
 
 def test_only_the_adapter_learns_and_w_has_its_own_rate() -> None:

@@ -21,7 +21,15 @@ COMMAND = [sys.executable, str(ROOT / "run_benchmark.py")]
 
 def start(folder: Path, *extra: str) -> subprocess.Popen[str]:
     """`run` on the smoke suite, in a process group of its own."""
-    command = [*COMMAND, "run", "digits_smoke", "--store", str(folder / "store"), "--results", str(folder / "results")]
+    command = [
+        *COMMAND,
+        "run",
+        "digits_smoke",
+        "--store",
+        str(folder / "store"),
+        "--results",
+        str(folder / "results"),
+    ]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([*command, "--json", "--quiet", *extra], start_new_session=True, **pipes)
 

@@ -325,8 +325,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--vae-batch", type=int, default=16, help="images per autoencoder step (default: %(default)s)")
     add("--steps", type=int, default=3000, help="steps for the denoiser (default: %(default)s)")
     add("--batch", type=int, default=40, help="images per denoiser step (default: %(default)s)")
-    add("--start", type=Path, help="checkpoint of another denoiser to begin from (the file denoiser.pt of its --work)")
-    add("--rate", type=float, default=1.5e-3, help="peak learning rate of the denoiser (default: %(default)s)")
+    add(
+        "--start",
+        type=Path,
+        help="checkpoint of another denoiser to begin from (the file denoiser.pt of its --work)",
+    )
+    add(
+        "--rate", type=float, default=1.5e-3, help="peak learning rate of the denoiser (default: %(default)s)"
+    )
     add(
         "--workers",
         type=int,

@@ -27,7 +27,9 @@ class TerraLayer(nn.Module):
     dimension of the input.
     """
 
-    def __init__(self, base: nn.Linear | nn.Conv2d, rank: int, state: TerraState, generator: torch.Generator) -> None:
+    def __init__(
+        self, base: nn.Linear | nn.Conv2d, rank: int, state: TerraState, generator: torch.Generator
+    ) -> None:
         super().__init__()
         self.base, self.state, self.rank = base, state, rank
         weight = base.weight
@@ -51,7 +53,11 @@ class TerraLayer(nn.Module):
             t = t.reshape(-1, *[1] * (hidden.ndim - 1))
         hidden = hidden + t * turned
         up = self.up * self.state.scale
-        return F.linear(hidden, up) if isinstance(self.base, nn.Linear) else F.conv2d(hidden, up[:, :, None, None])
+        return (
+            F.linear(hidden, up)
+            if isinstance(self.base, nn.Linear)
+            else F.conv2d(hidden, up[:, :, None, None])
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """The base layer's output plus the update's, or the merged layer's output."""

@@ -44,7 +44,9 @@ class TerraAdapter:
                 setattr(denoiser.get_submodule(parent), child, wrapped)
                 self.layers[name] = wrapped
         if not self.layers:
-            raise UserError(f"adapter: no {' or '.join(spec.layers)} layer of the base model matches {spec.include!r}")
+            raise UserError(
+                f"adapter: no {' or '.join(spec.layers)} layer of the base model matches {spec.include!r}"
+            )
 
     def set_t(self, t: float | Tensor) -> None:
         """The time: a number, or one for each sample of the batches to come, shape [n]."""
@@ -74,7 +76,10 @@ class TerraAdapter:
         """For an optimiser: A and B at `learning_rate`, W at `middle_factor` times that."""
         outer = [p for layer in self.layers.values() for p in (layer.down, layer.up)]
         middle = [layer.middle for layer in self.layers.values()]
-        return [{"params": outer, "lr": learning_rate}, {"params": middle, "lr": learning_rate * middle_factor}]
+        return [
+            {"params": outer, "lr": learning_rate},
+            {"params": middle, "lr": learning_rate * middle_factor},
+        ]
 
     def tensors(self) -> dict[str, Tensor]:
         """The learned tensors by name: `<layer>.down`, `.middle`, `.up`."""
@@ -102,7 +107,9 @@ class TerraAdapter:
             for name, tensor in own.items():
                 held = file.get_tensor(name)
                 if held.shape != tensor.shape:
-                    raise UserError(f"{path}: {name} is {list(held.shape)}, the base model needs {list(tensor.shape)}")
+                    raise UserError(
+                        f"{path}: {name} is {list(held.shape)}, the base model needs {list(tensor.shape)}"
+                    )
                 tensor.copy_(held)
 
 
