@@ -30,9 +30,11 @@ class BaseModel:
         """Load `spec` by DiffusionPipeline.from_pretrained, safetensors only, frozen and in float32."""
         from diffusers import DiffusionPipeline
         from diffusers.utils import logging
+        from transformers.utils import logging as transformers_logging
 
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+        for library in (logging, transformers_logging):
+            library.set_verbosity_error()
+            library.disable_progress_bar()
         where = base_model_path(spec)
         is_folder = where != spec.name or spec.name.startswith(("/", "."))
         try:
