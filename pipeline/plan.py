@@ -245,4 +245,7 @@ def make_plan(suite: Suite, card: DatasetCard, base_model: BaseModelSpec) -> Pla
                     cells.append(
                         _train(suite, card, task, method, augmentation, seed, {"data": data} | entering)
                     )
-    return Plan(suite, card, _ordered(cell.job for cell in cells), data, base, tasks, cells)
+    # The long jobs first, so that those that are left for the end, when workers run out of work, are short.
+    long = [job for made in tasks.values() for job in (made.adapted, made.generated) if job is not None]
+    jobs = _ordered([*long, *(cell.job for cell in cells)])
+    return Plan(suite, card, jobs, data, base, tasks, cells)

@@ -75,3 +75,8 @@ def test_tasks_that_are_none(task: str, told: str) -> None:
 def test_planning_imports_no_torch() -> None:
     code = "import sys, pipeline.cli, pipeline.plan, pipeline.store, pipeline.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_trainings_come_last_so_that_workers_end_together() -> None:
+    kinds = [job.kind for job in plan().jobs]
+    assert max(i for i, kind in enumerate(kinds) if kind == "finetune") < kinds.index("train")
