@@ -260,6 +260,11 @@ class PairParams(Strict):
     words: list[str]
 
 
+def prompt(template: str, word: str) -> str:
+    """`template` with the words of a class in the place of {class}."""
+    return template.replace("{class}", word)
+
+
 class FinetuneParams(Strict):
     """Stage one for one ordered pair."""
 

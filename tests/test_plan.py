@@ -80,3 +80,8 @@ def test_planning_imports_no_torch() -> None:
 def test_trainings_come_last_so_that_workers_end_together() -> None:
     kinds = [job.kind for job in plan().jobs]
     assert max(i for i, kind in enumerate(kinds) if kind == "finetune") < kinds.index("train")
+
+
+def test_the_demo_is_a_part_of_the_whole_suite() -> None:
+    demo = make_plan(config.read_suite("digits_demo"), CARD, BASE)
+    assert {job.key for job in demo.jobs} < {job.key for job in plan().jobs}

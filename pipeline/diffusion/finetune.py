@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
-from pipeline.config import FinetuneParams, FinetuneSettings
+from pipeline.config import FinetuneParams, FinetuneSettings, prompt
 from pipeline.data.domains import load_labelled, load_unlabelled
 from pipeline.determinism import reproducible
 from pipeline.diffusion.adapters.terra import TerraAdapter
@@ -43,9 +43,7 @@ class PairData:
         self.settings = params.settings
         self.source, self.target = model.encode(source.images), model.encode(target.images)
         self.labels = torch.from_numpy(source.labels)
-        self.prompts = model.embed(
-            [params.settings.source_prompt.format(**{"class": w}) for w in params.pair.words]
-        )
+        self.prompts = model.embed([prompt(params.settings.source_prompt, w) for w in params.pair.words])
         self.unlabelled = model.embed([params.settings.target_prompt])[0]
         self.timesteps = len(model.alpha_bar)
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pipeline.config import GenerateParams, Guidance
+from pipeline.config import GenerateParams, Guidance, prompt
 from pipeline.data.domains import ImageSet, load_labelled
 from pipeline.determinism import reproducible
 from pipeline.diffusion.adapters.terra import TerraAdapter, saved_spec
@@ -69,7 +69,7 @@ def plan_images(params: GenerateParams, source: ImageSet | None) -> pd.DataFrame
             "class": [params.words[label] for label in labels],
             "seed": [derive(params.seed, params.contents, i) for i in range(len(labels))],
             "t": "" if params.contents == "base" else 1.0,
-            "prompt": [params.source_prompt.format(**{"class": params.words[label]}) for label in labels],
+            "prompt": [prompt(params.source_prompt, params.words[label]) for label in labels],
             "source": names,
         }
     )
@@ -136,7 +136,7 @@ def run(params: GenerateParams, inputs: dict[str, Path], workspace: Path, progre
         model = BaseModel.load(params.base_model)
         adapter = inputs["adapter"] / "adapter.safetensors" if "adapter" in inputs else None
         denoisers = Denoisers.make(model, adapter, params.scale)
-        prompts = model.embed([params.source_prompt.format(**{"class": word}) for word in params.words])
+        prompts = model.embed([prompt(params.source_prompt, word) for word in params.words])
         empty = model.embed([params.target_prompt])
         row_of = {} if source is None else {name: i for i, name in enumerate(source.names)}
         for start in range(0, len(manifest), params.batch_size):
