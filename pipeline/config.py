@@ -127,6 +127,14 @@ class Guidance(Strict):
 
     form: Literal["classifier-free", "content-style"] = "classifier-free"
     weight: Annotated[float, Field(ge=0)] = 7.5
+    content_scale: Annotated[float, Field(ge=0)] = Field(
+        default=1.0,
+        description="content-style: factor on the adapter's update at t = 0 where it guides the class; "
+        "0 = as the base model draws it, 1 = as the source does",
+    )
+
+
+LatentStatistics = Literal["own", "noise", "target"]
 
 
 class GenerateSettings(Strict):
@@ -148,11 +156,10 @@ class GenerateSettings(Strict):
         default=0,
         description="fixed-point iterations per inversion step: each costs as much as the step itself",
     )
-    inversion_adain: bool = Field(
-        default=False, description="give inverted latents the means and deviations of Gaussian noise"
-    )
-    inversion_renoise: Fraction = Field(
-        default=0.0, description="share of the inverted latents' variance to replace by fresh noise"
+    latent_statistics: LatentStatistics = Field(
+        default="own",
+        description="means and deviations of the latents that sampling starts from: their own, those of Gaussian "
+        "noise, or those of inverted target images, one drawn for each",
     )
     scale: Rate = Field(default=1.0, description="factor on the adapter's update")
     seed: Seed = 0
@@ -276,12 +283,11 @@ class FinetuneParams(Strict):
 
 
 class InversionSettings(Strict):
-    """How a source image is taken to noise (see GenerateSettings)."""
+    """How images are taken to noise (see GenerateSettings). Images from noise start at depth 1."""
 
     depth: float
     refinements: int
-    adain: bool
-    renoise: float
+    statistics: LatentStatistics
 
 
 class GenerateParams(Strict):
@@ -295,7 +301,7 @@ class GenerateParams(Strict):
     )
     base_model: BaseModelSpec
     guidance: Guidance
-    inversion: InversionSettings | None
+    inversion: InversionSettings
     steps: Count
     batch_size: Count
     scale: Rate

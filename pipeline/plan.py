@@ -27,7 +27,7 @@ from pipeline.config import (
 )
 from pipeline.errors import UserError
 
-CODE_VERSION = {"prepare": 1, "finetune": 1, "generate": 1, "train": 1}
+CODE_VERSION = {"prepare": 1, "finetune": 1, "generate": 2, "train": 1}
 """Raised by whoever changes what a kind of job makes from the same parameters: its old artifacts are then remade."""
 
 PARAMS: dict[str, type[Strict]] = {
@@ -156,10 +156,9 @@ def _generate(
     else:
         per_class = adapted_per_class if contents == "adapted" else settings.generated
     inversion = InversionSettings(
-        depth=settings.inversion_depth,
+        depth=settings.inversion_depth if contents == "adapted" else 1.0,
         refinements=settings.inversion_refinements,
-        adain=settings.inversion_adain,
-        renoise=settings.inversion_renoise,
+        statistics=settings.latent_statistics if contents != "base" else "own",
     )
     params = GenerateParams(
         contents=contents,
@@ -168,7 +167,7 @@ def _generate(
         per_class=per_class,
         base_model=base,
         guidance=getattr(settings, f"{contents}_guidance"),
-        inversion=inversion if contents == "adapted" else None,
+        inversion=inversion,
         steps=settings.steps,
         batch_size=settings.batch_size,
         scale=settings.scale,
@@ -235,7 +234,7 @@ def make_plan(suite: Suite, card: DatasetCard, base_model: BaseModelSpec) -> Pla
         if "terra" in suite.augmentations:
             finetune = _finetune(suite, card, base_model, pair, data)
             for contents in suite.mix.sets:
-                inputs = {"adapter": finetune} | ({"data": data} if contents == "adapted" else {})
+                inputs = {"adapter": finetune, "data": data}
                 made[contents] = _generate(suite, card, base_model, contents, pair, inputs)
         tasks[task] = TaskJobs(source, target, finetune, made.get("adapted"), made.get("generated"))
         for method in suite.methods:

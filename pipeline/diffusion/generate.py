@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pipeline.config import GenerateParams, Guidance, prompt
-from pipeline.data.domains import ImageSet, load_labelled
+from pipeline.config import GenerateParams, prompt
+from pipeline.data.domains import ImageSet, load_labelled, load_unlabelled
 from pipeline.determinism import reproducible
 from pipeline.diffusion.adapters.terra import TerraAdapter, saved_spec
 from pipeline.diffusion.base import BaseModel
-from pipeline.diffusion.sampling import Levels, adain, guided, invert, renoise, sample
+from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample
 from pipeline.seeds import derive
 from pipeline.stage import Progress
 from pipeline.store import write_atomic
@@ -29,32 +29,38 @@ from pipeline.store import write_atomic
 
 @dataclass(frozen=True)
 class Denoisers:
-    """The denoiser with the adapter merged at t = 0 and at t = 1 (twice the same for the base model)."""
+    """The denoiser with the adapter merged at t = 0 and at t = 1, and as it guides the class.
+
+    For the base model, thrice the same.
+    """
 
     at_source: nn.Module
     at_target: nn.Module
+    content: nn.Module
 
     @classmethod
-    def make(cls, model: BaseModel, adapter: Path | None, scale: float) -> "Denoisers":
-        """Merge the adapter saved at `adapter` once per t; with None, the base model as it is."""
+    def make(cls, model: BaseModel, adapter: Path | None, params: GenerateParams) -> "Denoisers":
+        """Merge the adapter saved at `adapter` once for each; with None, the base model as it is."""
         if adapter is None:
-            return cls(model.denoiser, model.denoiser)
-        merged = []
-        for t in (0.0, 1.0):
+            return cls(model.denoiser, model.denoiser, model.denoiser)
+
+        def merged(t: float, scale: float) -> nn.Module:
             denoiser = copy.deepcopy(model.denoiser)
             terra = TerraAdapter(denoiser, saved_spec(adapter), seed=0)
             terra.load(adapter)
             terra.set_scale(scale)
             terra.merge(t)
-            merged.append(denoiser)
-        return cls(*merged)
+            return denoiser
+
+        scale = params.scale
+        return cls(merged(0.0, scale), merged(1.0, scale), merged(0.0, scale * params.guidance.content_scale))
 
 
-def plan_images(params: GenerateParams, source: ImageSet | None) -> pd.DataFrame:
+def plan_images(params: GenerateParams, source: ImageSet | None, style: ImageSet | None) -> pd.DataFrame:
     """The manifest: one row per image to make, before any is made.
 
-    Columns file, label, class, seed, t, prompt, source. Images of one class stand apart, so that a run that was cut
-    short has some of every class.
+    Columns file, label, class, seed, t, prompt, source, style. Images of one class stand apart, so that a run that was
+    cut short has some of every class.
     """
     if source is None:
         labels = np.tile(np.arange(len(params.words)), params.per_class or 0)
@@ -62,6 +68,10 @@ def plan_images(params: GenerateParams, source: ImageSet | None) -> pd.DataFrame
     else:
         chosen = choose_balanced(source, params.per_class, params.seed)
         labels, names = source.labels[chosen], [source.names[i] for i in chosen]
+    styles = [""] * len(labels)
+    if style is not None:
+        drawn = np.random.default_rng(derive(params.seed, "style", params.contents))
+        styles = [style.names[i] for i in drawn.integers(len(style), size=len(labels))]
     return pd.DataFrame(
         {
             "file": [f"images/{i:06d}.png" for i in range(len(labels))],
@@ -71,6 +81,7 @@ def plan_images(params: GenerateParams, source: ImageSet | None) -> pd.DataFrame
             "t": "" if params.contents == "base" else 1.0,
             "prompt": [prompt(params.source_prompt, params.words[label]) for label in labels],
             "source": names,
+            "style": styles,
         }
     )
 
@@ -99,21 +110,27 @@ def make_batch(
     empty: Tensor,
     seeds: list[int],
     source: np.ndarray | None,
+    style: np.ndarray | None,
 ) -> np.ndarray:
-    """Images uint8 [n, H, W, 3] for prompts [n, L, D]; `source` [n, H, W, 3] is what to adapt, or None."""
-    empty = empty.expand_as(prompts)
-    predict = guided(params.guidance, denoisers.at_target, denoisers.at_source, prompts, empty)
-    if source is None:
-        return model.decode(
-            sample(model, predict, start_noise(model, seeds), Levels.make(model, params.steps))
-        )
-    levels = Levels.make(model, params.steps, params.inversion.depth)
-    upward = guided(Guidance(weight=1.0), denoisers.at_source, denoisers.at_source, prompts, empty)
-    latents = invert(model, upward, model.encode(source), levels, params.inversion.refinements)
+    """Images uint8 [n, H, W, 3] for prompts [n, L, D].
+
+    `source` [n, H, W, 3] is what to adapt, or None to begin with noise; `style` [n, H, W, 3], images of the target,
+    lend their statistics to what sampling starts from (the initial latent AdaIN of Chung et al. 2024, section 4.3).
+    """
+    empty, inversion = empty.expand_as(prompts), params.inversion
+    levels = Levels.make(model, params.steps, inversion.depth)
+
+    def inverted(images: np.ndarray, denoiser: nn.Module, prompt: Tensor) -> Tensor:
+        plain = classifier_free(denoiser, prompt, empty, 1.0)
+        return invert(model, plain, model.encode(images), levels, inversion.refinements)
+
     noise = start_noise(model, seeds)
-    if params.inversion.adain:
+    latents = noise if source is None else inverted(source, denoisers.at_source, prompts)
+    if inversion.statistics == "noise":
         latents = adain(latents, noise)
-    latents = renoise(latents, noise, params.inversion.renoise)
+    if style is not None:
+        latents = adain(latents, inverted(style, denoisers.at_target, empty))
+    predict = guided(params.guidance, denoisers.at_target, denoisers.content, prompts, empty)
     return model.decode(sample(model, predict, latents, levels))
 
 
@@ -124,27 +141,34 @@ def to_png(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def images_named(images: ImageSet | None, names: pd.Series) -> np.ndarray | None:
+    """uint8 [n, H, W, 3], in the order of `names`; None if there is no set to take them from."""
+    if images is None:
+        return None
+    row_of = {name: i for i, name in enumerate(images.names)}
+    return images.images[[row_of[name] for name in names]]
+
+
 def run(params: GenerateParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
     """Make images/*.png and manifest.csv; batches whose images are all there already are not made again."""
     with reproducible(params.threads):
-        source = (
-            load_labelled(inputs["data"], params.pair.source, "train")
-            if params.contents == "adapted"
-            else None
-        )
-        manifest = plan_images(params, source)
+        source = style = None
+        if params.contents == "adapted":
+            source = load_labelled(inputs["data"], params.pair.source, "train")
+        if params.inversion.statistics == "target":
+            style = load_unlabelled(inputs["data"], params.pair.target, "train")
+        manifest = plan_images(params, source, style)
         model = BaseModel.load(params.base_model)
         adapter = inputs["adapter"] / "adapter.safetensors" if "adapter" in inputs else None
-        denoisers = Denoisers.make(model, adapter, params.scale)
+        denoisers = Denoisers.make(model, adapter, params)
         prompts = model.embed([prompt(params.source_prompt, word) for word in params.words])
         empty = model.embed([params.target_prompt])
-        row_of = {} if source is None else {name: i for i, name in enumerate(source.names)}
         for start in range(0, len(manifest), params.batch_size):
             rows = manifest.iloc[start : start + params.batch_size]
             if not all((workspace / file).exists() for file in rows["file"]):
-                chosen = None if source is None else source.images[[row_of[name] for name in rows["source"]]]
                 labels, seeds = rows["label"].tolist(), rows["seed"].tolist()
-                images = make_batch(model, denoisers, params, prompts[labels], empty, seeds, chosen)
+                taken = images_named(source, rows["source"]), images_named(style, rows["style"])
+                images = make_batch(model, denoisers, params, prompts[labels], empty, seeds, *taken)
                 for file, image in zip(rows["file"], images, strict=True):
                     write_atomic(workspace / file, to_png(image))
             progress(start + len(rows), len(manifest), "images")

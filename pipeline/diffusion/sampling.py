@@ -53,8 +53,8 @@ def content_style(
 ) -> Predict:
     """e_style(empty) + weight (e_content(prompt) - e_content(empty)).
 
-    The target's look from the denoiser at t = 1, where no class prompt was ever trained; the class from the one at
-    t = 0, where they all were.
+    The target's look from the denoiser at t = 1, where no class prompt was ever trained; the class from another that
+    knows the prompts: the one at t = 0, the base model, or one between (`Guidance.content_scale`).
     """
 
     def predict(latents: Tensor, timestep: int) -> Tensor:
@@ -69,12 +69,12 @@ def content_style(
 
 
 def guided(
-    guidance: Guidance, at_target: nn.Module, at_source: nn.Module, prompt: Tensor, empty: Tensor
+    guidance: Guidance, at_target: nn.Module, content: nn.Module, prompt: Tensor, empty: Tensor
 ) -> Predict:
     """The prediction that `guidance` names."""
     if guidance.form == "classifier-free":
         return classifier_free(at_target, prompt, empty, guidance.weight)
-    return content_style(at_target, at_source, prompt, empty, guidance.weight)
+    return content_style(at_target, content, prompt, empty, guidance.weight)
 
 
 @torch.inference_mode()
@@ -116,8 +116,3 @@ def adain(latents: Tensor, like: Tensor) -> Tensor:
     dimensions = (2, 3)
     shape = (latents - latents.mean(dimensions, keepdim=True)) / latents.std(dimensions, keepdim=True)
     return shape * like.std(dimensions, keepdim=True) + like.mean(dimensions, keepdim=True)
-
-
-def renoise(latents: Tensor, noise: Tensor, share: float) -> Tensor:
-    """`latents` with `share` of their variance replaced by `noise`, both of unit variance."""
-    return (1 - share) ** 0.5 * latents + share**0.5 * noise

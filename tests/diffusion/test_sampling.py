@@ -17,7 +17,6 @@ from pipeline.diffusion.sampling import (
     content_style,
     guided,
     invert,
-    renoise,
     sample,
 )
 
@@ -144,12 +143,3 @@ def test_adain_takes_over_mean_and_deviation_and_nothing_else() -> None:
         assert torch.allclose(statistic(moved, dim=(2, 3)), statistic(like, dim=(2, 3)), atol=1e-5)
     assert torch.allclose(adain(moved, x), x, atol=1e-4)
     assert torch.allclose(adain(x, x), x, atol=1e-5)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_renoise_keeps_unit_variance(share: float) -> None:
-    generator = torch.Generator().manual_seed(0)
-    x, noise = torch.randn(2, 4, 64, 64, generator=generator), torch.randn(2, 4, 64, 64, generator=generator)
-    mixed = renoise(x, noise, share)
-    assert mixed.var().item() == pytest.approx(1, abs=0.05)
-    assert (mixed * noise).mean().item() == pytest.approx(share**0.5, abs=0.05)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from pipeline.config import (
@@ -19,9 +20,11 @@ from pipeline.config import (
     InversionSettings,
     PairParams,
 )
-from pipeline.data.domains import DomainArrays, load_labelled, save_domain
+from pipeline.data.domains import DomainArrays, load_labelled, load_unlabelled, save_domain
 from pipeline.diffusion import finetune, generate
+from pipeline.diffusion.base import BaseModel
 from pipeline.diffusion.finetune import learning_rate_factor
+from pipeline.diffusion.generate import Denoisers
 from pipeline.errors import UserError
 
 WORDS = ["zero", "one", "two"]
@@ -86,9 +89,11 @@ def generation(params: FinetuneParams, contents: str, **changes: object) -> Gene
         "per_class": 2,
         "base_model": params.base_model,
         "guidance": Guidance(form="content-style", weight=2.0),
-        "inversion": InversionSettings(depth=0.8, refinements=1, adain=True, renoise=0.1)
-        if contents == "adapted"
-        else None,
+        "inversion": InversionSettings(
+            depth=0.8 if contents == "adapted" else 1.0,
+            refinements=1,
+            statistics="own" if contents == "base" else "target",
+        ),
         "steps": 3,
         "batch_size": 2,
         "scale": 0.9,
@@ -133,9 +138,7 @@ def test_the_loss_curve_has_every_step(adapter: Path) -> None:
 
 
 def inputs_of(contents: str, data: Path, adapter: Path) -> dict[str, Path]:
-    return {"adapted": {"data": data, "adapter": adapter}, "generated": {"adapter": adapter}, "base": {}}[
-        contents
-    ]
+    return {} if contents == "base" else {"data": data, "adapter": adapter}
 
 
 @pytest.mark.parametrize("contents", ["adapted", "generated", "base"])
@@ -161,7 +164,7 @@ def test_the_manifest_says_how_every_image_was_made(
 ) -> None:
     generate.run(generation(params, contents), inputs_of(contents, data, adapter), tmp_path, silent)
     manifest = pd.read_csv(tmp_path / "manifest.csv", keep_default_na=False)
-    assert list(manifest) == ["file", "label", "class", "seed", "t", "prompt", "source"]
+    assert list(manifest) == ["file", "label", "class", "seed", "t", "prompt", "source", "style"]
     assert manifest["label"].value_counts().to_dict() == {0: 2, 1: 2, 2: 2}
     assert (manifest["prompt"] == "A " + manifest["class"]).all()
     assert set(manifest["file"]) == {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.png")}
@@ -171,12 +174,16 @@ def test_the_manifest_says_how_every_image_was_made(
         labels = dict(zip(source.names, source.labels, strict=True))
         assert [labels[name] for name in manifest["source"]] == manifest["label"].tolist()
         assert manifest["source"].is_unique
+    styles = {""} if contents == "base" else set(load_unlabelled(data, "T", "train").names)
+    assert set(manifest["style"]) <= styles
 
 
-def test_an_image_does_not_depend_on_its_batch(tmp_path: Path, params: FinetuneParams, adapter: Path) -> None:
+def test_an_image_does_not_depend_on_its_batch(
+    tmp_path: Path, params: FinetuneParams, data: Path, adapter: Path
+) -> None:
     for size in (1, 6):
         wanted = generation(params, "generated", batch_size=size)
-        generate.run(wanted, {"adapter": adapter}, tmp_path / str(size), silent)
+        generate.run(wanted, {"data": data, "adapter": adapter}, tmp_path / str(size), silent)
     for file in (tmp_path / "1" / "images").iterdir():
         one, other = (np.asarray(Image.open(tmp_path / s / "images" / file.name), int) for s in ("1", "6"))
         assert abs(one - other).max() <= 1
@@ -217,3 +224,21 @@ def test_a_base_model_that_cannot_be_loaded_is_a_users_error(tmp_path: Path, par
     missing = params.model_copy(update={"base_model": BaseModelSpec(name=str(tmp_path))})
     with pytest.raises(UserError, match="can't be loaded"):
         finetune.run(missing, {}, tmp_path / "work", silent)
+
+
+def test_the_class_is_guided_by_any_blend_of_base_model_and_adapter(
+    params: FinetuneParams, adapter: Path
+) -> None:
+    """A content_scale of 0 is the base model, 1 the adapter at t = 0, and a half has half of its update."""
+    model = BaseModel.load(params.base_model)
+
+    def weight(share: float) -> torch.Tensor:
+        guidance = Guidance(form="content-style", content_scale=share)
+        given = generation(params, "generated", guidance=guidance)
+        content = Denoisers.make(model, adapter / "adapter.safetensors", given).content
+        return content.conv_in.base.weight
+
+    base = model.denoiser.conv_in.weight
+    assert torch.equal(weight(0.0), base)
+    assert not torch.allclose(weight(1.0), base)
+    assert torch.allclose(weight(0.5), (base + weight(1.0)) / 2, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Train the ``mini`` base model from nothing, on two CPU cores in about forty minutes.
+"""Train the ``mini`` base model from nothing, on a CPU core in about forty minutes.
 
     python -m pipeline.diffusion.mini.train --work /tmp/mini
 
@@ -23,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from torch import Tensor, nn
 
@@ -36,6 +35,8 @@ TEXTURES = 0.1  # plain textures beside the glyphs, as a fraction of them: for t
 DIGIT_TEMPLATES = ("a {}", "a digit {}", "a number {}", "a photo of a {}")
 TEMPLATE_SHARES = (0.85, 0.05, 0.05, 0.05)
 UNCONDITIONAL = {"an image": 0.10, "": 0.05}  # replace the prompt this often, to serve guidance
+# The last latent is fine detail: next to noise, and, standardised like the others, half of an even loss.
+CHANNEL_WEIGHTS = torch.tensor([1.0, 1.0, 1.0, 0.25])[:, None, None]
 
 
 # Data ---------------------------------------------------------------------------------------------------
@@ -216,8 +217,7 @@ def train_denoiser(
     model = nn.ModuleDict(
         {"text_encoder": build.make_text_encoder(tokenizer), "unet": build.make_unet()}
     ).train()
-    if arguments.start is not None:
-        model.load_state_dict(torch.load(arguments.start)["model"], strict=False)
+    model["unet"].to(memory_format=torch.channels_last)  # by a third faster on one core
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-3)
     path, first = work / "denoiser.pt", 0
@@ -246,7 +246,8 @@ def train_denoiser(
         times = (1000 * level).long().clamp(max=999)[torch.randperm(batch, generator=generator)]
         text = model["text_encoder"](tokens).last_hidden_state
         predicted = model["unet"](scheduler.add_noise(clean, noise, times), times, text).sample
-        loss = F.mse_loss(predicted, scheduler.get_velocity(clean, noise, times))
+        error = (predicted - scheduler.get_velocity(clean, noise, times)).square()
+        loss = (CHANNEL_WEIGHTS * error).mean() / CHANNEL_WEIGHTS.mean()
         optimiser.param_groups[0]["lr"] = one_cycle(step, steps, arguments.rate)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -323,21 +324,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--images", type=int, default=36000, help="glyphs to draw (default: %(default)s)")
     add("--vae-steps", type=int, default=900, help="steps for the autoencoder (default: %(default)s)")
     add("--vae-batch", type=int, default=16, help="images per autoencoder step (default: %(default)s)")
-    add("--steps", type=int, default=3000, help="steps for the denoiser (default: %(default)s)")
+    add("--steps", type=int, default=4000, help="steps for the denoiser (default: %(default)s)")
     add("--batch", type=int, default=40, help="images per denoiser step (default: %(default)s)")
-    add(
-        "--start",
-        type=Path,
-        help="checkpoint of another denoiser to begin from (the file denoiser.pt of its --work)",
-    )
     add(
         "--rate", type=float, default=1.5e-3, help="peak learning rate of the denoiser (default: %(default)s)"
     )
     add(
         "--workers",
         type=int,
-        default=2,
-        help="processes that draw, and threads that train (default: %(default)s)",
+        default=1,
+        help="processes that draw, and threads that train (default: %(default)s; two gain a tenth)",
     )
     add("--seed", type=int, default=0, help="seed of everything (default: %(default)s)")
     return parser.parse_args(arguments)
