@@ -120,8 +120,10 @@ def run_suite(options: argparse.Namespace) -> int:
     """`run`."""
     from pipeline.execution.local import missing, walk
     from pipeline.execution.progress import Bars, spell
+    from pipeline.results import check_writable
 
     plan, store, folder = open_suite(options)
+    check_writable(folder)
     with Bars([], options.workers, quiet=options.quiet) as bars:
         todo = missing(plan.jobs, store, bars)
     with Bars(todo, options.workers, quiet=options.quiet) as bars:
@@ -176,7 +178,11 @@ def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespa
 
 def draw_tables(options: argparse.Namespace) -> int:
     """`tables`."""
-    report(*open_suite(options), options)
+    from pipeline.results import check_writable
+
+    plan, store, folder = open_suite(options)
+    check_writable(folder)
+    report(plan, store, folder, options)
     return 0
 
 

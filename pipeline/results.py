@@ -1,12 +1,26 @@
 """What a suite's finished jobs left in the store: the rows of its records, and the artifacts of its pictures."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import UserError
 from pipeline.plan import Job, Plan
 from pipeline.report.write import Artifacts, TaskArtifacts
 from pipeline.store import Store
+
+
+def check_writable(folder: Path) -> None:
+    """UserError unless files can be written into `folder`: better said before hours of work than after."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"the results folder {folder} can't be written ({error.strerror}); name another with --results"
+        ) from error
 
 
 def artifact(job: Job | None, store: Store) -> Path | None:

@@ -176,6 +176,27 @@ def test_a_full_disk_is_a_clear_stop_and_nothing_counts_as_done(tmp_path: Path) 
         subprocess.run(["umount", str(small)], check=True)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a read-only file system needs root")
+@pytest.mark.parametrize("command", ["run", "tables"])
+def test_a_read_only_results_folder_is_told_before_any_work(tmp_path: Path, command: str) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(locked)], check=False)
+    if mounted.returncode:
+        pytest.skip("this machine allows no mounts")
+    try:
+        folders = ["--store", str(tmp_path / "store"), "--results", str(locked)]
+        done = subprocess.run(
+            [*COMMAND, command, "digits_smoke", *folders], capture_output=True, text=True, check=False
+        )
+    finally:
+        subprocess.run(["umount", str(locked)], check=True)
+    assert done.returncode == 2
+    assert "can't be written (Read-only file system); name another with --results" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("store/artifacts/*/*"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
