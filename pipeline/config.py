@@ -230,7 +230,7 @@ class Suite(Strict):
     augmentations: list[Literal["none", "base", "terra"]] = Field(min_length=1)
     train: TrainSettings
     seeds: list[Seed] = Field(min_length=1)
-    selections: list[Literal["last", "source", "oracle"]] = ["last"]
+    selections: list[Literal["last", "source", "unsupervised", "oracle"]] = ["last"]
     threads: Count = Field(
         default=1, description="CPU threads of a job: part of the record, for sums depend on it"
     )

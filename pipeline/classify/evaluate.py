@@ -1,6 +1,6 @@
 """What a training achieved, and which of its moments counts: here the target's labels are read.
 
-At every evaluation the loop keeps the network's predictions for the target's test images. They meet the
+At every evaluation the loop keeps the network's probabilities for the target's test images. They meet the
 labels here, when training is over: no selection, the oracle included, can change a training.
 """
 
@@ -23,12 +23,17 @@ class Evaluation:
     """A network after `step` steps.
 
     source_accuracy: percent, on the source's test split.
-    predictions: int64 [n], the classes that it gives to the target's test images.
+    probabilities: float32 [n, classes], those that it gives to the target's test images; rows sum to 1.
     """
 
     step: int
     source_accuracy: float
-    predictions: Tensor
+    probabilities: Tensor
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """The most probable classes, int64 [n]."""
+        return np.asarray(self.probabilities).argmax(axis=1)
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,12 @@ class Score:
 
 
 def predict(network: nn.Module, pool: Pool) -> Tensor:
-    """The classes that `network` gives to the images of `pool`: int64 [n]. Leaves it in training mode."""
+    """The probabilities of classes for the images of `pool`: float32 [n, classes]. Leaves `network` in training mode."""
     network.eval()
     with torch.inference_mode():
-        classes = torch.cat([network(images)[1].argmax(dim=1) for images in pool.images().split(BATCH)])
+        parts = [network(images)[1].float().softmax(dim=1) for images in pool.images().split(BATCH)]
     network.train()
-    return classes.clone()
+    return torch.cat(parts).clone()
 
 
 def score(predictions: np.ndarray | Tensor, labels: np.ndarray | Tensor, classes: int) -> Score:
@@ -59,14 +64,38 @@ def score(predictions: np.ndarray | Tensor, labels: np.ndarray | Tensor, classes
 def select(selection: str, evaluations: Sequence[Evaluation], target_labels: np.ndarray) -> Evaluation:
     """The evaluation that `selection` takes of a training's; of equally good ones the latest.
 
-    last: the end. source: the best on the source's test split. oracle: the best on the target's, which nobody
-    who has no target labels could know.
+    last: the end. source: the best on the source's test split. unsupervised: the densest on the target's test
+    images, which it sees without their labels. oracle: the best on the target's labels, which nobody who has none
+    could know.
     """
     if selection == "last":
         return evaluations[-1]
     if selection == "source":
         return max(reversed(evaluations), key=lambda one: one.source_accuracy)
-    return max(reversed(evaluations), key=lambda one: np.mean(np.asarray(one.predictions) == target_labels))
+    if selection == "unsupervised":
+        return max(reversed(evaluations), key=lambda one: neighbourhood_density(one.probabilities))
+    return max(reversed(evaluations), key=lambda one: np.mean(one.predictions == target_labels))
+
+
+def neighbourhood_density(probabilities: np.ndarray | Tensor) -> float:
+    """Soft neighbourhood density of float [n, classes] (Saito et al. 2021), by scikit-adaptation: higher is better.
+
+    The entropy of the similarities between the target's images: high where each has many like itself, so that the
+    classifier has cut no cluster in two. A classifier that says one class of everything gets the most of all:
+    like every such rule it is blind to that.
+    """
+    from skada.metrics import SoftNeighborhoodDensity
+
+    points = np.asarray(probabilities, dtype=np.float64)
+    target = np.full(len(points), -1)  # how scikit-adaptation marks samples of a target
+    return float(SoftNeighborhoodDensity()(_AsGiven(), points, target, sample_domain=target))
+
+
+class _AsGiven:
+    """An estimator for scikit-adaptation's scorers, whose samples are their own probabilities."""
+
+    def predict_proba(self, samples: np.ndarray, sample_domain: np.ndarray) -> np.ndarray:
+        return samples
 
 
 def target_scores(data: Path, target: str, classes: int, selections: Sequence[str],

@@ -91,7 +91,7 @@ def _judge(data: Path, target: str, settings: TrainSettings, seed: int) -> Judge
 def _see(judge: Judge, images: ImageSet, what: str) -> Seen:
     check_labels(images, judge.classes, what)
     pool = make_pool(images, judge.size, judge.network.mean, judge.network.std)
-    recognised = score(predict(judge.network, pool), images.labels, judge.classes).accuracy
+    recognised = score(predict(judge.network, pool).argmax(dim=1), images.labels, judge.classes).accuracy
     return Seen(extract(judge.network, pool).numpy().astype(np.float64), recognised)
 
 

@@ -121,7 +121,7 @@ class Loop:
 
     def _evaluate(self, watched: Watched) -> Evaluation:
         held_out, classes = watched.held_out, self.network.head.out_features
-        source = score(predict(self.network, held_out), held_out.labels, classes)
+        source = score(predict(self.network, held_out).argmax(dim=1), held_out.labels, classes)
         return Evaluation(self.done, source.accuracy, predict(self.network, watched.target))
 
     def _modules(self) -> dict[str, torch.nn.Module]:
@@ -136,7 +136,7 @@ class Loop:
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise self._diverged("the weights became infinite or NaN")
         for index, one in enumerate(self.evaluations):
-            tensors[f"predictions.{index}"] = one.predictions
+            tensors[f"probabilities.{index}"] = one.probabilities
         about = {
             "done": self.done,
             "history": self.history,
@@ -153,7 +153,7 @@ class Loop:
         self.done, self.history = about["done"], about["history"]
         self.sums, self.summed = about["sums"], about["summed"]
         self.evaluations = [
-            Evaluation(step, accuracy, tensors[f"predictions.{index}"])
+            Evaluation(step, accuracy, tensors[f"probabilities.{index}"])
             for index, (step, accuracy) in enumerate(about["evaluations"])
         ]
 
