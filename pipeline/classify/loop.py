@@ -1,6 +1,7 @@
 """The one training loop of every method: data, optimiser, schedule, evaluation, checkpoints."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pipeline.classify.batches import Labelled, Pool, target_batch
 from pipeline.classify.evaluate import Evaluation, predict, score
 from pipeline.classify.method import Method, Outputs, Step
 from pipeline.classify.optimisation import make_optimizer, set_rate
+from pipeline.classify.sharpness import perturbed
 from pipeline.config import TrainSettings
 from pipeline.errors import UserError
 from pipeline.seeds import derive
@@ -82,18 +84,29 @@ class Loop:
 
     def _step(self) -> float:
         """One update of the weights; the loss before it."""
-        torch.default_generator.manual_seed(derive(self.seed, "step", self.done))  # for dropout and its like
         set_rate(self.optimizer, self.settings.schedule, self.done, self.settings.iterations)
-        losses = self.method.losses(self._forward())
-        loss = sum(losses.values())
-        self.sums = {name: self.sums.get(name, 0.0) + value.item() for name, value in losses.items()}
-        self.summed += 1
-        if not math.isfinite(loss.item()):
-            raise self._diverged(f"the loss became {loss.item()}")
-        self.optimizer.zero_grad()
-        loss.backward()
+        with nullcontext() if self.method.rho is None else self._perturbed():
+            self._seed_dropout()
+            losses = self.method.losses(self._forward())
+            loss = sum(losses.values())
+            self.sums = {name: self.sums.get(name, 0.0) + value.item() for name, value in losses.items()}
+            self.summed += 1
+            if not math.isfinite(loss.item()):
+                raise self._diverged(f"the loss became {loss.item()}")
+            self.optimizer.zero_grad()
+            loss.backward()
         self.optimizer.step()
         return loss.item()
+
+    def _perturbed(self) -> AbstractContextManager[None]:
+        """The network moved to where a sharpness-aware method wants the gradient of this step."""
+        self._seed_dropout()
+        ascent = sum(self.method.ascent(self._forward()).values())
+        return perturbed(self.network, ascent, self.method.rho)
+
+    def _seed_dropout(self) -> None:
+        """Dropout and its like are the same in all passes of a step."""
+        torch.default_generator.manual_seed(derive(self.seed, "step", self.done))
 
     def _forward(self) -> Step:
         """The step's images, both halves in one pass through the network."""

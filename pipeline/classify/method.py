@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pipeline.classify import registry
 from pipeline.classify.backbones import Network
 from pipeline.config import MethodSpec
+from pipeline.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,9 @@ class Method(nn.Module):
     uses_target = True
     """Whether `losses` reads step.target; if not, target images are neither loaded nor computed."""
 
+    rho: float | None = None
+    """The radius of sharpness-aware steps: how far `ascent` moves the network; None for ordinary steps."""
+
     def __init__(self, features: int, classes: int, **hyperparameters: Any) -> None:
         super().__init__()
         for name, value in hyperparameters.items():
@@ -63,6 +67,25 @@ class Method(nn.Module):
     def losses(self, step: Step) -> dict[str, Tensor]:
         """The terms whose sum is minimised, by name: each a scalar, already multiplied by its weight."""
         raise NotImplementedError
+
+    def ascent(self, step: Step) -> dict[str, Tensor]:
+        """The terms whose sum a sharpness-aware step ascends on, as `losses`; asked for if `rho` is set.
+
+        It should not run the method's own modules, which are not perturbed and would see every step twice.
+        """
+        raise NotImplementedError
+
+    def require(self, fine: bool, name: str, rule: str) -> None:
+        """UserError that hyper-parameter `name` must be `rule` unless it is `fine`."""
+        if not fine:
+            raise UserError(f"method {self.name}: {name} must be {rule}, not {getattr(self, name)}")
+
+    def require_pairs(self, step: Step) -> None:
+        """UserError if the step's halves are of one image, which has no distance to others of its domain."""
+        if len(step.labels) < 2:
+            raise UserError(
+                f"method {self.name}: train.batch_size must be at least 2, not {len(step.labels)}"
+            )
 
 
 def make_method(name: str, hyperparameters: dict[str, Any], network: Network, seed: int) -> Method:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from method_samples import tiny_method
 
 from pipeline.classify.backbones import build_network
 from pipeline.classify.method import Outputs, Step, make_method
@@ -81,3 +82,24 @@ def test_the_terms_of_the_methods() -> None:
 def test_an_impossible_temperature_is_refused() -> None:
     with pytest.raises(UserError, match="temperature must be above 0, not -1"):
         make_method("MCC", {"temperature": -1.0}, build_network("digits_cnn", 3, None, seed=0), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "hyperparameters", "words"),
+    [
+        ("SDAT", {"rho": 0.0}, "method SDAT: rho must be above 0, not 0.0"),
+        ("SDAT", {"temperature": 0}, "method SDAT: temperature must be above 0, not 0"),
+        ("ELS", {"eps": 0.6}, "method ELS: eps must be from 0 to 0.5, not 0.6"),
+        ("ELS", {"eps": -0.1}, "method ELS: eps must be from 0 to 0.5, not -0.1"),
+        ("ELS", {"rho": -1.0}, "method ELS: rho must be above 0, not -1.0"),
+        ("AFN", {"delta": 0.0}, "method AFN: delta must be above 0, not 0.0"),
+        ("MDD", {"margin": float("nan")}, "method MDD: margin must be above 0, not nan"),
+        ("MCD", {"width": 0}, "method MCD: width must be above 0, not 0"),
+        ("CDAN+E", {"hidden": -3}, "method CDAN\\+E: hidden must be above 0, not -3"),
+        *((name, {"trade_off": -1.0}, f"method {name}: trade_off must be at least 0, not -1.0")
+          for name in ("DANN", "CDAN", "DAN", "JAN", "AFN", "MCD", "MDD", "SDAT", "ELS")),
+    ],
+)  # fmt: skip
+def test_impossible_hyperparameters_are_refused(name: str, hyperparameters: dict, words: str) -> None:
+    with pytest.raises(UserError, match=f"^{words}$"):
+        tiny_method(name, **hyperparameters)

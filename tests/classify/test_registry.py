@@ -26,6 +26,16 @@ def test_what_is_declared_is_what_is_loaded() -> None:
 def test_defaults_are_those_of_the_paper() -> None:
     assert registry.declarations()["MCC"].hyperparameters == {"temperature": 2.5, "trade_off": 1.0}
     assert registry.declarations()["ERM"].hyperparameters == {}
+    assert registry.declarations()["AFN"].hyperparameters == {"trade_off": 0.05, "delta": 1.0}
+    assert registry.declarations()["ELS"].hyperparameters == {
+        "eps": 0.1, "rho": 0.02, "temperature": 2.5, "trade_off": 1.0, "hidden": 1024,
+    }  # fmt: skip
+
+
+def test_all_are_there() -> None:
+    assert registry.names() == [
+        "AFN", "CDAN", "CDAN+E", "DAN", "DANN", "ELS", "ERM", "JAN", "MCC", "MCD", "MDD", "SDAT",
+    ]  # fmt: skip
 
 
 def test_checking_imports_no_torch() -> None:
@@ -40,7 +50,7 @@ def test_checking_imports_no_torch() -> None:
 @pytest.mark.parametrize(
     ("name", "hyperparameters", "words"),
     [
-        ("MMC", {}, ["'MMC'", "ERM", "did you mean 'MCC'?"]),
+        ("MCCC", {}, ["'MCCC'", "ERM", "did you mean 'MCC'?"]),
         (
             "MCC",
             {"temprature": 2.0},

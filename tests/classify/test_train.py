@@ -11,12 +11,15 @@ import pytest
 from safetensors.numpy import load
 from train_samples import CLASSES, ignore, parameters, products
 
-from pipeline.classify import loop
+from pipeline.classify import loop, registry
 from pipeline.classify.evaluate import Evaluation, neighbourhood_density, score, select
 from pipeline.classify.train import run
 from pipeline.errors import UserError
 
 Make = Callable[..., Path]
+
+LAYERS = ("hidden", "width")
+"""Hyper-parameters that are narrower here than by default, to save time."""
 
 
 class Killed(Exception):
@@ -104,6 +107,19 @@ def test_killed_and_run_again_gives_the_same_bytes(
     assert products(workspace) == whole
 
 
+@pytest.mark.parametrize("method", ["DANN", "SDAT"])
+def test_discriminators_and_their_warm_start_go_on_after_a_kill(
+    tmp_path: Path, train: Make, prepared: Make, method: str
+) -> None:
+    inputs = {"data": prepared()}
+    choice = {"method": method, "hyperparameters": {"hidden": 8}, "optimizer": "sgd", "learning_rate": 0.05}
+    whole = products(train(inputs, **choice))
+    with pytest.raises(Killed):
+        run(parameters(**choice), inputs, tmp_path / "killed", killed_after(8))
+    run(parameters(**choice), inputs, tmp_path / "killed", ignore)
+    assert products(tmp_path / "killed") == whole
+
+
 def test_erm_ignores_the_target_and_mcc_does_not(train: Make, prepared: Make) -> None:
     one, other = prepared("one", target_seed=2), prepared("other", target_seed=3)
     weights = {
@@ -114,9 +130,16 @@ def test_erm_ignores_the_target_and_mcc_does_not(train: Make, prepared: Make) ->
     assert weights["MCC"][0] != weights["MCC"][1]
 
 
-@pytest.mark.parametrize("method", ["ERM", "MCC"])
+@pytest.mark.parametrize("method", registry.names())
 def test_garbage_target_labels_change_accuracies_alone(train: Make, prepared: Make, method: str) -> None:
-    choice = {"method": method, "evaluate_every": 4, "selections": ["last", "source", "oracle"]}
+    layers = {name: 8 for name in registry.declarations()[method].hyperparameters if name in LAYERS}
+    choice = {
+        "method": method,
+        "hyperparameters": layers,
+        "iterations": 3,
+        "evaluate_every": 2,
+        "selections": ["last", "source", "oracle"],
+    }
     right, wrong = (train({"data": prepared(name, garbage_labels=garbage)}, **choice)
                     for name, garbage in (("right", False), ("wrong", True)))  # fmt: skip
     for file in ("history.csv", "model.safetensors"):
@@ -207,7 +230,7 @@ def test_a_loss_that_is_no_number_stops_with_step_and_method(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"method": "DANN"}, "there is no method 'DANN'"),
+        ({"method": "DANNN"}, "there is no method 'DANNN'.*did you mean 'DANN'"),
         ({"method": "MCC", "hyperparameters": {"tau": 1.0}}, "takes no hyper-parameter 'tau'"),
         ({"backbone": "resnet1"}, "there is no backbone 'resnet1'.*resnet"),
         ({"classes": CLASSES[:2]}, "S .train.: label 2 is not one of the 2 classes"),
