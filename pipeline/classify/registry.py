@@ -138,6 +138,7 @@ def _classes(text: str, path: Path) -> dict[str, ast.ClassDef]:
     return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
+@cache
 def _classes_of_methods() -> dict[str, ast.ClassDef]:
     """The classes of all files of methods/, by name: those that a method may be derived from."""
     found: dict[str, ast.ClassDef] = {}
