@@ -52,6 +52,12 @@ def build_parser() -> argparse.ArgumentParser:
         sub.set_defaults(call=call)
         return sub
 
+    def with_plugins(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--plugin", type=Path, metavar="FILE", action="append", default=[],
+            help="a Python file that declares a method (see the README); may be given more than once",
+        )  # fmt: skip
+
     def with_suite(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("suite", help="a suite's file, or its name under benchmarks/")
         sub.add_argument(
@@ -62,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
             "--results", type=Path, metavar="FOLDER", default=None,
             help="where records, tables and plots are written (default: results/)",
         )  # fmt: skip
+        with_plugins(sub)
         sub.add_argument("--json", action="store_true", help="answer as JSON on standard output")
         sub.add_argument("--quiet", action="store_true", help="no progress")
 
@@ -83,7 +90,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     datasets = command("datasets", show_datasets, "list the dataset cards, or show one")
     datasets.add_argument("name", nargs="?", help="the card to show")
-    command("methods", show_methods, "list the classifier methods and their hyper-parameters")
+    methods = command("methods", show_methods, "list the classifier methods and their hyper-parameters")
+    with_plugins(methods)
 
     bench = commands.add_parser("bench", help="measure: the quality of images")
     benches = bench.add_subparsers(dest="bench", required=True, metavar="WHAT")
@@ -103,14 +111,16 @@ def build_parser() -> argparse.ArgumentParser:
 def open_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
     """The plan of the suite that the user named, its store, and its folder under results/."""
     from pipeline import config
-    from pipeline.classify.registry import check_method
+    from pipeline.classify import plugins, registry
     from pipeline.plan import make_plan
     from pipeline.store import Store
 
+    registry.use(plugins.given(path) for path in options.plugin)
     suite = config.read_suite(options.suite)
     for method in suite.methods:
-        check_method(method)
-    plan = make_plan(suite, config.read_card(suite.dataset), config.resolve_base_model(suite.base_model))
+        registry.check_method(method)
+    card, base_model = config.read_card(suite.dataset), config.resolve_base_model(suite.base_model)
+    plan = make_plan(suite, card, base_model, registry.plugged_in())
     results = options.results or config.ROOT / "results"
     store = options.store or os.environ.get("TERRABENCH_STORE") or config.ROOT / "results" / "store"
     return plan, Store(Path(store).resolve()), results / suite.name
@@ -247,9 +257,10 @@ def show_datasets(options: argparse.Namespace) -> int:
 
 def show_methods(options: argparse.Namespace) -> int:
     """`methods`."""
-    from pipeline.classify.registry import describe_methods
+    from pipeline.classify import plugins, registry
 
-    print(describe_methods())
+    registry.use(plugins.given(path) for path in options.plugin)
+    print(registry.describe_methods())
     return 0
 
 

@@ -1,15 +1,17 @@
 """A suite becomes a graph of jobs. Pure: imports no torch, reads and writes nothing.
 
-A job's key hashes its parameters, the version of the code that carries it out, and its inputs' keys. Two suites
-that state the same work share it, and a changed setting remakes what depends on it and nothing else.
+A job's key hashes its parameters, the version of the code that carries it out, its inputs' keys and, where a
+plug-in's method trains, the plug-in's text, for which no version speaks. Two suites that state the same work share
+it, and a changed setting remakes what depends on it and nothing else.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import permutations
 
+from pipeline.classify.plugins import Plugin
 from pipeline.config import (
     MADE_SETS,
     BaseModelSpec,
@@ -47,6 +49,8 @@ class Job:
     inputs: dict[str, "Job"]
     label: str
     """For people: `finetune MN->MM`."""
+    plugin: Plugin | None = None
+    """What declares the method of a training, unless this project does."""
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,6 +60,8 @@ class Job:
             "params": self.params.model_dump(mode="json"),
             "inputs": {role: job.key for role, job in self.inputs.items()},
         }
+        if self.plugin is not None:
+            content["plugin"] = self.plugin.sha256
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         object.__setattr__(self, "key", hashlib.sha256(text.encode()).hexdigest()[:24])
 
@@ -181,7 +187,7 @@ def _generate(
 
 
 def _train(suite: Suite, card: DatasetCard, task: str, method: MethodSpec, augmentation: str, seed: int,
-           inputs: dict[str, Job]) -> Cell:  # fmt: skip
+           inputs: dict[str, Job], plugin: Plugin | None) -> Cell:  # fmt: skip
     source, target = parse_task(task, card)
     params = TrainParams(
         dataset=card.name,
@@ -200,7 +206,7 @@ def _train(suite: Suite, card: DatasetCard, task: str, method: MethodSpec, augme
         threads=suite.threads,
     )
     label = f"train {task} {method.name} {augmentation} seed {seed}"
-    return Cell(task, method.name, augmentation, seed, Job("train", params, inputs, label))
+    return Cell(task, method.name, augmentation, seed, Job("train", params, inputs, label, plugin))
 
 
 def _ordered(ends: Iterable[Job]) -> list[Job]:
@@ -218,8 +224,14 @@ def _ordered(ends: Iterable[Job]) -> list[Job]:
     return list(done.values())
 
 
-def make_plan(suite: Suite, card: DatasetCard, base_model: BaseModelSpec) -> Plan:
-    """The graph of jobs of `suite`. `base_model` carries the revision that config.resolve_base_model found."""
+def make_plan(
+    suite: Suite, card: DatasetCard, base_model: BaseModelSpec, plugins: Mapping[str, Plugin] | None = None
+) -> Plan:
+    """The graph of jobs of `suite`.
+
+    base_model: with the revision that config.resolve_base_model found.
+    plugins: what declares the methods that this project does not, by the method's name.
+    """
     data = Job("prepare", PrepareParams(card=card), {}, f"prepare {card.name}")
     base = None
     if "base" in suite.augmentations:
@@ -238,12 +250,12 @@ def make_plan(suite: Suite, card: DatasetCard, base_model: BaseModelSpec) -> Pla
                 made[contents] = _generate(suite, card, base_model, contents, pair, inputs)
         tasks[task] = TaskJobs(source, target, finetune, made.get("adapted"), made.get("generated"))
         for method in suite.methods:
+            plugin = (plugins or {}).get(method.name)
             for augmentation in suite.augmentations:
                 entering = {name: made[name] for name in MADE_SETS[augmentation] if name in made}
+                inputs = {"data": data} | entering
                 for seed in suite.seeds:
-                    cells.append(
-                        _train(suite, card, task, method, augmentation, seed, {"data": data} | entering)
-                    )
+                    cells.append(_train(suite, card, task, method, augmentation, seed, inputs, plugin))
     # The long jobs first, so that those that are left for the end, when workers run out of work, are short.
     long = [job for made in tasks.values() for job in (made.adapted, made.generated) if job is not None]
     jobs = _ordered([*long, *(cell.job for cell in cells)])

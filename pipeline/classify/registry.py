@@ -1,19 +1,22 @@
 """Which classifier methods there are and which hyper-parameters they take. Imports no torch.
 
-A method is a class under `@method("NAME")` in a file of methods/. Its annotated class attributes are its
-hyper-parameters, with their defaults. Both are read here from the file's text, so that `plan` and `methods`
-answer without importing it; `load` imports the one file that is needed.
+A method is a class under `@method("NAME")` in a file of methods/ or in a plug-in. Its annotated class attributes
+are its hyper-parameters, with their defaults; a base class in the same file or in methods/ adds its own. All are
+read here from the file's text, so that `plan` and `methods` answer without importing it; `load` imports the one
+file that is needed.
 """
 
 import ast
 import importlib
 import textwrap
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from pipeline.classify import plugins
+from pipeline.classify.plugins import Plugin
 from pipeline.config import MethodSpec, nearest
 from pipeline.errors import UserError
 
@@ -28,6 +31,7 @@ Value = float | int | bool | str
 AnyClass = TypeVar("AnyClass", bound=type)
 
 _loaded: dict[str, type] = {}
+_given: list[Plugin] = []
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,12 @@ class Declaration:
 
     name: str
     module: str
+    """Where it is: the module to import, or the path of a plug-in's file."""
     hyperparameters: dict[str, Value]
     about: str
     """The first line of the class's docstring."""
+    plugin: Plugin | None = None
+    """What declares it, unless this project does."""
 
 
 def method(name: str) -> Callable[[AnyClass], AnyClass]:
@@ -52,16 +59,43 @@ def method(name: str) -> Callable[[AnyClass], AnyClass]:
     return register
 
 
+def use(given: Iterable[Plugin]) -> None:
+    """Let the methods of these plug-ins be there too, in the place of those of an earlier call."""
+    _given[:] = given
+    declarations.cache_clear()
+
+
 @cache
 def declarations() -> dict[str, Declaration]:
-    """Every method by its name, from the files of methods/."""
+    """Every method by its name: of the files of methods/, of installed packages, and of the plug-ins in use."""
     found: dict[str, Declaration] = {}
-    for path in sorted(FOLDER.glob("*.py")):
-        for declared in declared_in(path, f"{__package__}.methods.{path.stem}"):
-            if declared.name in found:
-                other = found[declared.name].module
-                raise UserError(f"method {declared.name!r} is declared by both {other} and {declared.module}")
-            found[declared.name] = declared
+    for declared in [*_built_in(), *_plugged_in()]:
+        if declared.name in found:
+            other = found[declared.name].module
+            raise UserError(f"method {declared.name!r} is declared by both {other} and {declared.module}")
+        found[declared.name] = declared
+    return found
+
+
+def _built_in() -> list[Declaration]:
+    """The methods of methods/."""
+    modules = {path: f"{__package__}.methods.{path.stem}" for path in sorted(FOLDER.glob("*.py"))}
+    return [declared for path, module in modules.items() for declared in declared_in(path, module)]
+
+
+def _plugged_in() -> list[Declaration]:
+    """The methods of installed packages and of the plug-ins in use."""
+    found = []
+    # A plug-in in use may be an installed one, as a worker is sent it with its job: it counts once.
+    by_origin = {plugin.module or str(plugin.path): plugin for plugin in [*plugins.installed(), *_given]}
+    for origin, plugin in by_origin.items():
+        declared = _declared(plugin.text, plugin.path, origin)
+        if not declared:
+            raise UserError(
+                f"plug-in {plugin.path} declares no method: it needs a class derived from "
+                'pipeline.classify.method.Method, under the decorator @method("NAME") of pipeline.classify.registry'
+            )
+        found += [replace(one, plugin=plugin) for one in declared]
     return found
 
 
@@ -70,31 +104,89 @@ def names() -> list[str]:
     return sorted(declarations())
 
 
+def plugged_in() -> dict[str, Plugin]:
+    """The plug-ins that declare methods, by the method's name."""
+    return {name: one.plugin for name, one in declarations().items() if one.plugin is not None}
+
+
 def declared_in(path: Path, module: str) -> list[Declaration]:
     """The methods that the file at `path` declares."""
+    return _declared(path.read_text(encoding="utf-8"), path, module)
+
+
+def _declared(text: str, path: Path, module: str) -> list[Declaration]:
+    """The methods that `text`, which is in the file at `path`, declares."""
+    nodes = _classes(text, path)
+    known = _classes_of_methods() | nodes
     declared = []
-    for node in ast.parse(path.read_text(encoding="utf-8"), path.name).body:
-        for call in node.decorator_list if isinstance(node, ast.ClassDef) else []:
-            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "method":
+    for node in nodes.values():
+        for call in node.decorator_list:
+            if isinstance(call, ast.Call) and _last_name(call.func) == "method":
+                name = _literal(call.args[0] if call.args else call, path, "the name under @method")
                 about = (ast.get_docstring(node) or "").partition("\n")[0]
-                declared.append(Declaration(call.args[0].value, module, _hyperparameters(node), about))
+                declared.append(Declaration(str(name), module, _hyperparameters(node, known, path), about))
     return declared
 
 
-def _hyperparameters(node: ast.ClassDef) -> dict[str, Value]:
-    """The annotated attributes of a class, with their values."""
-    return {
-        line.target.id: ast.literal_eval(line.value)
-        for line in node.body
-        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value is not None
-    }
+def _classes(text: str, path: Path) -> dict[str, ast.ClassDef]:
+    """The classes at the top level of a file, by name."""
+    try:
+        tree = ast.parse(text, str(path))
+    except (SyntaxError, ValueError) as error:  # ValueError: a null byte
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        raise UserError(f"{path}{line}: this is not valid Python: {getattr(error, 'msg', error)}") from error
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+@cache
+def _classes_of_methods() -> dict[str, ast.ClassDef]:
+    """The classes of all files of methods/, by name: those that a method may be derived from."""
+    found: dict[str, ast.ClassDef] = {}
+    for path in sorted(FOLDER.glob("*.py")):
+        found |= _classes(path.read_text(encoding="utf-8"), path)
+    return found
+
+
+def _last_name(node: ast.expr) -> str | None:
+    """'method' of `method` and of `registry.method`; None of any other expression."""
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else None
+
+
+def _hyperparameters(node: ast.ClassDef, known: Mapping[str, ast.ClassDef], path: Path) -> dict[str, Value]:
+    """The annotated attributes of a class and of its bases among `known`, with the values that they have in it."""
+    others = {name: other for name, other in known.items() if other is not node}
+    values: dict[str, Value] = {}
+    for base in reversed(node.bases):  # of two bases, Python asks the first one first
+        parent = others.get(_last_name(base) or "")
+        values |= _hyperparameters(parent, others, path) if parent else {}
+    for line in node.body:
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value is not None:
+            values[line.target.id] = _literal(line.value, path, f"the default of {line.target.id}")
+        elif isinstance(line, ast.Assign):  # another value for what a base annotates
+            for name in {_last_name(target) for target in line.targets} & values.keys():
+                values[name] = _literal(line.value, path, f"the default of {name}")
+    return values
+
+
+def _literal(node: ast.expr, path: Path, what: str) -> Value:
+    """The value that an expression spells out; UserError if it is computed, or of a kind that no suite can state."""
+    try:
+        value = ast.literal_eval(node)
+    except ValueError:
+        value = None
+    if type(value) not in KINDS:
+        raise UserError(
+            f"{path}, line {node.lineno}: {what} must be a number, true or false, or text, written out"
+        )
+    return value
 
 
 def check_method(spec: MethodSpec) -> None:
     """UserError unless the method exists and takes the hyper-parameters given, each of its default's type."""
     declared = declarations().get(spec.name)
     if declared is None:
-        raise UserError(f"there is no method {spec.name!r}; {nearest(spec.name, names())}")
+        known = nearest(spec.name, names())
+        raise UserError(f"there is no method {spec.name!r} (--plugin FILE brings one of your own); {known}")
     for name, value in spec.hyperparameters.items():
         if name not in declared.hyperparameters:
             known = nearest(name, declared.hyperparameters)
@@ -112,8 +204,14 @@ def _fits(value: Value, default: Value) -> bool:
 
 def load(name: str) -> "type[Method]":
     """The class of the method `name`, which exists (see check_method)."""
-    importlib.import_module(declarations()[name].module)
-    return _loaded[name]
+    declared = declarations()[name]
+    if declared.plugin is None:
+        importlib.import_module(declared.module)
+        return _loaded[name]
+    made = plugins.classes_of(declared.plugin)
+    if name not in made:
+        raise UserError(f"{declared.module}: @method({name!r}) is not the decorator of {__name__}")
+    return made[name]
 
 
 def describe_methods() -> str:
@@ -124,4 +222,6 @@ def describe_methods() -> str:
         taken = ", ".join(f"{key}={value}" for key, value in declared.hyperparameters.items()) or "none"
         about = textwrap.fill(declared.about, 100, initial_indent=f"{name:<8}", subsequent_indent=" " * 8)
         lines += [about, f"        hyper-parameters: {taken}"]
+        if declared.plugin is not None:
+            lines.append(f"        from {declared.module}")
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Literal
 
+from pipeline.classify import registry
 from pipeline.errors import UserError
 from pipeline.plan import Job
 from pipeline.stage import Progress
@@ -52,6 +53,8 @@ def make(job: Job, store: Store, progress: Progress) -> None:
                     f"{job.label} needs {folder}, in which {damage}; run again and it is made again"
                 )
             inputs[role] = store.path(needed.kind, needed.key)
+        if job.plugin is not None:
+            registry.use([job.plugin])
         started = time.monotonic()
         stage = importlib.import_module(STAGES[job.kind])
         stage.run(job.params, inputs, store.workspace(job.kind, job.key), progress)
@@ -59,10 +62,11 @@ def make(job: Job, store: Store, progress: Progress) -> None:
             "label": job.label,
             "params": job.params.model_dump(mode="json"),
             "seconds": time.monotonic() - started,
+            "inputs": {role: needed.key for role, needed in job.inputs.items()},
         }
-        store.commit(
-            job.kind, job.key, about | {"inputs": {role: needed.key for role, needed in job.inputs.items()}}
-        )
+        if job.plugin is not None:
+            about["plugin"] = {"file": job.plugin.path.name, "sha256": job.plugin.sha256}
+        store.commit(job.kind, job.key, about)
 
 
 def attempt(job: Job, store: Store, progress: Progress) -> Message:

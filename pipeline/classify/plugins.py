@@ -1,0 +1,119 @@
+"""Files from outside this project that declare methods: those given by --plugin, and those of installed packages.
+
+Imports no torch and runs no plug-in to plan with it: its text is read, and `classes_of` runs it where a training
+needs its class.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+
+from pipeline.errors import UserError
+
+GROUP = "terrabench.methods"
+"""The entry points by which an installed package names its modules that declare methods."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A file that declares methods, with the text that it had when the run was planned.
+
+    It travels with a job to the worker, for the job's key stands for this text and no later one.
+    """
+
+    path: Path
+    text: str
+    module: str | None = None
+    """The name by which a package's module is imported; None for a file given by --plugin."""
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the text. It knows nothing of what the file imports."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def given(path: Path) -> Plugin:
+    """The plug-in that the user named by --plugin."""
+    if path.suffix != ".py":
+        raise UserError(f"--plugin {path}: expected a Python file, such as my_method.py")
+    if not path.is_file():
+        raise UserError(f"--plugin {path}: there is no such file")
+    return Plugin(path.resolve(), _text(path))
+
+
+def installed() -> list[Plugin]:
+    """The plug-ins that installed packages name in GROUP, found without importing them."""
+    found: dict[str, Plugin] = {}
+    for entry in entry_points(group=GROUP):
+        path = _file_of(entry.module)
+        if path is None:
+            package = entry.dist.name if entry.dist else "an installed package"
+            raise UserError(f"{package} names the methods of {entry.module}, but there is no such module")
+        found[entry.module] = Plugin(path, _text(path), entry.module)
+    return list(found.values())
+
+
+def _text(path: Path) -> str:
+    """What the file at `path` says."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"plug-in {path} cannot be read: {error}") from error
+
+
+def _file_of(module: str) -> Path | None:
+    """The file of a module. find_spec alone would import the packages that a module stands in, and torch with them."""
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None:
+        return None
+    if not rest:
+        return Path(spec.origin) if spec.origin else None
+    for folder in spec.submodule_search_locations or []:
+        path = Path(folder, *rest)
+        for file in (path / "__init__.py", path.with_suffix(".py")):
+            if file.is_file():
+                return file
+    return None
+
+
+@cache
+def classes_of(plugin: Plugin) -> Mapping[str, type]:
+    """The classes under `@method` that are in the plug-in once it has run, by the method's name.
+
+    ImportError, with the plug-in's own traceback as its cause, if it does not run.
+    """
+    try:
+        module = _run(plugin) if plugin.module is None else _imported(plugin, plugin.module)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ImportError(
+            f"plug-in {plugin.path} can't be imported: {type(error).__name__}: {error}"
+        ) from error
+    return {
+        made.name: made for made in vars(module).values() if isinstance(made, type) and "name" in vars(made)
+    }
+
+
+def _run(plugin: Plugin) -> ModuleType:
+    """A module made of the plug-in's text: importing the file could find a later text, or older bytecode."""
+    module = ModuleType(f"terrabench_plugin_{plugin.sha256[:16]}")
+    module.__file__ = str(plugin.path)
+    sys.modules[module.__name__] = module  # dataclasses and pickle look a class's module up
+    exec(compile(plugin.text, str(plugin.path), "exec"), vars(module))  # noqa: S102 - running it is what it is for
+    return module
+
+
+def _imported(plugin: Plugin, name: str) -> ModuleType:
+    """The module of an installed package; refused if the package was changed after the run was planned."""
+    if _text(plugin.path) != plugin.text:
+        raise UserError(f"plug-in {plugin.path} was changed after this run began; run again")
+    return importlib.import_module(name)
