@@ -245,8 +245,8 @@ def make_plan(
         finetune = None
         if "terra" in suite.augmentations:
             finetune = _finetune(suite, card, base_model, pair, data)
+            inputs = {"adapter": finetune, "data": data}
             for contents in suite.mix.sets:
-                inputs = {"adapter": finetune, "data": data}
                 made[contents] = _generate(suite, card, base_model, contents, pair, inputs)
         tasks[task] = TaskJobs(source, target, finetune, made.get("adapted"), made.get("generated"))
         for method in suite.methods:

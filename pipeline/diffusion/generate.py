@@ -8,6 +8,7 @@
 import copy
 import io
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,7 @@ class Denoisers:
         if adapter is None:
             return cls(model.denoiser, model.denoiser, model.denoiser)
 
+        @cache  # a content_scale of 1 needs no third copy of the weights
         def merged(t: float, scale: float) -> nn.Module:
             denoiser = copy.deepcopy(model.denoiser)
             terra = TerraAdapter(denoiser, saved_spec(adapter), seed=0)

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -159,38 +160,36 @@ def test_verify_finds_one_byte_changed_behind_its_date(undisturbed: Path, tmp_pa
     assert json.loads(done.stdout)["damaged"][0]["damage"] == "adapter.safetensors was changed"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
-def test_a_full_disk_is_a_clear_stop_and_nothing_counts_as_done(tmp_path: Path) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(small)], check=False)
-    if mounted.returncode:
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """An empty file system of its own at `folder`, mounted with `options`."""
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=False).returncode:
         pytest.skip("this machine allows no mounts")
     try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_full_disk_is_a_clear_stop_and_nothing_counts_as_done(tmp_path: Path) -> None:
+    with mounted(tmp_path / "small", "size=8m") as small:
         code, _, err = finish(start(small))
         assert code == 2
         assert "No space left on device" in err
         assert "Traceback" not in err
         assert not list((small / "store").glob("artifacts/*/*"))
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a read-only file system needs root")
 @pytest.mark.parametrize("command", ["run", "tables"])
 def test_a_read_only_results_folder_is_told_before_any_work(tmp_path: Path, command: str) -> None:
-    locked = tmp_path / "locked"
-    locked.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(locked)], check=False)
-    if mounted.returncode:
-        pytest.skip("this machine allows no mounts")
-    try:
+    with mounted(tmp_path / "locked", "ro") as locked:
         folders = ["--store", str(tmp_path / "store"), "--results", str(locked)]
         done = subprocess.run(
             [*COMMAND, command, "digits_smoke", *folders], capture_output=True, text=True, check=False
         )
-    finally:
-        subprocess.run(["umount", str(locked)], check=True)
     assert done.returncode == 2
     assert "can't be written (Read-only file system); name another with --results" in done.stderr
     assert "Traceback" not in done.stderr
