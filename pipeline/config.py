@@ -7,7 +7,9 @@ field, and what was expected. Imports no torch, so that `plan`, `tables` and `--
 import difflib
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -344,10 +346,19 @@ def nearest(wrong: str, known: Iterable[str]) -> str:
     return f"there are: {', '.join(known) or 'none'}{hint}"
 
 
-def _line(root: yaml.Node, path: tuple[str | int, ...]) -> int:
-    """The line (from 1) of the deepest part of `path` that stands in the document."""
+@dataclass(frozen=True)
+class _Document:
+    """One YAML file: its parse tree, which knows the lines, and its keys and values."""
+
+    path: Path
+    root: yaml.Node
+    data: dict[str, Any]
+
+
+def _place(root: yaml.Node, path: tuple[str | int, ...]) -> tuple[int, int]:
+    """How much of `path` stands in a document, and the line (from 1) of the deepest part of it that does."""
     node, line = root, root.start_mark.line
-    for step in path:
+    for depth, step in enumerate(path):
         children: list[tuple[Any, yaml.Node, int]] = []
         if isinstance(node, yaml.MappingNode):
             children = [(key.value, value, key.start_mark.line) for key, value in node.value]
@@ -355,9 +366,9 @@ def _line(root: yaml.Node, path: tuple[str | int, ...]) -> int:
             children = [(i, value, value.start_mark.line) for i, value in enumerate(node.value)]
         found = [(value, at) for key, value, at in children if key == step]
         if not found:
-            break
+            return depth, line + 1
         node, line = found[0]
-    return line + 1
+    return len(path), line + 1
 
 
 def _fields_at(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
@@ -372,7 +383,7 @@ def _fields_at(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]
     return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
 
 
-def _explain(error: ValidationError, path: Path, root: yaml.Node, model: type[BaseModel]) -> str:
+def _explain(error: ValidationError, documents: Sequence[_Document], model: type[BaseModel]) -> str:
     first = error.errors()[0]
     where = first["loc"]
     field = ".".join(map(str, where)) or "the document"
@@ -386,11 +397,13 @@ def _explain(error: ValidationError, path: Path, root: yaml.Node, model: type[Ba
         told = message[0].lower() + message[1:]
         if not isinstance(first["input"], dict | list):
             told += f", not {first['input']!r}"
-    return f"{path}, line {_line(root, where)}, {field}: {told}{more}"
+    places = [(_place(document.root, where), document.path) for document in documents]
+    (_, line), path = max(places, key=lambda place: place[0][0])  # of equals the first: the file itself
+    return f"{path}, line {line}, {field}: {told}{more}"
 
 
-def read_yaml(path: Path, model: type[Model]) -> Model:
-    """The document at `path` as a `model`; UserError with file, line and field if it does not fit."""
+def _read(path: Path) -> _Document:
+    """The document at `path`; UserError with the file and the line if it is none of keys and values."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -404,10 +417,25 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
         raise UserError(f"{path}{line}: this is not valid YAML: {problem}") from error
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected keys and values at the top level")
+    return _Document(path, root, data)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`below` with what `above` has otherwise: mappings key by key, anything else as a whole."""
+    both = {
+        key: _merged(below[key], value)
+        for key, value in above.items()
+        if isinstance(value, dict) and isinstance(below.get(key), dict)
+    }
+    return below | above | both
+
+
+def _validated(documents: Sequence[_Document], model: type[Model]) -> Model:
+    """A `model` of several documents, each of which overrides those after it."""
     try:
-        return model.model_validate(data)
+        return model.model_validate(reduce(_merged, [document.data for document in reversed(documents)]))
     except ValidationError as error:
-        raise UserError(_explain(error, path, root, model)) from error
+        raise UserError(_explain(error, documents, model)) from error
 
 
 def card_folder() -> Path:
@@ -422,19 +450,38 @@ def read_card(name: str) -> DatasetCard:
         raise UserError(
             f"there is no dataset {name!r}; {nearest(name, (p.stem for p in card_folder().glob('*.yaml')))}"
         )
-    return read_yaml(path, DatasetCard)
+    return _validated([_read(path)], DatasetCard)
+
+
+def _suite_path(given: str | Path, folder: Path) -> Path:
+    """The file of a suite: a path, seen from `folder`, or the name of one under benchmarks/."""
+    path = Path(given)
+    found = folder / path if path.suffix in (".yaml", ".yml") else ROOT / "benchmarks" / f"{path.name}.yaml"
+    if not found.exists():
+        raise UserError(
+            f"there is no suite {str(given)!r}; under benchmarks/ "
+            + nearest(path.stem, (p.stem for p in (ROOT / "benchmarks").glob("*.yaml")))
+        )
+    return found
 
 
 def read_suite(path: str | Path) -> Suite:
-    """The suite at `path`, or the one of that name under benchmarks/."""
-    given = Path(path)
-    found = given if given.suffix in (".yaml", ".yml") else ROOT / "benchmarks" / f"{given.name}.yaml"
-    if not found.exists():
-        raise UserError(
-            f"there is no suite {str(path)!r}; under benchmarks/ "
-            + nearest(given.stem, (p.stem for p in (ROOT / "benchmarks").glob("*.yaml")))
-        )
-    return read_yaml(found, Suite)
+    """The suite at `path`, or the one of that name under benchmarks/, over the suites that it extends."""
+    documents = [_read(_suite_path(path, Path()))]
+    while "extends" in documents[-1].data:
+        last = documents[-1]
+        extended = last.data.pop("extends")
+        where = f"{last.path}, line {_place(last.root, ('extends',))[1]}, extends"
+        if not isinstance(extended, str):
+            raise UserError(f"{where}: expected the name or the path of one suite, not {extended!r}")
+        try:
+            found = _suite_path(extended, last.path.parent)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
+        if any(found.samefile(document.path) for document in documents):
+            raise UserError(f"{where}: {found} would extend itself; one of the two has to stand alone")
+        documents.append(_read(found))
+    return _validated(documents, Suite)
 
 
 MINI = ROOT / "pipeline" / "diffusion" / "mini" / "weights"

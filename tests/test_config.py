@@ -70,6 +70,50 @@ def test_a_method_may_override_train_but_not_invent_settings(tmp_path: Path) -> 
     assert "iteration" in broken(tmp_path, "[ERM, MCC]", "[ERM, {name: MCC, train: {iteration: 7}}]")
 
 
+def extending(tmp_path: Path, text: str, extended: str = SUITE) -> Path:
+    (tmp_path / "below.yaml").write_text(extended)
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"extends: below.yaml\n{text}")
+    return path
+
+
+def test_a_suite_may_extend_another(tmp_path: Path) -> None:
+    text = "name: mine\nseeds: [7]\nfinetune: {steps: 9}\n"
+    digits, mine = config.read_suite("digits"), config.read_suite(extending(tmp_path, text))
+    assert mine == digits.model_copy(
+        update={
+            "name": "mine",
+            "seeds": [7],
+            "finetune": digits.finetune.model_copy(update={"steps": 9}),
+        }
+    )
+    (tmp_path / "again.yaml").write_text("extends: mine.yaml\nfinetune: {warmup: 1}\n")
+    again = config.read_suite(tmp_path / "again.yaml").finetune
+    assert (again.steps, again.warmup) == (9, 1)
+
+
+def test_a_mistake_is_told_of_the_file_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"mine\.yaml, line 3, finetune\.steps: "):
+        config.read_suite(extending(tmp_path, "finetune:\n  steps: -1\n"))
+    wrong = SUITE.replace("  warmup: 10", "  warmup: few")
+    with pytest.raises(UserError, match=rf"below\.yaml, line {line_of('warmup: 10')}, finetune\.warmup: "):
+        config.read_suite(extending(tmp_path, "finetune:\n  steps: 1\n", wrong))
+    with pytest.raises(UserError, match=r"mine\.yaml, line 1, dataset: this field is missing"):
+        config.read_suite(extending(tmp_path, "", SUITE.replace("dataset: digits\n", "")))
+
+
+def test_what_a_suite_extends_must_be_there_and_not_itself(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    for told, text in {
+        "mine.yaml, line 2, extends: there is no suite 'digitz'": "\nextends: digitz\n",
+        "line 1, extends: expected the name or the path of one suite": "extends: [digits]\n",
+        "would extend itself": "extends: mine.yaml\n",
+    }.items():
+        path.write_text(text)
+        with pytest.raises(UserError, match=told):
+            config.read_suite(path)
+
+
 def test_unknown_suite_and_dataset_list_what_there_is() -> None:
     with pytest.raises(UserError, match="did you mean 'digits'"):
         config.read_suite("digit")
