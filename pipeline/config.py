@@ -127,12 +127,11 @@ class FinetuneSettings(Strict):
 class Guidance(Strict):
     """How predictions with and without the prompt are combined (see pipeline/diffusion/sampling.py)."""
 
-    form: Literal["classifier-free", "content-style"] = "classifier-free"
     weight: Annotated[float, Field(ge=0)] = 7.5
-    content_scale: Annotated[float, Field(ge=0)] = Field(
+    content_scale: Fraction = Field(
         default=1.0,
-        description="content-style: factor on the adapter's update at t = 0 where it guides the class; "
-        "0 = as the base model draws it, 1 = as the source does",
+        description="share of the adapter's update in the model that guides the class: 1 = classifier-free guidance, "
+        "0 = the base model guides, for it knows the prompts, which no target image was trained with",
     )
 
 
@@ -158,9 +157,9 @@ class GenerateSettings(Strict):
         default=0,
         description="fixed-point iterations per inversion step: each costs as much as the step itself",
     )
-    latent_statistics: LatentStatistics = Field(
+    inversion_statistics: LatentStatistics = Field(
         default="own",
-        description="means and deviations of the latents that sampling starts from: their own, those of Gaussian "
+        description="means and deviations that inverted source images are given: their own, those of Gaussian "
         "noise, or those of inverted target images, one drawn for each",
     )
     scale: Rate = Field(default=1.0, description="factor on the adapter's update")

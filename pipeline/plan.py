@@ -29,7 +29,7 @@ from pipeline.config import (
 )
 from pipeline.errors import UserError
 
-CODE_VERSION = {"prepare": 1, "finetune": 1, "generate": 2, "train": 1}
+CODE_VERSION = {"prepare": 1, "finetune": 1, "generate": 3, "train": 1}
 """Raised by whoever changes what a kind of job makes from the same parameters: its old artifacts are then remade."""
 
 PARAMS: dict[str, type[Strict]] = {
@@ -164,7 +164,7 @@ def _generate(
     inversion = InversionSettings(
         depth=settings.inversion_depth if contents == "adapted" else 1.0,
         refinements=settings.inversion_refinements,
-        statistics=settings.latent_statistics if contents != "base" else "own",
+        statistics=settings.inversion_statistics if contents == "adapted" else "own",
     )
     params = GenerateParams(
         contents=contents,
@@ -245,8 +245,8 @@ def make_plan(
         finetune = None
         if "terra" in suite.augmentations:
             finetune = _finetune(suite, card, base_model, pair, data)
-            inputs = {"adapter": finetune, "data": data}
             for contents in suite.mix.sets:
+                inputs = {"adapter": finetune} | ({"data": data} if contents == "adapted" else {})
                 made[contents] = _generate(suite, card, base_model, contents, pair, inputs)
         tasks[task] = TaskJobs(source, target, finetune, made.get("adapted"), made.get("generated"))
         for method in suite.methods:

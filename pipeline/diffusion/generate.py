@@ -55,7 +55,7 @@ class Denoisers:
             return denoiser
 
         scale = params.scale
-        return cls(merged(0.0, scale), merged(1.0, scale), merged(0.0, scale * params.guidance.content_scale))
+        return cls(merged(0.0, scale), merged(1.0, scale), merged(1.0, scale * params.guidance.content_scale))
 
 
 def plan_images(params: GenerateParams, source: ImageSet | None, style: ImageSet | None) -> pd.DataFrame:

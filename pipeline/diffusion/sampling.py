@@ -54,7 +54,7 @@ def content_style(
     """e_style(empty) + weight (e_content(prompt) - e_content(empty)).
 
     The target's look from the denoiser at t = 1, where no class prompt was ever trained; the class from another that
-    knows the prompts: the one at t = 0, the base model, or one between (`Guidance.content_scale`).
+    knows the prompts: the base model, or one a share of the way from it to t = 1 (`Guidance.content_scale`).
     """
 
     def predict(latents: Tensor, timestep: int) -> Tensor:
@@ -71,8 +71,8 @@ def content_style(
 def guided(
     guidance: Guidance, at_target: nn.Module, content: nn.Module, prompt: Tensor, empty: Tensor
 ) -> Predict:
-    """The prediction that `guidance` names."""
-    if guidance.form == "classifier-free":
+    """The prediction that `guidance` asks for: of a content that is the target's own, classifier-free guidance."""
+    if content is at_target:
         return classifier_free(at_target, prompt, empty, guidance.weight)
     return content_style(at_target, content, prompt, empty, guidance.weight)
 

@@ -64,8 +64,11 @@ def test_content_style_guidance_takes_look_and_class_from_their_own_denoisers() 
     x = torch.randn(2, 4, 8, 8)
     predict = content_style(Toy(10.0), Toy(1.0), PROMPT, EMPTY, 3.0)
     assert torch.allclose(predict(x, 5), x * (10 * 0.5 + 3 * 1.5))
-    named = guided(Guidance(form="content-style", weight=3.0), Toy(10.0), Toy(1.0), PROMPT, EMPTY)
+    named = guided(Guidance(weight=3.0), Toy(10.0), Toy(1.0), PROMPT, EMPTY)
     assert torch.allclose(named(x, 5), predict(x, 5))
+    toy = Toy(10.0)
+    both = content_style(toy, toy, PROMPT, EMPTY, 3.0), guided(Guidance(weight=3.0), toy, toy, PROMPT, EMPTY)
+    assert torch.allclose(both[0](x, 5), both[1](x, 5)), "of one denoiser, it is classifier-free guidance"
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])

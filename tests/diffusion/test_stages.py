@@ -88,11 +88,11 @@ def generation(params: FinetuneParams, contents: str, **changes: object) -> Gene
         "words": WORDS,
         "per_class": 2,
         "base_model": params.base_model,
-        "guidance": Guidance(form="content-style", weight=2.0),
+        "guidance": Guidance(weight=2.0, content_scale=0.5),
         "inversion": InversionSettings(
             depth=0.8 if contents == "adapted" else 1.0,
             refinements=1,
-            statistics="own" if contents == "base" else "target",
+            statistics="target" if contents == "adapted" else "own",
         ),
         "steps": 3,
         "batch_size": 2,
@@ -229,11 +229,11 @@ def test_a_base_model_that_cannot_be_loaded_is_a_users_error(tmp_path: Path, par
 def test_the_class_is_guided_by_any_blend_of_base_model_and_adapter(
     params: FinetuneParams, adapter: Path
 ) -> None:
-    """A content_scale of 0 is the base model, 1 the adapter at t = 0, and a half has half of its update."""
+    """A content_scale of 0 is the base model, 1 the adapter at t = 1, and a half has half of its update."""
     model = BaseModel.load(params.base_model)
 
     def weight(share: float) -> torch.Tensor:
-        guidance = Guidance(form="content-style", content_scale=share)
+        guidance = Guidance(content_scale=share)
         given = generation(params, "generated", guidance=guidance)
         content = Denoisers.make(model, adapter / "adapter.safetensors", given).content
         return content.conv_in.base.weight
