@@ -174,7 +174,7 @@ def test_the_manifest_says_how_every_image_was_made(
         labels = dict(zip(source.names, source.labels, strict=True))
         assert [labels[name] for name in manifest["source"]] == manifest["label"].tolist()
         assert manifest["source"].is_unique
-    styles = {""} if contents == "base" else set(load_unlabelled(data, "T", "train").names)
+    styles = {""} if contents != "adapted" else set(load_unlabelled(data, "T", "train").names)
     assert set(manifest["style"]) <= styles
 
 
