@@ -8,7 +8,10 @@ from method_samples import tiny_method
 from pipeline.classify.backbones import build_network
 from pipeline.classify.method import Outputs, Step, make_method
 from pipeline.classify.methods.mcc import class_confusion
+from pipeline.config import TrainSettings
 from pipeline.errors import UserError
+
+DIGITS = TrainSettings(backbone="digits_cnn", iterations=1)
 
 
 def slow_confusion(logits: np.ndarray, temperature: float, weights: np.ndarray | None = None) -> float:
@@ -64,7 +67,7 @@ def test_class_confusion_of_certain_and_of_vanished_classes() -> None:
 
 
 def test_the_terms_of_the_methods() -> None:
-    network = build_network("digits_cnn", 3, None, seed=0)
+    network = build_network(DIGITS, 3, seed=0)
     random = torch.Generator().manual_seed(0)
     labelled, target = (Outputs(torch.zeros(4, 128), torch.randn(4, 3, generator=random)) for _ in range(2))
     labels = torch.tensor([0, 1, 2, 0])
@@ -81,7 +84,7 @@ def test_the_terms_of_the_methods() -> None:
 
 def test_an_impossible_temperature_is_refused() -> None:
     with pytest.raises(UserError, match="temperature must be above 0, not -1"):
-        make_method("MCC", {"temperature": -1.0}, build_network("digits_cnn", 3, None, seed=0), seed=0)
+        make_method("MCC", {"temperature": -1.0}, build_network(DIGITS, 3, seed=0), seed=0)
 
 
 @pytest.mark.parametrize(
