@@ -14,6 +14,7 @@ from pipeline.classify.backbones import build_network
 from pipeline.classify.batches import Labelled, Pool, check_labels, joined, make_pool
 from pipeline.classify.evaluate import Score, target_scores
 from pipeline.classify.features import features_file, pictured_sets
+from pipeline.classify.library import version
 from pipeline.classify.loop import Loop, Watched
 from pipeline.classify.method import make_method
 from pipeline.config import MADE_SETS, TrainParams
@@ -42,8 +43,9 @@ def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress:
         scores = target_scores(
             inputs["data"], params.target, len(params.classes), params.selections, loop.evaluations
         )
+        library = version() if loop.method.uses_library else ""
         write_atomic(
-            workspace / "records.json", json.dumps(_records(params, scores), indent=1) + "\n"
+            workspace / "records.json", json.dumps(_records(params, scores, library), indent=1) + "\n"
         )
         write_atomic(workspace / "history.csv", _table(loop.history))
         pictured = pictured_sets(inputs["data"], params.source, params.target, made, len(params.classes))
@@ -98,9 +100,9 @@ def _evaluate_every(params: TrainParams) -> int:
     return max(1, settings.iterations // EVALUATIONS)
 
 
-def _records(params: TrainParams, scores: dict[str, Score]) -> list[dict[str, Any]]:
-    """One record for each selection."""
-    made_by = {"version": __version__}
+def _records(params: TrainParams, scores: dict[str, Score], library: str) -> list[dict[str, Any]]:
+    """One record for each selection. library: the package and version that the method's losses are from."""
+    made_by = {"version": __version__, "library": library}
     return [
         params.identity() | {"selection": selection} | asdict(score) | made_by
         for selection, score in scores.items()
