@@ -116,7 +116,7 @@ def open_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
     from pipeline.store import Store
 
     registry.use(plugins.given(path) for path in options.plugin)
-    suite = config.read_suite(options.suite)
+    suite = config.resolve_pretrained(config.read_suite(options.suite))
     for method in suite.methods:
         registry.check_method(method)
     card, base_model = config.read_card(suite.dataset), config.resolve_base_model(suite.base_model)
@@ -134,6 +134,7 @@ def run_suite(options: argparse.Namespace) -> int:
 
     plan, store, folder = open_suite(options)
     check_writable(folder)
+    check_backbones(plan)
     with Bars([], options.workers, quiet=options.quiet) as bars:
         todo = missing(plan.jobs, store, bars)
     with Bars(todo, options.workers, quiet=options.quiet) as bars:
@@ -147,6 +148,18 @@ def run_suite(options: argparse.Namespace) -> int:
     for job in outcome.skipped:
         print(f"not tried: {job.label}, for a job that it stands on failed", file=sys.stderr)
     return 1 if outcome.failed else 0
+
+
+def check_backbones(plan: "Plan") -> None:
+    """UserError if a backbone does not exist: better said before hours of work than after."""
+    from pipeline.config import SMALL
+
+    named = {cell.job.params.settings.backbone for cell in plan.cells} - {SMALL}
+    if named:
+        from pipeline.classify.backbones import check_backbone  # imports torch
+
+        for name in sorted(named):
+            check_backbone(name)
 
 
 def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespace) -> None:

@@ -7,9 +7,10 @@ field, and what was expected. Imports no torch, so that `plan`, `tables` and `--
 import difflib
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -17,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import UserError
+from pipeline.store import sha256
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: holds benchmarks/, datasets/ and results/."""
@@ -179,7 +181,20 @@ class TrainSettings(Strict):
     """Stage three: one loop for every method."""
 
     backbone: str
+    pretrained: str | None = Field(
+        default=None,
+        description="weights of the backbone: hub, the path of a .safetensors or .pth file, or null = from the seed",
+    )
+    pretrained_sha256: str | None = Field(
+        default=None, description="of that file; found when a suite is opened, for the key of a training"
+    )
+    frozen_batchnorm: bool = Field(
+        default=False, description="keep the statistics that the backbone's BatchNorm layers came with"
+    )
     bottleneck: Count | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="of features, before the head"
+    )
     iterations: Count
     batch_size: Count = Field(
         default=36, description="labelled images in a step; as many unlabelled target images"
@@ -189,6 +204,12 @@ class TrainSettings(Strict):
     backbone_lr_factor: Rate = 0.1
     weight_decay: Annotated[float, Field(ge=0)] = 1e-3
     momentum: Fraction = 0.9
+    clip_norm: Rate | None = Field(
+        default=None, description="the greatest norm that the gradient of all weights may have; null = any"
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="of the network's passes; weights and losses are fp32 in any case"
+    )
     schedule: Literal["inverse", "constant", "cosine"] = "inverse"
     augment_shift: Annotated[int, Field(ge=0)] = Field(default=0, description="random translation, in pixels")
     evaluate_every: Count | None = Field(
@@ -203,6 +224,9 @@ class MethodSpec(Strict):
     """A classifier method and the hyper-parameters that differ from its defaults."""
 
     name: str
+    label: str = Field(
+        default="", min_length=1, description="what tables and records call it: its name, unless stated"
+    )
     hyperparameters: dict[str, float | int | bool | str] = {}
     train: dict[str, Any] = Field(
         default={}, description="settings of `train` that this method has otherwise"
@@ -210,8 +234,9 @@ class MethodSpec(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _name_alone(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
+    def _short_forms(cls, value: Any) -> Any:
+        given = {"name": value} if isinstance(value, str) else value
+        return {"label": given["name"]} | given if isinstance(given, dict) and "name" in given else given
 
 
 class Suite(Strict):
@@ -232,6 +257,11 @@ class Suite(Strict):
     train: TrainSettings
     seeds: list[Seed] = Field(min_length=1)
     selections: list[Literal["last", "source", "unsupervised", "oracle"]] = ["last"]
+    metric: Literal["accuracy", "class_mean"] = Field(
+        default="accuracy",
+        description="what tables show: the share of right images, or the mean of the classes' shares, with a table "
+        "of the classes for every task, as is usual for VisDA",
+    )
     threads: Count = Field(
         default=1, description="CPU threads of a job: part of the record, for sums depend on it"
     )
@@ -244,10 +274,10 @@ class Suite(Strict):
     def _methods_may_override(self) -> "Suite":
         for method in self.methods:
             self.train_settings(method)
-        names = [method.name for method in self.methods]
-        repeated = {name for name in names if names.count(name) > 1}
+        labels = [method.label for method in self.methods]
+        repeated = {label for label in labels if labels.count(label) > 1}
         if repeated:
-            raise ValueError(f"methods names {sorted(repeated)} more than once")
+            raise ValueError(f"methods names {sorted(repeated)} more than once; give each a label of its own")
         return self
 
 
@@ -330,6 +360,18 @@ class TrainParams(Strict):
     seed: Seed
     threads: Count
 
+    def identity(self) -> dict[str, str | int]:
+        """The columns of its records that are known before it has run."""
+        return {
+            "dataset": self.dataset,
+            "setting": self.setting,
+            "task": f"{self.source}->{self.target}",
+            "method": self.method,
+            "augmentation": self.augmentation,
+            "backbone": self.settings.backbone,
+            "seed": self.seed,
+        }
+
 
 # ----------------------------------------------------------------------------------------------------- reading
 
@@ -391,6 +433,9 @@ def _explain(error: ValidationError, documents: Sequence[_Document], model: type
         told = f"unknown key; {nearest(str(where[-1]), _fields_at(model, where[:-1]))}"
     elif first["type"] == "missing":
         told = "this field is missing"
+    elif first["type"] == "literal_error":
+        known = re.findall("'([^']*)'", first["ctx"]["expected"])
+        told = f"{first['input']!r} is none of its values; {nearest(str(first['input']), known)}"
     else:
         message = first["msg"].removeprefix("Value error, ")
         told = message[0].lower() + message[1:]
@@ -509,3 +554,42 @@ def resolve_base_model(spec: BaseModelSpec) -> BaseModelSpec:
         if size <= 64 * 2**20:
             digest.update(path.read_bytes())
     return spec.model_copy(update={"revision": digest.hexdigest()[:16]})
+
+
+SMALL = "digits_cnn"
+"""The one backbone that is not of timm."""
+
+HUB = "hub"
+"""What `pretrained` says for weights that timm fetches."""
+
+
+def resolve_pretrained(suite: Suite) -> Suite:
+    """`suite` with the hash of each method's file of pretrained weights, so that a training's key changes with it.
+
+    UserError if a file is not there, or is not the one whose hash the suite states.
+    """
+    methods, hashed = [], cache(sha256)
+    for method in suite.methods:
+        settings = suite.train_settings(method)
+        found = None
+        if settings.pretrained not in (None, HUB):
+            found = _hash_of_weights(settings, f"method {method.label}: ", hashed)
+        told = {"pretrained_sha256": found} if found != suite.train.pretrained_sha256 else {}
+        methods.append(method.model_copy(update={"train": method.train | told}))
+    return suite.model_copy(update={"methods": methods})
+
+
+def _hash_of_weights(settings: TrainSettings, what: str, hashed: Callable[[Path], str]) -> str:
+    """The hash of the file `settings.pretrained`."""
+    path = Path(str(settings.pretrained))
+    if not path.is_file():
+        raise UserError(
+            f"{what}train.pretrained: there is no file {path}; expected hub, a file's path, or null"
+        )
+    found = hashed(path)
+    if settings.pretrained_sha256 not in (None, found):
+        raise UserError(
+            f"{what}train.pretrained: {path} has sha256 {found[:16]}…, "
+            f"but train.pretrained_sha256 is {str(settings.pretrained_sha256)[:16]}…"
+        )
+    return found

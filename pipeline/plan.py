@@ -75,6 +75,7 @@ class Cell:
 
     task: str
     method: str
+    """Its label, which may not be the name of the method."""
     augmentation: str
     seed: int
     job: Job
@@ -205,8 +206,8 @@ def _train(suite: Suite, card: DatasetCard, task: str, method: MethodSpec, augme
         seed=seed,
         threads=suite.threads,
     )
-    label = f"train {task} {method.name} {augmentation} seed {seed}"
-    return Cell(task, method.name, augmentation, seed, Job("train", params, inputs, label, plugin))
+    label = f"train {task} {method.label} {augmentation} seed {seed}"
+    return Cell(task, method.label, augmentation, seed, Job("train", params, inputs, label, plugin))
 
 
 def _ordered(ends: Iterable[Job]) -> list[Job]:

@@ -5,6 +5,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pipeline import __version__
+from pipeline.config import TrainParams
 from pipeline.errors import UserError
 from pipeline.plan import Job, Plan
 from pipeline.report.write import Artifacts, TaskArtifacts
@@ -29,15 +31,24 @@ def artifact(job: Job | None, store: Store) -> Path | None:
 
 
 def collect(plan: Plan, store: Store) -> list[dict[str, Any]]:
-    """The rows of records.csv: one for each selection of every finished training of `plan`, in the plan's order."""
+    """The rows of records.csv: for each selection of every training of `plan` that is finished or failed, in order."""
     rows = []
     for cell in plan.cells:
-        folder = artifact(cell.job, store)
+        about = {"suite": plan.suite.name, "method": cell.method, "key": cell.job.key}
+        folder, reason = artifact(cell.job, store), store.failure(cell.job.kind, cell.job.key)
         if folder is not None:
-            seconds = round(store.manifest(cell.job.kind, cell.job.key)["seconds"], 2)
-            for record in json.loads((folder / "records.json").read_text()):
-                rows.append(record | {"suite": plan.suite.name, "seconds": seconds, "key": cell.job.key})
+            about["seconds"] = round(store.manifest(cell.job.kind, cell.job.key)["seconds"], 2)
+            rows += [record | about for record in json.loads((folder / "records.json").read_text())]
+        elif reason is not None:
+            rows += [record | about for record in _failed(cell.job.params, reason)]
     return rows
+
+
+def _failed(params: TrainParams, reason: str) -> list[dict[str, Any]]:
+    """The records of a training that failed: one for each selection, without numbers."""
+    nothing = {"accuracy": None, "per_class": [], "seconds": 0.0, "version": __version__}
+    said = {"status": "failed", "reason": reason}
+    return [params.identity() | {"selection": name} | nothing | said for name in params.selections]
 
 
 def drawn_from(plan: Plan, store: Store) -> Artifacts:

@@ -3,6 +3,7 @@
     <root>/artifacts/<kind>/<key>/            a finished job's product, with manifest.json
     <root>/work/<kind>/<key>/                 a job under way; survives a crash, so that the job can go on from it
     <root>/work/<kind>/<key>/scratch/         what only resuming needs; dropped when the job is finished
+    <root>/work/<kind>/<key>/scratch/failed   why the job failed when it was last tried
     <root>/locks/<kind>-<key>                 held by whoever makes that artifact
 
 A folder under artifacts/ exists only when it is whole, for it comes there by one rename after everything in it is
@@ -136,6 +137,23 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             os.rename(self.path(kind, key), doomed)
             shutil.rmtree(doomed)
+
+    def note_failure(self, kind: str, key: str, reason: str | None) -> None:
+        """Keep why a job failed, until it is tried again (None) or finished."""
+        if reason is not None:
+            write_atomic(self._failed(kind, key), reason)
+        else:
+            self._failed(kind, key).unlink(missing_ok=True)
+
+    def failure(self, kind: str, key: str) -> str | None:
+        """Why the job failed when it was last tried, or None if it did not."""
+        try:
+            return self._failed(kind, key).read_text()
+        except FileNotFoundError:
+            return None
+
+    def _failed(self, kind: str, key: str) -> Path:
+        return self.root / "work" / kind / key / "scratch" / "failed"
 
     @contextlib.contextmanager
     def lock(self, kind: str, key: str) -> Iterator[None]:

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline import config
 from pipeline.errors import UserError
+from pipeline.plan import make_plan
 
 SUITE = (config.ROOT / "benchmarks" / "digits.yaml").read_text()
 
@@ -130,3 +131,24 @@ def test_base_model_revision_follows_its_files(tmp_path: Path) -> None:
     assert config.resolve_base_model(spec).revision != before
     with pytest.raises(UserError, match="there is no folder"):
         config.resolve_base_model(config.BaseModelSpec(name="/nowhere"))
+
+
+def test_an_unknown_value_lists_the_known_ones_and_the_nearest(tmp_path: Path) -> None:
+    told = broken(tmp_path, "selections: [last, source, oracle]", "selections: [last, orakle]")
+    assert f"line {line_of('selections:')}, selections.1: 'orakle' is none of its values; there are: " in told
+    assert "last, oracle, source, unsupervised; did you mean 'oracle'?" in told
+
+
+def test_a_method_stands_in_a_suite_twice_under_labels_of_its_own(tmp_path: Path) -> None:
+    sweep = "[{name: ELS, label: ELS eps=0.2, hyperparameters: {eps: 0.2}}, ELS]"
+    path = tmp_path / "mine.yaml"
+    path.write_text(SUITE.replace("methods: [ERM, MCC]", f"methods: {sweep}"))
+    suite = config.read_suite(path)
+    assert [(one.name, one.label) for one in suite.methods] == [("ELS", "ELS eps=0.2"), ("ELS", "ELS")]
+    cells = make_plan(suite, config.read_card("digits"), suite.base_model).cells
+    assert {cell.method: cell.job.params.hyperparameters for cell in cells} == {
+        "ELS eps=0.2": {"eps": 0.2}, "ELS": {},
+    }  # fmt: skip
+    assert {cell.job.params.method for cell in cells} == {"ELS"}
+    told = broken(tmp_path, "methods: [ERM, MCC]", "methods: [ERM, ERM]")
+    assert "methods names ['ERM'] more than once; give each a label of its own" in told

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from pipeline.classify.backbones import Network
 from pipeline.classify.batches import Pool
 from pipeline.data.domains import load_labelled
 
@@ -44,13 +45,17 @@ class Score:
     per_class: list[float | None]
 
 
-def predict(network: nn.Module, pool: Pool) -> Tensor:
-    """The probabilities of classes for the images of `pool`: float32 [n, classes]. Leaves `network` in training mode."""
+def predict(network: Network, pool: Pool) -> Tensor:
+    """The probabilities of classes for the images of `pool`: float32 [n, classes], in the CPU's memory.
+
+    Leaves `network` in training mode.
+    """
     network.eval()
     with torch.inference_mode():
-        parts = [network(images)[1].float().softmax(dim=1) for images in pool.images().split(BATCH)]
+        batches = (images.to(network.device) for images in pool.images().split(BATCH))
+        parts = [network(images)[1].float().softmax(dim=1) for images in batches]
     network.train()
-    return torch.cat(parts).clone()
+    return torch.cat(parts).cpu().clone()
 
 
 def score(predictions: np.ndarray | Tensor, labels: np.ndarray | Tensor, classes: int) -> Score:

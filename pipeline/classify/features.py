@@ -17,12 +17,13 @@ PER_CLASS = 50
 
 
 def extract(network: Network, pool: Pool) -> Tensor:
-    """The features of the images of `pool`: float32 [n, d]. Leaves the network in training mode."""
+    """The features of the images of `pool`: float32 [n, d], on the CPU. Leaves the network in training mode."""
     network.eval()
     with torch.inference_mode():
-        features = torch.cat([network.features(images) for images in pool.images().split(BATCH)])
+        batches = (images.to(network.device) for images in pool.images().split(BATCH))
+        features = torch.cat([network.features(images) for images in batches])
     network.train()
-    return features.clone()
+    return features.cpu().clone()
 
 
 def pictured_sets(

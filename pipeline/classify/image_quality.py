@@ -78,7 +78,7 @@ def _judge(data: Path, target: str, settings: TrainSettings, seed: int) -> Judge
     """Trained once for all tasks with this target."""
     train = load_labelled(data, target, "train")
     classes, size = 1 + int(train.labels.max()), train.images.shape[1]
-    network = build_network(settings.backbone, classes, settings.bottleneck, derive(seed, "network"))
+    network = build_network(settings, classes, derive(seed, "network"))
     method = make_method("ERM", {}, network, derive(seed, "method"))
     pool = make_pool(train, size, network.mean, network.std, settings.augment_shift)
     with tempfile.TemporaryDirectory() as folder:

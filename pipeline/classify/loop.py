@@ -1,4 +1,8 @@
-"""The one training loop of every method: data, optimiser, schedule, evaluation, checkpoints."""
+"""The one training loop of every method: data, optimiser, schedule, precision, evaluation, checkpoints.
+
+It computes on a GPU if there is one. In half precision only the network's passes are: weights are fp32, and so is
+what a method sees, for its losses may have logarithms of probabilities near 0.
+"""
 
 import math
 from contextlib import AbstractContextManager, nullcontext
@@ -20,6 +24,9 @@ from pipeline.config import TrainSettings
 from pipeline.errors import UserError
 from pipeline.seeds import derive
 from pipeline.stage import Progress
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""The precisions that are not fp32."""
 
 HISTORY_ROWS = 50
 """Rows of a history besides those of evaluations."""
@@ -58,10 +65,14 @@ class Loop:
         seed: int,
         checkpoint: Path,
     ) -> None:
-        self.network, self.method = network, method
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if settings.precision == "fp16" and self.device.type == "cpu":
+            raise UserError("train.precision: fp16 needs a GPU, and there is none here; use bf16 or fp32")
+        self.network, self.method = network.to(self.device), method.to(self.device)
         self.labelled, self.target, self.watched = labelled, target, watched
         self.settings, self.seed, self.checkpoint = settings, seed, checkpoint
         self.optimizer = make_optimizer(network, method, settings)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
         self.done = 0
         self.evaluations: list[Evaluation] = []
         self.history: list[dict[str, float]] = []
@@ -73,6 +84,7 @@ class Loop:
         if self.checkpoint.exists():
             self._resume()
         self.network.train()
+        self._check_batch()
         total = self.settings.iterations
         while self.done < total:
             loss = self._step()
@@ -81,6 +93,13 @@ class Loop:
             if self.done % self.settings.checkpoint_every == 0 and self.done < total:
                 self._save()
             progress(self.done, total, f"loss {loss:.3f}")
+
+    def _check_batch(self) -> None:
+        """UserError if BatchNorm would see one image at a time, whose deviation from its own mean is nothing."""
+        if self.settings.batch_size == 1 and self.target is None and self.network.needs_several_images():
+            raise UserError(
+                "train.batch_size: BatchNorm layers need at least 2 images in a step, not 1; raise it"
+            )
 
     def _step(self) -> float:
         """One update of the weights; the loss before it."""
@@ -94,19 +113,32 @@ class Loop:
             if not math.isfinite(loss.item()):
                 raise self._diverged(f"the loss became {loss.item()}")
             self.optimizer.zero_grad()
-            loss.backward()
-        self.optimizer.step()
+            self.scaler.scale(loss).backward()
+        self._update()
         return loss.item()
+
+    def _update(self) -> None:
+        """The optimiser's step, with the gradient clipped if it is to be; none if it overflowed in fp16."""
+        if self.settings.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+            torch.nn.utils.clip_grad_norm_(weights, self.settings.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
 
     def _perturbed(self) -> AbstractContextManager[None]:
         """The network moved to where a sharpness-aware method wants the gradient of this step."""
         self._seed_dropout()
         ascent = sum(self.method.ascent(self._forward()).values())
-        return perturbed(self.network, ascent, self.method.rho)
+        # Scaled as the loss is, for else it could vanish in fp16: of the gradient only the direction counts.
+        return perturbed(self.network, self.scaler.scale(ascent), self.method.rho)
 
     def _seed_dropout(self) -> None:
         """Dropout and its like are the same in all passes of a step."""
-        torch.default_generator.manual_seed(derive(self.seed, "step", self.done))
+        seed = derive(self.seed, "step", self.done)
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def _forward(self) -> Step:
         """The step's images, both halves in one pass through the network."""
@@ -114,10 +146,18 @@ class Loop:
         images, labels = self.labelled.batch(self.done, size, self.seed)
         if self.target is not None:
             images = torch.cat([images, target_batch(self.target, self.done, size, self.seed)])
-        features, logits = self.network(images)
+        features, logits = self._through_network(images)
         target = Outputs(features[size:], logits[size:]) if self.target is not None else None
         labelled = Outputs(features[:size], logits[:size])
-        return Step(labelled, labels, target, progress=self.done / self.settings.iterations)
+        progress = self.done / self.settings.iterations
+        return Step(labelled, labels.to(self.device), target, progress)
+
+    def _through_network(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and logits, in fp32 whatever the precision of the pass."""
+        half = HALF.get(self.settings.precision)
+        with nullcontext() if half is None else torch.autocast(self.device.type, half):
+            features, logits = self.network(images.to(self.device))
+        return features.float(), logits.float()
 
     def _record(self) -> None:
         """Evaluate if it is time, and add a row to the history if it is time for that."""
@@ -156,6 +196,7 @@ class Loop:
             "sums": self.sums,
             "summed": self.summed,
             "evaluations": [(one.step, one.source_accuracy) for one in self.evaluations],
+            "scaler": self.scaler.state_dict(),
         }
         save_checkpoint(self.checkpoint, tensors, self.optimizer, about)
 
@@ -163,6 +204,7 @@ class Loop:
         tensors, about = load_checkpoint(self.checkpoint, self.optimizer)
         for name, module in self._modules().items():
             module.load_state_dict(_under(f"{name}.", tensors))
+        self.scaler.load_state_dict(about["scaler"])
         self.done, self.history = about["done"], about["history"]
         self.sums, self.summed = about["sums"], about["summed"]
         self.evaluations = [

@@ -49,6 +49,9 @@ class Method(nn.Module):
     uses_target = True
     """Whether `losses` reads step.target; if not, target images are neither loaded nor computed."""
 
+    uses_library = False
+    """Whether its losses or modules come from the transfer-learning library, whose version a record then names."""
+
     rho: float | None = None
     """The radius of sharpness-aware steps: how far `ascent` moves the network; None for ordinary steps."""
 

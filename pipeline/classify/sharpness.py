@@ -1,5 +1,6 @@
 """Sharpness-aware steps (Foret et al. 2021): the gradient is taken where the loss nearby is worst."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,7 +14,7 @@ def perturbed(network: nn.Module, loss: Tensor, rho: float) -> Iterator[None]:
     """Moves the weights of `network` by rho * g / ||g||, with g the gradient of `loss` there; then restores them.
 
     ||g|| is the norm over all weights together. They are restored from copies, bit for bit. A gradient of zeros
-    moves nothing. Within, BatchNorm layers do not update their running statistics: these were updated by the
+    moves nothing, nor does one that overflowed, as one of half precision may. Within, BatchNorm layers do not update their running statistics: these were updated by the
     pass that made `loss`, with the weights that are kept and evaluated, and should not be a second time.
     """
     weights = [weight for weight in network.parameters() if weight.requires_grad]
@@ -24,7 +25,8 @@ def perturbed(network: nn.Module, loss: Tensor, rho: float) -> Iterator[None]:
         layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats
     ]
     try:
-        _add(weights, gradients, rho / norm if norm else 0.0)
+        if norm and math.isfinite(norm):
+            _add(weights, gradients, rho / norm)
         for layer in tracking:
             layer.track_running_stats = False
         yield

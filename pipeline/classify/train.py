@@ -14,12 +14,14 @@ from pipeline.classify.backbones import build_network
 from pipeline.classify.batches import Labelled, Pool, check_labels, joined, make_pool
 from pipeline.classify.evaluate import Score, target_scores
 from pipeline.classify.features import features_file, pictured_sets
+from pipeline.classify.library import version
 from pipeline.classify.loop import Loop, Watched
 from pipeline.classify.method import make_method
 from pipeline.config import MADE_SETS, TrainParams
 from pipeline.data.domains import ImageSet, Split, load_labelled, load_unlabelled
 from pipeline.data.generated import load_generated
 from pipeline.determinism import reproducible
+from pipeline.errors import UserError
 from pipeline.seeds import derive
 from pipeline.stage import Progress
 from pipeline.store import write_atomic
@@ -41,7 +43,10 @@ def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress:
         scores = target_scores(
             inputs["data"], params.target, len(params.classes), params.selections, loop.evaluations
         )
-        write_atomic(workspace / "records.json", json.dumps(_records(params, scores), indent=1) + "\n")
+        library = version() if loop.method.uses_library else ""
+        write_atomic(
+            workspace / "records.json", json.dumps(_records(params, scores, library), indent=1) + "\n"
+        )
         write_atomic(workspace / "history.csv", _table(loop.history))
         pictured = pictured_sets(inputs["data"], params.source, params.target, made, len(params.classes))
         write_atomic(workspace / "features.npz", features_file(loop.network, pictured, params.image_size))
@@ -53,7 +58,12 @@ def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress:
 def _make_loop(params: TrainParams, data: Path, made: dict[str, ImageSet], checkpoint: Path) -> Loop:
     """The training that `params` describe, before its first step."""
     settings, seed, classes = params.settings, params.seed, len(params.classes)
-    network = build_network(settings.backbone, classes, settings.bottleneck, derive(seed, "network"))
+    network = build_network(settings, classes, derive(seed, "network"))
+    if network.image_size not in (None, params.image_size):
+        raise UserError(
+            f"backbone {settings.backbone} takes images of {network.image_size} pixels alone, not the "
+            f"{params.image_size} of {params.dataset}; name another one in train.backbone"
+        )
     method = make_method(params.method, params.hyperparameters, network, derive(seed, "method"))
 
     def pool(images: ImageSet, what: str, shift: int = 0) -> Pool:
@@ -90,19 +100,11 @@ def _evaluate_every(params: TrainParams) -> int:
     return max(1, settings.iterations // EVALUATIONS)
 
 
-def _records(params: TrainParams, scores: dict[str, Score]) -> list[dict[str, Any]]:
-    """One record for each selection."""
-    about = {
-        "dataset": params.dataset,
-        "setting": params.setting,
-        "task": f"{params.source}->{params.target}",
-        "method": params.method,
-        "augmentation": params.augmentation,
-        "backbone": params.settings.backbone,
-        "seed": params.seed,
-    }
+def _records(params: TrainParams, scores: dict[str, Score], library: str) -> list[dict[str, Any]]:
+    """One record for each selection. library: the package and version that the method's losses are from."""
+    made_by = {"version": __version__, "library": library}
     return [
-        about | {"selection": selection} | asdict(score) | {"version": __version__}
+        params.identity() | {"selection": selection} | asdict(score) | made_by
         for selection, score in scores.items()
     ]
 

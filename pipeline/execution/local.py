@@ -64,7 +64,7 @@ class Walk:
     """One walk over the jobs that are missing."""
 
     def __init__(self, todo: list[Job], root: Path, workers: int, watcher: Watcher) -> None:
-        self.waiting, self.root, self.watcher = list(todo), root, watcher
+        self.waiting, self.store, self.watcher = list(todo), Store(root), watcher
         self.unmade = {job.key for job in todo}
         self.tries: dict[str, int] = {}
         self.outcome = Outcome()
@@ -74,7 +74,7 @@ class Walk:
     def hire(self) -> Worker:
         """A new worker process."""
         ours, theirs = self.context.Pipe()
-        process = self.context.Process(target=serve, args=(theirs, self.root), daemon=True)
+        process = self.context.Process(target=serve, args=(theirs, self.store.root), daemon=True)
         process.start()
         theirs.close()
         return Worker(process, ours)
@@ -100,12 +100,14 @@ class Walk:
                     return
                 worker.job = job
                 self.tries[job.key] = self.tries.get(job.key, 0) + 1
+                self.store.note_failure(job.kind, job.key, None)
                 self.watcher.started(job)
                 worker.connection.send(job)
 
     def fail(self, job: Job, reason: str, detail: str = "") -> None:
         """Note that `job` can't be made; the others go on."""
         self.outcome.failed[job.key] = reason
+        self.store.note_failure(job.kind, job.key, reason)
         self.watcher.failed(job, reason, detail)
 
     def hear(self, worker: Worker) -> None:

@@ -3,7 +3,7 @@
 What is computed here is written down by tables.py, which computes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config import Suite
-from pipeline.report.records import CELL, missing, strays, wanted
+from pipeline.report.records import CELL, failed, missing, strays, wanted
 
 RULES = {
     "last": "last iterate",
@@ -106,20 +106,17 @@ def accuracy_table(
     and counted in the caption.
     """
     asked = records.merge(wanted(suite, tasks), on=CELL)
-    rows: list[Row] = []
-    for method in suite.methods:
-        plain: np.ndarray | None = None
-        for place, augmentation in enumerate(sorted(suite.augmentations, key=lambda name: name != "none")):
-            chosen = asked[
-                (asked["method"] == method.name)
-                & (asked["augmentation"] == augmentation)
-                & (asked["selection"] == selection)
-            ]
-            grid = chosen.pivot(index="task", columns="seed", values="accuracy")
-            values = grid.reindex(index=tasks, columns=suite.seeds).to_numpy(dtype=float)
-            rows.append(_row(method.name, augmentation, values, plain, heads_block=place == 0))
-            if augmentation == "none":
-                plain = values
+    asked = asked[asked["selection"] == selection]
+    measured = "Target test accuracy in percent"
+    if suite.metric == "class_mean":
+        asked = asked.assign(accuracy=[_class_mean(shares) for shares in asked["per_class"]])
+        measured = "Mean of the classes' target test accuracies in percent"
+
+    def values(chosen: pd.DataFrame) -> np.ndarray:
+        grid = chosen.pivot(index="task", columns="seed", values="accuracy")
+        return grid.reindex(index=tasks, columns=suite.seeds).to_numpy(dtype=float)
+
+    rows = _rows(suite, asked, values)
     return AccuracyTable(
         suite=suite.name,
         dataset=suite.dataset,
@@ -128,8 +125,53 @@ def accuracy_table(
         rows=tuple(_placed(rows)),
         seeds=len(suite.seeds),
         title=suite.title,
-        caption=_caption(records, suite, tasks, selection, rows),
+        caption=_caption(records, suite, tasks, selection, rows, measured),
     )
+
+
+def class_table(
+    records: pd.DataFrame, suite: Suite, task: str, classes: Sequence[str], selection: str
+) -> AccuracyTable:
+    """The table of one task of `suite` under `selection`, `classes` across and their mean last."""
+    asked = records.merge(wanted(suite, [task]), on=CELL)
+    asked = asked[asked["selection"] == selection]
+
+    def values(chosen: pd.DataFrame) -> np.ndarray:
+        of_seed = dict(zip(chosen["seed"], chosen["per_class"], strict=True))
+        nothing = [np.nan] * len(classes)
+        return np.array([of_seed.get(seed) or nothing for seed in suite.seeds], dtype=float).T
+
+    rows = _rows(suite, asked, values)
+    measured = "Target test accuracy of each class, and the mean over classes, in percent"
+    return AccuracyTable(
+        suite=f"{suite.name} {task}",
+        dataset=suite.dataset,
+        selection=selection,
+        columns=tuple(classes),
+        rows=tuple(_placed(rows)),
+        seeds=len(suite.seeds),
+        title=f"{suite.title}: {task.replace('->', '→')}",
+        caption=_caption(records, suite, [task], selection, rows, measured),
+    )
+
+
+def _class_mean(shares: Sequence[float]) -> float:
+    """The mean over the classes that have test images; NaN if none has, or the training failed."""
+    there = [share for share in shares if not np.isnan(share)]
+    return float(np.mean(there)) if there else np.nan
+
+
+def _rows(suite: Suite, asked: pd.DataFrame, values: Callable[[pd.DataFrame], np.ndarray]) -> list[Row]:
+    """The rows of a table: `values` gives those of one method and augmentation, [columns, seeds]."""
+    rows = []
+    for method in suite.methods:
+        plain: np.ndarray | None = None
+        for place, augmentation in enumerate(sorted(suite.augmentations, key=lambda name: name != "none")):
+            found = values(asked[(asked["method"] == method.label) & (asked["augmentation"] == augmentation)])
+            rows.append(_row(method.label, augmentation, found, plain, heads_block=place == 0))
+            if augmentation == "none":
+                plain = found
+    return rows
 
 
 def _row(
@@ -211,15 +253,14 @@ def _placed_column(cells: Sequence[Cell], allowed: Sequence[bool]) -> list[Cell]
     ]
 
 
-def _caption(
-    records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selection: str, rows: Sequence[Row]
-) -> str:
+def _caption(records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selection: str, rows: Sequence[Row],
+             measured: str) -> str:  # fmt: skip
     """What a reader has to know: what was measured, on what, with which checkpoint, and what is missing."""
     backbones = sorted({suite.train_settings(method).backbone for method in suite.methods})
     seeds = len(suite.seeds)
     number = f"mean ± standard error over {seeds} seeds" if seeds > 1 else "one seed, so no error"
     parts = [
-        f"Target test accuracy in percent on {suite.dataset} ({', '.join(backbones)}), {number}",
+        f"{measured} on {suite.dataset} ({', '.join(backbones)}), {number}",
         f"Checkpoint: {RULES.get(selection, selection)}",
         "Best of a column in bold, second underlined",
     ]
@@ -232,7 +273,9 @@ def _caption(
     lacking = int((absent["selection"] == selection).sum())
     if lacking:
         marks = "–: no result yet" + "; †: fewer seeds" * any(row.average.fewer_seeds for row in rows)
-        parts.append(f"Missing: {lacking} of {len(rows) * len(tasks) * seeds} trainings ({marks})")
+        broken = int((failed(records, suite, tasks)["selection"] == selection).sum())
+        why = f", {broken} of them failed, for the reason in records.csv" if broken else ""
+        parts.append(f"Missing: {lacking} of {len(rows) * len(tasks) * seeds} trainings{why} ({marks})")
     other = len(strays(records, suite, tasks))
     if other:
         parts.append(f"Left out: {other} record{'s' * (other > 1)} that the suite does not ask for")

@@ -19,28 +19,38 @@ COLUMNS = [
     "suite", "dataset", "setting", "task", "method", "augmentation", "backbone", "seed", "selection",
     "accuracy", "per_class", "seconds", "key", "version",
 ]  # fmt: skip
-"""The columns of records.csv, in order. A file may hold more; they are kept as text."""
+"""The columns that every records.csv has, in order. A file may hold more; they are kept as text."""
+
+LATER = {"library": "", "status": "done", "reason": ""}
+"""Columns that are written after those, and what stands for them where a file from before them has none.
+
+library: the package and version that the method's losses are from. status: done, or failed, for a training that
+came to no accuracy. reason: why it failed.
+"""
 
 CELL = ["suite", "dataset", "setting", "task", "method", "augmentation", "backbone", "seed", "selection"]
 """What tells one record from another."""
+
+FAILED = "failed"
 
 _WHOLE_FILE = "run the suite again to have the file written anew"
 
 
 def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write `rows`, each with exactly COLUMNS, to `path` in one step.
+    """Write `rows`, each with COLUMNS and at will those of LATER, to `path` in one step.
 
-    accuracy: percent; per_class: list of percents, NaN or None for a class without test images. Numbers keep
+    accuracy: percent, None if the training failed; per_class: list of percents, NaN or None for a class without test images. Numbers keep
     full precision. Raises UserError, and writes nothing, for rows that `read` would refuse.
     """
     file = io.StringIO()
-    table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    table = csv.DictWriter(file, [*COLUMNS, *LATER], lineterminator="\n")
     table.writeheader()
     for row in rows:
         per_class = [
             None if value is None or math.isnan(value) else float(value) for value in row["per_class"]
         ]
-        table.writerow({name: row[name] for name in COLUMNS} | row | {"per_class": json.dumps(per_class)})
+        given = {name: row[name] for name in COLUMNS}
+        table.writerow(LATER | given | row | {"per_class": json.dumps(per_class)})
     _parse(file.getvalue(), path)
     write_atomic(path, file.getvalue())
 
@@ -65,7 +75,7 @@ def wanted(suite: Suite, tasks: Sequence[str]) -> pd.DataFrame:
     """What `suite` on `tasks` asks for: a frame of the columns CELL, in the order of the suite."""
     grid = product(tasks, suite.methods, suite.augmentations, suite.seeds, suite.selections)
     rows = [
-        (task, method.name, augmentation, suite.train_settings(method).backbone, seed, selection)
+        (task, method.label, augmentation, suite.train_settings(method).backbone, seed, selection)
         for task, method, augmentation, seed, selection in grid
     ]
     same = {"suite": suite.name, "dataset": suite.dataset, "setting": suite.setting}
@@ -74,7 +84,12 @@ def wanted(suite: Suite, tasks: Sequence[str]) -> pd.DataFrame:
 
 def missing(records: pd.DataFrame, suite: Suite, tasks: Sequence[str]) -> pd.DataFrame:
     """The records that `suite` on `tasks` still lacks: a frame of the columns CELL, empty when complete."""
-    return _only_in_first(wanted(suite, tasks), records)
+    return _only_in_first(wanted(suite, tasks), records[records["accuracy"].notna()])
+
+
+def failed(records: pd.DataFrame, suite: Suite, tasks: Sequence[str]) -> pd.DataFrame:
+    """Of the records that `suite` on `tasks` asks for those of trainings that failed."""
+    return records[records["accuracy"].isna()].merge(wanted(suite, tasks), on=CELL)
 
 
 def strays(records: pd.DataFrame, suite: Suite, tasks: Sequence[str]) -> pd.DataFrame:
@@ -98,7 +113,9 @@ def _parse(text: str, path: Path) -> pd.DataFrame:
             where = f"{path}, line {lines.line_num}"
             if len(fields) != len(header):
                 raise UserError(f"{where}: {len(fields)} fields, {len(header)} expected; {_WHOLE_FILE}")
-            row = {name: _value(name, field, where) for name, field in zip(header, fields, strict=True)}
+            row = LATER | {n: _value(n, field, where) for n, field in zip(header, fields, strict=True)}
+            if math.isnan(row["accuracy"]) != (row["status"] == FAILED):
+                raise UserError(f"{where}: a record without accuracy is a failed one, and no other is")
             identity = tuple(row[name] for name in CELL)
             if identity in first:
                 raise UserError(f"{where}: repeats the record of line {first[identity]}; remove one of them")
@@ -108,12 +125,13 @@ def _parse(text: str, path: Path) -> pd.DataFrame:
         raise UserError(f"{path}, line {lines.line_num}: invalid CSV: {error}; {_WHOLE_FILE}") from error
     if not text.endswith("\n"):
         raise UserError(f"{path}, line {lines.line_num}: cut off, for it has no line end; {_WHOLE_FILE}")
-    return pd.DataFrame(rows, columns=header).astype({"seed": "int64", "accuracy": float, "seconds": float})
+    columns = [*header, *(name for name in LATER if name not in header)]
+    return pd.DataFrame(rows, columns=columns).astype({"seed": "int64", "accuracy": float, "seconds": float})
 
 
 def _header(fields: list[str], path: Path) -> list[str]:
-    for name in COLUMNS:
-        if fields.count(name) != 1:
+    for name in [*COLUMNS, *LATER]:
+        if fields.count(name) != 1 and (name in COLUMNS or name in fields):
             fault = "is missing" if name not in fields else "stands there more than once"
             raise UserError(f"{path}, line 1: the column {name!r} {fault}; {_WHOLE_FILE}")
     return fields
@@ -137,6 +155,10 @@ def _percentage(field: str | float) -> float:
     return value
 
 
+def _accuracy(field: str) -> float:
+    return math.nan if field == "" else _percentage(field)
+
+
 def _not_negative(field: str) -> float:
     value = float(field)
     if not 0 <= value < math.inf:
@@ -151,6 +173,12 @@ def _seed(field: str) -> int:
     return value
 
 
+def _status(field: str) -> str:
+    if field not in ("done", FAILED):
+        raise ValueError(field)
+    return field
+
+
 def _per_class(field: str) -> list[float]:
     value = json.loads(field)
     if not isinstance(value, list):
@@ -160,7 +188,8 @@ def _per_class(field: str) -> list[float]:
 
 _CHECKED: dict[str, tuple[Callable[[str], Any], str]] = {
     "seed": (_seed, "a whole number from 0"),
-    "accuracy": (_percentage, "a percentage from 0 to 100"),
+    "accuracy": (_accuracy, "a percentage from 0 to 100"),
+    "status": (_status, "done or failed"),
     "per_class": (_per_class, "a JSON list of percentages"),
     "seconds": (_not_negative, "a number from 0"),
 }

@@ -1,5 +1,6 @@
 """The tables and pictures of a suite, into its results folder."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -55,19 +56,28 @@ def write_report(
     suite: Suite, records: pd.DataFrame, artifacts: Artifacts, folder: Path, progress: Progress | None = None
 ) -> list[Path]:
     """Tables and pictures under `folder`; the paths of all, written now or found unchanged."""
-    written = write_tables(suite, list(artifacts.tasks), records, folder)
+    written = write_tables(suite, list(artifacts.tasks), artifacts.classes, records, folder)
     return written + write_plots(suite, artifacts, folder, progress)
 
 
-def write_tables(suite: Suite, tasks: Sequence[str], records: pd.DataFrame, folder: Path) -> list[Path]:
-    """folder/tables/accuracy_SELECTION.{csv,md,tex} for every selection rule of the suite."""
-    written = []
+def write_tables(
+    suite: Suite, tasks: Sequence[str], classes: Sequence[str], records: pd.DataFrame, folder: Path
+) -> list[Path]:
+    """folder/tables/accuracy_SELECTION.{csv,md,tex} for every selection rule of the suite.
+
+    Where the suite's metric is the mean of classes, also classes_TASK_SELECTION.{csv,md,tex} for every task.
+    """
+    made = {}
     for selection in suite.selections:
-        table = accuracy.accuracy_table(records, suite, tasks, selection)
+        made[f"accuracy_{selection}"] = accuracy.accuracy_table(records, suite, tasks, selection)
+        for task in tasks if suite.metric == "class_mean" else []:
+            name = f"classes_{task.replace('->', '-to-')}_{selection}"
+            made[name] = accuracy.class_table(records, suite, task, classes, selection)
+    written = []
+    for name, table in made.items():
         for suffix, writer in FORMATS.items():
-            path = folder / "tables" / f"accuracy_{selection}{suffix}"
-            write_atomic(path, writer(table))
-            written.append(path)
+            written.append(folder / "tables" / f"{name}{suffix}")
+            write_atomic(written[-1], writer(table))
     return written
 
 
@@ -121,7 +131,7 @@ def _network_pictures(
     augmentation = max(suite.augmentations, key=list(accuracy.MADE).index)
     added = f" + {accuracy.MADE[augmentation]}" if augmentation != "none" else ""
     pictures = []
-    for method in (spec.name for spec in suite.methods):
+    for method in (spec.label for spec in suite.methods):
         seed = next((seed for seed in suite.seeds if (method, augmentation, seed) in made.trained), None)
         if seed is None:
             continue
@@ -129,7 +139,8 @@ def _network_pictures(
         domains = (made.source, made.target)
         draw = partial(tsne.draw, artifact / "features.npz", classes, domains, title)
         parts = (artifact.name, classes, domains, title)
-        pictures.append(Picture(f"tsne_{name}_{method}_{augmentation}", parts, (".png", ".pdf"), draw))
+        file = re.sub(r"[^\w.+=-]+", "-", f"tsne_{name}_{method}_{augmentation}")
+        pictures.append(Picture(file, parts, (".png", ".pdf"), draw))
     return pictures
 
 

@@ -6,8 +6,9 @@ from types import ModuleType
 
 import pytest
 import torch
+from method_samples import tiny_method
 
-from pipeline.classify import library
+from pipeline.classify import library, registry
 from pipeline.errors import UserError
 
 
@@ -21,6 +22,13 @@ def fresh() -> Iterator[None]:
 def test_it_tells_which() -> None:
     package, number = library.version().split()
     assert package in library.LOSSES and number[0].isdigit()
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_a_method_says_whether_it_uses_the_library(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    imported, original = [], library._imported
+    monkeypatch.setattr(library, "_imported", lambda module: imported.append(module) or original(module))
+    assert tiny_method(name).uses_library == bool(imported)
 
 
 def test_a_loss_comes_from_the_package_named() -> None:

@@ -8,7 +8,10 @@ from method_samples import tiny_method
 from pipeline.classify.backbones import build_network
 from pipeline.classify.method import Outputs, Step, make_method
 from pipeline.classify.methods.mcc import class_confusion
+from pipeline.config import TrainSettings
 from pipeline.errors import UserError
+
+DIGITS = TrainSettings(backbone="digits_cnn", iterations=1)
 
 
 def slow_confusion(logits: np.ndarray, temperature: float, weights: np.ndarray | None = None) -> float:
@@ -64,24 +67,29 @@ def test_class_confusion_of_certain_and_of_vanished_classes() -> None:
 
 
 def test_the_terms_of_the_methods() -> None:
-    network = build_network("digits_cnn", 3, None, seed=0)
+    network = build_network(DIGITS, 3, seed=0)
     random = torch.Generator().manual_seed(0)
     labelled, target = (Outputs(torch.zeros(4, 128), torch.randn(4, 3, generator=random)) for _ in range(2))
     labels = torch.tensor([0, 1, 2, 0])
     step = Step(labelled, labels, target, 0.5)
-    log_p = labelled.logits.numpy() - np.log(np.exp(labelled.logits.numpy()).sum(axis=1, keepdims=True))
+    values = labelled.logits.numpy()
+    log_p = values - np.log(np.exp(values).sum(axis=1, keepdims=True))
+    labelled.logits.requires_grad_()
     task = -log_p[np.arange(4), labels].mean()
 
     erm = make_method("ERM", {}, network, seed=0).losses(Step(labelled, labels, None, 0.5))
-    assert {name: float(value) for name, value in erm.items()} == {"task": pytest.approx(task, abs=1e-5)}
+    assert {name: value.item() for name, value in erm.items()} == {"task": pytest.approx(task, abs=1e-5)}
+    erm["task"].backward()
+    expected = (np.exp(log_p) - np.eye(3)[labels]) / 4
+    np.testing.assert_allclose(labelled.logits.grad, expected, atol=1e-5)
     mcc = make_method("MCC", {"trade_off": 0.3, "temperature": 2}, network, seed=0).losses(step)
-    assert float(mcc["task"]) == pytest.approx(task, abs=1e-5)
-    assert float(mcc["confusion"]) == pytest.approx(0.3 * slow_confusion(target.logits.numpy(), 2), abs=1e-5)
+    assert mcc["task"].item() == pytest.approx(task, abs=1e-5)
+    assert mcc["confusion"].item() == pytest.approx(0.3 * slow_confusion(target.logits.numpy(), 2), abs=1e-5)
 
 
 def test_an_impossible_temperature_is_refused() -> None:
     with pytest.raises(UserError, match="temperature must be above 0, not -1"):
-        make_method("MCC", {"temperature": -1.0}, build_network("digits_cnn", 3, None, seed=0), seed=0)
+        make_method("MCC", {"temperature": -1.0}, build_network(DIGITS, 3, seed=0), seed=0)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Methods from outside this project: how they are found, what their jobs are keyed by, what is refused and how."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -16,7 +17,8 @@ from pipeline.config import ROOT, PrepareParams, read_card, read_suite
 from pipeline.errors import UserError
 from pipeline.execution.local import walk
 from pipeline.execution.worker import Message
-from pipeline.plan import Job, make_plan
+from pipeline.plan import CODE_VERSION, Job, make_plan
+from pipeline.report import records
 from pipeline.store import Store
 
 TEXT = '''"""A method for tests."""
@@ -168,12 +170,17 @@ def test_the_keys_of_other_methods_know_of_no_plugin(
     assert keys(capsys, suite) == keys(capsys, suite, plugin)
 
 
-def test_the_keys_of_trainings_from_before_there_were_plugins() -> None:
-    known = {"ERM": "0b35c7a560f039421d9873b1", "MCC": "0dfddc915747999ad9706026"}
+def test_the_keys_of_our_own_trainings_hash_no_plugin() -> None:
     suite = read_suite("digits_smoke")
     for cell in make_plan(suite, read_card("digits"), suite.base_model).cells:
-        if cell.augmentation == "none":
-            assert cell.job.key == known[cell.method]
+        content = {
+            "kind": "train",
+            "version": CODE_VERSION["train"],
+            "params": cell.job.params.model_dump(mode="json"),
+            "inputs": {role: job.key for role, job in cell.job.inputs.items()},
+        }
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        assert cell.job.key == hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 @pytest.mark.parametrize(
@@ -270,6 +277,41 @@ class Listening:
 
     def failed(self, job: Job, reason: str, detail: str) -> None:
         self.details[reason] = detail
+
+
+@pytest.mark.slow
+def test_a_training_that_diverges_is_recorded_as_failed_and_the_others_go_on(
+    tmp_path: Path, plugin: Path, prepared: Callable[..., Path]
+) -> None:
+    plugin.write_text(TEXT.replace("self.weight", '(float("nan") if step.progress > 0.5 else self.weight)'))
+    suite = write_suite(tmp_path, "[{name: Mine, label: Mine too}, ERM]")
+    options = [str(suite), "--plugin", str(plugin), "--store", str(tmp_path / "store")]
+    options += ["--results", str(tmp_path / "results"), "--quiet"]
+    plan, store, folder = cli.open_suite(cli.build_parser().parse_args(["plan", *options]))
+    data = prepared()
+    for path in data.iterdir():  # the tiny domains S and T in the places of those that the suite names
+        renamed = path.name.replace("S.", "MN.").replace("T.", "UC.")
+        shutil.copy(path, store.workspace("prepare", plan.data.key) / renamed)
+    store.commit("prepare", plan.data.key, {"seconds": 0})
+
+    assert cli.main(["run", *options, "--workers", "1"]) == 1
+    read = records.read(folder / "records.csv")
+    assert dict(zip(read["method"], read["status"], strict=True)) == {"Mine too": "failed", "ERM": "done"}
+    assert len(read) == 2 * 3
+    (reason,) = set(read[read["method"] == "Mine too"]["reason"])
+    assert reason.startswith(
+        "method Mine: the loss became nan at step 12 of 20; try a lower train.learning_rate"
+    )
+    kept = store.workspace("train", plan.cells[0].job.key) / "scratch" / "checkpoint.safetensors"
+    assert f"the last good checkpoint, {kept}, is kept" in reason and kept.exists()
+    table = (folder / "tables" / "accuracy_last.md").read_text()
+    assert "Missing: 1 of 2 trainings, 1 of them failed" in table
+
+    assert cli.main(["tables", *options]) == 0
+    assert records.read(folder / "records.csv").equals(read)
+    plugin.write_text(TEXT)  # another text is another training
+    assert cli.main(["run", *options, "--workers", "1"]) == 0
+    assert set(records.read(folder / "records.csv")["status"]) == {"done"}
 
 
 @pytest.mark.slow

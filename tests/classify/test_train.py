@@ -12,8 +12,10 @@ from safetensors.numpy import load
 from train_samples import CLASSES, ignore, parameters, products
 
 from pipeline.classify import loop, registry
+from pipeline.classify import train as train_stage
 from pipeline.classify.evaluate import Evaluation, neighbourhood_density, score, select
 from pipeline.classify.train import run
+from pipeline.data.domains import load_labelled
 from pipeline.errors import UserError
 
 Make = Callable[..., Path]
@@ -54,6 +56,7 @@ def test_what_is_written(train: Make, prepared: Make, generated: Make) -> None:
             "backbone": "digits_cnn", "seed": 5, "selection": selection,
         }  # fmt: skip
         assert record["accuracy"] == pytest.approx(np.mean(record["per_class"]))
+        assert record["library"] == ""
         assert len(record["per_class"]) == len(CLASSES)
     rows = list(csv.DictReader(io.StringIO((workspace / "history.csv").read_text())))
     assert list(rows[0]) == ["iteration", "task", "confusion", "source_accuracy"]
@@ -131,17 +134,30 @@ def test_erm_ignores_the_target_and_mcc_does_not(train: Make, prepared: Make) ->
 
 
 @pytest.mark.parametrize("method", registry.names())
-def test_garbage_target_labels_change_accuracies_alone(train: Make, prepared: Make, method: str) -> None:
+def test_garbage_target_labels_change_accuracies_alone(
+    train: Make, prepared: Make, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
     layers = {name: 8 for name in registry.declarations()[method].hyperparameters if name in LAYERS}
     choice = {
         "method": method,
         "hyperparameters": layers,
         "iterations": 3,
-        "evaluate_every": 2,
-        "selections": ["last", "source", "oracle"],
+        "evaluate_every": 1,
+        "selections": ["last", "source", "unsupervised", "oracle"],
     }
+    trained, original = [], train_stage.target_scores
+    monkeypatch.setattr(
+        train_stage, "target_scores", lambda *given: trained.append(given) or original(*given)
+    )
     right, wrong = (train({"data": prepared(name, garbage_labels=garbage)}, **choice)
                     for name, garbage in (("right", False), ("wrong", True)))  # fmt: skip
+    # What was selected with garbage for labels, and is measured by the right ones, has the right numbers.
+    _, (_, _, classes, _, evaluations) = trained
+    labels, garbage = (load_labelled(given[0], "T", "test").labels for given in trained)
+    for record in records(right):
+        if record["selection"] != "oracle":
+            taken = select(record["selection"], evaluations, garbage)
+            assert score(taken.predictions, labels, classes).accuracy == record["accuracy"]
     for file in ("history.csv", "model.safetensors"):
         assert products(right)[file] == products(wrong)[file]
     with np.load(right / "features.npz") as some, np.load(wrong / "features.npz") as others:

@@ -6,15 +6,17 @@ from pathlib import Path
 import pytest
 from report_samples import TASKS, make_row, make_suite
 
+from pipeline.config import ROOT
 from pipeline.errors import UserError
 from pipeline.report import records
+from pipeline.report.accuracy import accuracy_table
 
 
 def test_numbers_come_back_in_full_precision(tmp_path):
     row = make_row("MN->MM", "none", 0, 100 / 3, per_class=[200 / 3, math.nan, 0.0], seconds=0.1 + 0.2)
     records.write(tmp_path / "records.csv", [row])
     read = records.read(tmp_path / "records.csv")
-    assert list(read.columns) == records.COLUMNS
+    assert list(read.columns) == [*records.COLUMNS, *records.LATER]
     (back,) = read.to_dict("records")
     assert back["accuracy"] == 100 / 3 and back["seconds"] == 0.1 + 0.2 and back["seed"] == 0
     assert (
@@ -26,8 +28,9 @@ def test_numbers_come_back_in_full_precision(tmp_path):
 def test_the_file_itself(tmp_path):
     records.write(tmp_path / "records.csv", [make_row("MN->MM", "terra", 1, 12.5)])
     assert (tmp_path / "records.csv").read_text() == (
-        "suite,dataset,setting,task,method,augmentation,backbone,seed,selection,accuracy,per_class,seconds,key,version\n"
-        'small_suite,digits,uda,MN->MM,ERM,terra,digits_cnn,1,last,12.5,"[12.5, 100.0]",1.5,0123,0.1.0\n'
+        "suite,dataset,setting,task,method,augmentation,backbone,seed,selection,accuracy,per_class,seconds,key,version,"
+        "library,status,reason\n"
+        'small_suite,digits,uda,MN->MM,ERM,terra,digits_cnn,1,last,12.5,"[12.5, 100.0]",1.5,0123,0.1.0,,done,\n'
     )
 
 
@@ -38,6 +41,25 @@ def test_columns_beyond_the_known_ones_are_kept(tmp_path, rows):
         "\n".join([head + ",note", *(line + ",fine" for line in lines), ""])
     )
     assert list(records.read(tmp_path / "records.csv")["note"]) == ["fine"] * len(rows)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("results/reference/*/records.csv")), ids=str)
+def test_records_from_before_the_later_columns_are_read(path: Path):
+    read = records.read(path)
+    assert set(read["status"]) == {"done"} and read["accuracy"].notna().all()
+
+
+def test_a_failed_training_is_a_record_that_is_missing(tmp_path, rows):
+    failed = {"status": "failed", "reason": "the loss became nan", "accuracy": None, "per_class": []}
+    records.write(tmp_path / "records.csv", [rows[0] | failed, *rows[1:]])
+    read = records.read(tmp_path / "records.csv")
+    assert read["reason"][0] == "the loss became nan" and math.isnan(read["accuracy"][0])
+    assert read["per_class"][0] == []
+    for found in (records.missing(read, make_suite(), TASKS), records.failed(read, make_suite(), TASKS)):
+        assert found[records.CELL].to_dict("records") == [{name: rows[0][name] for name in records.CELL}]
+    table = accuracy_table(read, make_suite(), TASKS, "last")
+    assert "Missing: 1 of 12 trainings, 1 of them failed, for the reason in records.csv (" in table.caption
+    assert table.rows[0].tasks[0].mean == rows[1]["accuracy"]
 
 
 def test_a_header_alone_is_no_record(tmp_path):
@@ -64,10 +86,14 @@ def test_a_row_that_could_not_be_read_is_not_written(tmp_path):
         ("[12.5, 100.0]", "[12.5", "line 3, column per_class: expected a JSON list of percentages"),
         ("digits_cnn,1", "digits_cnn,-1", "line 3, column seed: expected a whole number from 0, not '-1'"),
         ("digits_cnn,1", "digits_cnn,0", "line 3: repeats the record of line 2; remove one of them"),
-        (",1.5,0123,0.1.0\n", ",inf,0123,0.1.0\n", "line 2, column seconds: expected a number from 0"),
-        (',1.5,0123,0.1.0\n', "\n", "line 2: 11 fields, 14 expected"),
+        (",1.5,0123,", ",inf,0123,", "line 2, column seconds: expected a number from 0"),
+        (',1.5,0123,0.1.0,,done,\n', "\n", "line 2: 11 fields, 17 expected"),
+        (",12.5,", ",,", "line 3: a record without accuracy is a failed one, and no other is"),
+        ("0.1.0,,done", "0.1.0,,failed", "line 2: a record without accuracy is a failed one, and no other is"),
+        ("0.1.0,,done", "0.1.0,,doing", "line 2, column status: expected done or failed, not 'doing'"),
+        ("library", "status", "line 1: the column 'status' stands there more than once"),
         ("accuracy", "precision", "line 1: the column 'accuracy' is missing"),
-        ("version\n", "seed\n", "line 1: the column 'seed' stands there more than once"),
+        ("version,", "seed,", "line 1: the column 'seed' stands there more than once"),
     ],
 )  # fmt: skip
 def test_faults_are_named(tmp_path, old, new, said):

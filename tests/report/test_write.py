@@ -1,17 +1,20 @@
 """A suite's whole report: which files there are, when they are drawn again, and that no torch is needed."""
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from report_samples import CLASSES, make_suite
+from report_samples import CLASSES, make_row, make_suite
 
 from pipeline.config import ROOT
 from pipeline.data.domains import DomainArrays, save_domain
-from pipeline.report.write import Artifacts, TaskArtifacts, write_report
+from pipeline.report import records
+from pipeline.report.write import Artifacts, TaskArtifacts, list_pictures, write_report
 
 
 @pytest.fixture
@@ -59,6 +62,45 @@ def test_files_of_a_report(tmp_path, frame, artifacts):
     assert sorted(path.relative_to(folder).as_posix() for path in written) == FILES
     assert sorted(contents(folder)) == FILES
     assert heard[0] == (0, 5, "contact_base") and len(heard) == 5
+
+
+def test_where_the_mean_of_classes_counts_each_task_has_a_table_of_them(tmp_path, artifacts):
+    shares = {0: [90.0, 10.0, math.nan, 50.0, 30.0], 1: [70.0, 30.0, math.nan, 50.0, 10.0]}
+    suite = make_suite(metric="class_mean", augmentations=["none"])
+    rows = [make_row("MN->UC", "none", seed, 1.0, per_class=each) for seed, each in shares.items()]
+    records.write(tmp_path / "records.csv", rows)
+    write_report(suite, records.read(tmp_path / "records.csv"), artifacts, tmp_path / "results")
+    folder = tmp_path / "results" / "tables"
+    assert {path.stem for path in folder.iterdir()} == {
+        "accuracy_last", "classes_MN-to-MM_last", "classes_MN-to-UC_last",
+    }  # fmt: skip
+    table = pd.read_csv(folder / "classes_MN-to-UC_last.csv").loc[0]
+    assert list(table[CLASSES].astype(float).round(6).fillna(-1)) == [80.0, 20.0, -1, 50.0, 20.0]
+    assert table["Avg"] == 42.5 and table["Avg error"] == 2.5  # the seeds' means are 45 and 40
+    assert pd.read_csv(folder / "accuracy_last.csv").loc[0, "MN->UC"] == 42.5
+    text = (folder / "classes_MN-to-UC_last.md").read_text()
+    assert "| Method | zero | one | two | three | four | Avg |" in text and "Small: MN→UC" in text
+    assert "Target test accuracy of each class, and the mean over classes, in percent on digits" in text
+    mean = (folder / "accuracy_last.md").read_text()
+    assert "Mean of the classes' target test accuracies in percent on digits" in mean
+
+
+def test_a_sweep_is_rows_of_its_own(tmp_path, artifacts):
+    sweep = [
+        {"name": "ELS", "label": f"ELS eps={eps}", "hyperparameters": {"eps": eps}} for eps in (0.0, 0.2)
+    ]
+    suite = make_suite(methods=sweep, augmentations=["none"], seeds=[0])
+    rows = [
+        make_row("MN->UC", "none", 0, 50.0 + place, method=spec["label"]) for place, spec in enumerate(sweep)
+    ]
+    records.write(tmp_path / "records.csv", rows)
+    written = write_report(suite, records.read(tmp_path / "records.csv"), artifacts, tmp_path / "results")
+    table = pd.read_csv(tmp_path / "results" / "tables" / "accuracy_last.csv")
+    assert list(table["method"]) == ["ELS eps=0.0", "ELS eps=0.2"] and list(table["MN->UC"]) == [50.0, 51.0]
+    trained = replace(artifacts.tasks["MN->MM"], trained={("ELS eps=0.2", "none", 0): tmp_path / "trained"})
+    pictures = list_pictures(suite, replace(artifacts, tasks={"MN->MM": trained}))
+    assert pictures[-1].name == "tsne_MN-to-MM_ELS-eps=0.2_none"
+    assert all(" " not in path.name for path in written)
 
 
 def test_twice_gives_the_same_bytes_and_draws_only_what_changed(tmp_path, frame, artifacts):

@@ -23,6 +23,7 @@ class CDAN(Method):
     trade_off: float = 1.0
     hidden: int = 1024
 
+    uses_library = True
     entropy_conditioning = False
 
     def build(self, features: int, classes: int) -> None:

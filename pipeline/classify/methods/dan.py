@@ -25,6 +25,8 @@ class DAN(Method):
     trade_off: float = 1.0
     linear: bool = False
 
+    uses_library = True
+
     def build(self, features: int, classes: int) -> None:
         self.require(self.trade_off >= 0, "trade_off", "at least 0")
         gaussian = find_module("kernels", "GaussianKernel")

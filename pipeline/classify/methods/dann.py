@@ -22,6 +22,8 @@ class DANN(Method):
     trade_off: float = 1.0
     hidden: int = 1024
 
+    uses_library = True
+
     def build(self, features: int, classes: int) -> None:
         self.require(self.trade_off >= 0, "trade_off", "at least 0")
         self.require(self.hidden > 0, "hidden", "above 0")

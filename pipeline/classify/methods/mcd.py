@@ -26,6 +26,8 @@ class MCD(Method):
     trade_off: float = 1.0
     width: int = 1024
 
+    uses_library = True
+
     def build(self, features: int, classes: int) -> None:
         self.require(self.trade_off >= 0, "trade_off", "at least 0")
         self.require(self.width > 0, "width", "above 0")

@@ -30,6 +30,8 @@ class MDD(Method):
     margin: float = 4.0
     width: int = 1024
 
+    uses_library = True
+
     def build(self, features: int, classes: int) -> None:
         self.require(self.trade_off >= 0, "trade_off", "at least 0")
         self.require(self.margin > 0, "margin", "above 0")

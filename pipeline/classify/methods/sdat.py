@@ -28,6 +28,7 @@ class SDAT(Method):
     trade_off: float = 1.0
     hidden: int = 1024
 
+    uses_library = True
     eps = 0.0
 
     def build(self, features: int, classes: int) -> None:
