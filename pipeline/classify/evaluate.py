@@ -48,7 +48,7 @@ def predict(network: nn.Module, pool: Pool) -> Tensor:
     """The probabilities of classes for the images of `pool`: float32 [n, classes]. Leaves `network` in training mode."""
     network.eval()
     with torch.inference_mode():
-        parts = [network(images)[1].float().softmax(dim=1) for images in pool.images().split(BATCH)]
+        parts = [network(images)[1].float().softmax(dim=1) for images in pool.batches(BATCH)]
     network.train()
     return torch.cat(parts).clone()
 
