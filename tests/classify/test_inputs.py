@@ -19,6 +19,7 @@ from pipeline.classify.inputs import CropPool, Inputs, random_boxes
 from pipeline.config import TrainSettings
 from pipeline.data.domains import ImageSet
 from pipeline.data.image_files import ImageCache, ImageFiles, image_files, read_resized
+from pipeline.determinism import reproducible
 from pipeline.errors import UserError
 
 SIDE = 256
@@ -320,3 +321,19 @@ def test_workers_and_the_cache_are_no_part_of_what_a_training_is() -> None:
         for workers, gib in ((0, 8), (4, 100))
     )
     assert plain.model_dump() == other.model_dump() and other.workers == 4
+
+
+# ----------------------------------------------------------------------------------------------------- the bench
+
+
+def test_the_bench_compares_like_with_like(tmp_path: Path) -> None:
+    """Small, so that its ratios say nothing; that both loops end with the same weights it checks itself."""
+    said: list[str] = []
+    short = bench.LOOP.model_copy(update={"iterations": 4, "checkpoint_every": 2})
+    with reproducible(threads=1):
+        loop = bench.compare_loops(tmp_path, short, turns=1, say=said.append)
+        measured = {"loop": loop} | bench.compare_inputs(tmp_path, 1, photos=40, turns=1, say=said.append)
+    assert measured["pixels"]["difference"] < 2
+    assert measured["inputs"]["ratio"] > 0 and measured["loop"]["bare_milliseconds"] > 0
+    lines = bench.described(measured).splitlines()
+    assert [line.split()[0] for line in lines] == ["loop", "inputs", "pixels"] and len(said) > 3
