@@ -212,12 +212,40 @@ class TrainSettings(Strict):
     )
     schedule: Literal["inverse", "constant", "cosine"] = "inverse"
     augment_shift: Annotated[int, Field(ge=0)] = Field(default=0, description="random translation, in pixels")
+    crop: Literal["none", "centre", "random_resized"] = Field(
+        default="none",
+        description="what training sees of an image: all of it; or of 8/7 of the size that the network takes (256 "
+        "for 224), the centre, or a random part enlarged or reduced to that size; evaluation takes the centre",
+    )
+    crop_scale: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.08, description="random_resized: the least share of an image's area in a crop"
+    )
+    flip: bool = Field(default=False, description="mirror half of the images that training sees; with a crop")
     evaluate_every: Count | None = Field(
         default=None,
         description="iterations; null = at the end alone (ten times if selections ask for more than last)",
     )
     checkpoint_every: Count = 500
     keep_weights: bool = False
+    # The result of a training depends on neither of these, so that they are left out of its key.
+    workers: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        exclude=True,
+        description="threads that prepare batches ahead; 0 = none, which is best for images in memory",
+    )
+    cache_gib: Annotated[float, Field(ge=0)] = Field(
+        default=8.0,
+        exclude=True,
+        description="GiB on disk for images decoded once, under $TERRABENCH_CACHE (results/cache)",
+    )
+
+    @model_validator(mode="after")
+    def _crop_and_shift_fit(self) -> "TrainSettings":
+        if self.crop == "none" and self.flip:
+            raise ValueError("flip goes with a crop: centre or random_resized")
+        if self.crop != "none" and self.augment_shift:
+            raise ValueError(f"augment_shift goes with crop: none, not {self.crop}")
+        return self
 
 
 class MethodSpec(Strict):
@@ -268,7 +296,7 @@ class Suite(Strict):
 
     def train_settings(self, method: MethodSpec) -> TrainSettings:
         """`train` with what `method` has otherwise."""
-        return TrainSettings.model_validate(self.train.model_dump() | method.train)
+        return TrainSettings.model_validate(dict(self.train) | method.train)
 
     @model_validator(mode="after")
     def _methods_may_override(self) -> "Suite":

@@ -4,9 +4,10 @@ Nothing here has a state: the batch of step 1,000 follows from the seed alone, w
 run that goes on from a checkpoint sees what it would have seen.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,9 +21,29 @@ from pipeline.seeds import derive
 Channels = Sequence[float]
 
 
+class Pool(Protocol):
+    """Images that a training draws its batches from, or that it is evaluated on, normalised for a network.
+
+    Safe to use from several threads: a batch follows from its arguments alone.
+    """
+
+    @property
+    def labels(self) -> Tensor | None:
+        """int64 [N], or None of unlabelled images."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def augmented(self, indices: np.ndarray, seed: int) -> Tensor:
+        """The images at `indices`, int64 [n], each changed at random as `seed` draws for it: float32 [n, 3, H, W]."""
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """All images as they are evaluated, in order, `size` at a time: float32 [size, 3, H, W]."""
+
+
 @dataclass(frozen=True)
-class Pool:
-    """Normalised images, ready for a network.
+class MemoryPool:
+    """A Pool of images in memory, augmented by translation.
 
     windows: float32 [N, 2s+1, 2s+1, 3, H, W], every image in every translation by up to s pixels, as a view
     of images whose border pixels were repeated outwards once. labels: int64 [N], or None.
@@ -39,14 +60,18 @@ class Pool:
         middle = self.windows.shape[1] // 2
         return self.windows[:, middle, middle]
 
-    def shifted(self, indices: np.ndarray, seed: int) -> Tensor:
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """All images as they are, `size` at a time."""
+        return iter(self.images().split(size))
+
+    def augmented(self, indices: np.ndarray, seed: int) -> Tensor:
         """The images at `indices`, each translated as `seed` draws for it: float32 [n, 3, H, W]."""
         places = np.random.default_rng(seed).integers(self.windows.shape[1], size=(2, len(indices)))
         down, right = torch.from_numpy(places)
         return self.windows[torch.from_numpy(indices), down, right]
 
 
-def make_pool(images: ImageSet, size: int, mean: Channels, std: Channels, shift: int = 0) -> Pool:
+def make_pool(images: ImageSet, size: int, mean: Channels, std: Channels, shift: int = 0) -> MemoryPool:
     """`images` at size x size, their values v in [0, 1] made (v - mean) / std, for shifts of up to `shift`.
 
     In memory the channels come last, which is quicker.
@@ -59,7 +84,7 @@ def make_pool(images: ImageSet, size: int, mean: Channels, std: Channels, shift:
     if shift:
         pixels = pad(pixels, (shift,) * 4, mode="replicate").contiguous(memory_format=torch.channels_last)
     windows = pixels.unfold(2, size, 1).unfold(3, size, 1).permute(0, 2, 3, 1, 4, 5)
-    return Pool(windows, None if images.labels is None else torch.tensor(images.labels))
+    return MemoryPool(windows, None if images.labels is None else torch.tensor(images.labels))
 
 
 def shuffled(count: int, start: int, stop: int, seed: int) -> np.ndarray:
@@ -96,7 +121,7 @@ class Labelled:
         taken = self._indices(step, size, seed)
         images, labels = [], []
         for kind, (pool, indices) in enumerate(zip(pools, taken, strict=True)):
-            images.append(pool.shifted(indices, derive(seed, "shift", kind, step)))
+            images.append(pool.augmented(indices, derive(seed, "shift", kind, step)))
             labels.append(pool.labels[torch.from_numpy(indices)])
         return torch.cat(images), torch.cat(labels)
 
@@ -119,13 +144,13 @@ class Labelled:
 def target_batch(pool: Pool, step: int, size: int, seed: int) -> Tensor:
     """The unlabelled target images of a step: [size, 3, H, W]."""
     indices = shuffled(len(pool), step * size, (step + 1) * size, derive(seed, "target"))
-    return pool.shifted(indices, derive(seed, "shift target", step))
+    return pool.augmented(indices, derive(seed, "shift target", step))
 
 
 def joined(sets: Iterable[ImageSet]) -> ImageSet:
-    """The images of several labelled sets as one set."""
+    """The images of several labelled sets, all in memory or all in files, as one set."""
     parts = list(sets)
-    return ImageSet(
+    return type(parts[0])(
         np.concatenate([part.images for part in parts]),
         np.concatenate([part.labels for part in parts]),
         [name for part in parts for name in part.names],

@@ -52,7 +52,7 @@ def predict(network: Network, pool: Pool) -> Tensor:
     """
     network.eval()
     with torch.inference_mode():
-        batches = (images.to(network.device) for images in pool.images().split(BATCH))
+        batches = (images.to(network.device) for images in pool.batches(BATCH))
         parts = [network(images)[1].float().softmax(dim=1) for images in batches]
     network.train()
     return torch.cat(parts).cpu().clone()

@@ -1,6 +1,7 @@
 """The features that a trained network gives to the sets of images: what the t-SNE pictures are drawn from."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.classify.backbones import Network
-from pipeline.classify.batches import Pool, make_pool
+from pipeline.classify.batches import Pool
 from pipeline.classify.evaluate import BATCH
 from pipeline.data.domains import ImageSet, load_labelled
 
@@ -20,7 +21,7 @@ def extract(network: Network, pool: Pool) -> Tensor:
     """The features of the images of `pool`: float32 [n, d], on the CPU. Leaves the network in training mode."""
     network.eval()
     with torch.inference_mode():
-        batches = (images.to(network.device) for images in pool.images().split(BATCH))
+        batches = (images.to(network.device) for images in pool.batches(BATCH))
         features = torch.cat([network.features(images) for images in batches])
     network.train()
     return features.cpu().clone()
@@ -47,12 +48,16 @@ def first_of_each(images: ImageSet, classes: int) -> ImageSet:
     )
 
 
-def features_file(network: Network, sets: dict[str, ImageSet], size: int) -> bytes:
-    """features.npz: for each set S, `S.features` float32 [n, d] and `S.labels` int64 [n]."""
+def features_file(
+    network: Network, sets: dict[str, ImageSet], evaluated: Callable[[ImageSet], Pool]
+) -> bytes:
+    """features.npz: for each set S, `S.features` float32 [n, d] and `S.labels` int64 [n].
+
+    evaluated: makes of a set the pool in which its images look as in an evaluation.
+    """
     arrays = {}
     for name, images in sets.items():
-        pool = make_pool(images, size, network.mean, network.std)
-        arrays[f"{name}.features"] = extract(network, pool).numpy()
+        arrays[f"{name}.features"] = extract(network, evaluated(images)).numpy()
         arrays[f"{name}.labels"] = images.labels
     file = io.BytesIO()
     np.savez(file, **arrays)

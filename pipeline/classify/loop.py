@@ -5,7 +5,7 @@ what a method sees, for its losses may have logarithms of probabilities near 0.
 """
 
 import math
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.classify.ahead import ahead
 from pipeline.classify.backbones import Network
 from pipeline.classify.batches import Labelled, Pool, target_batch
 from pipeline.classify.evaluate import Evaluation, predict, score
@@ -86,13 +87,22 @@ class Loop:
         self.network.train()
         self._check_batch()
         total = self.settings.iterations
-        while self.done < total:
-            loss = self._step()
-            self.done += 1
-            self._record()
-            if self.done % self.settings.checkpoint_every == 0 and self.done < total:
-                self._save()
-            progress(self.done, total, f"loss {loss:.3f}")
+        with closing(ahead(self._batch, range(self.done, total), self.settings.workers)) as batches:
+            for self.batch in batches:
+                loss = self._step()
+                self.done += 1
+                self._record()
+                if self.done % self.settings.checkpoint_every == 0 and self.done < total:
+                    self._save()
+                progress(self.done, total, f"loss {loss:.3f}")
+
+    def _batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """The images of a step, labelled and then target ones, and the labels of the former. Runs in any thread."""
+        size = self.settings.batch_size
+        images, labels = self.labelled.batch(step, size, self.seed)
+        if self.target is not None:
+            images = torch.cat([images, target_batch(self.target, step, size, self.seed)])
+        return images, labels
 
     def _check_batch(self) -> None:
         """UserError if BatchNorm would see one image at a time, whose deviation from its own mean is nothing."""
@@ -143,9 +153,7 @@ class Loop:
     def _forward(self) -> Step:
         """The step's images, both halves in one pass through the network."""
         size = self.settings.batch_size
-        images, labels = self.labelled.batch(self.done, size, self.seed)
-        if self.target is not None:
-            images = torch.cat([images, target_batch(self.target, self.done, size, self.seed)])
+        images, labels = self.batch
         features, logits = self._through_network(images)
         target = Outputs(features[size:], logits[size:]) if self.target is not None else None
         labelled = Outputs(features[:size], logits[:size])

@@ -10,16 +10,17 @@ from typing import Any
 from safetensors.torch import save
 
 from pipeline import __version__
-from pipeline.classify.backbones import build_network
-from pipeline.classify.batches import Labelled, Pool, check_labels, joined, make_pool
+from pipeline.classify.backbones import Network, build_network
+from pipeline.classify.batches import Labelled, Pool, check_labels, joined
 from pipeline.classify.evaluate import Score, target_scores
 from pipeline.classify.features import features_file, pictured_sets
+from pipeline.classify.inputs import Inputs, MakePool
 from pipeline.classify.library import version
 from pipeline.classify.loop import Loop, Watched
 from pipeline.classify.method import make_method
 from pipeline.config import MADE_SETS, TrainParams
 from pipeline.data.domains import ImageSet, Split, load_labelled, load_unlabelled
-from pipeline.data.generated import load_generated
+from pipeline.data.generated import generated_files, load_generated
 from pipeline.determinism import reproducible
 from pipeline.errors import UserError
 from pipeline.seeds import derive
@@ -37,7 +38,9 @@ def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress:
     """
     with reproducible(params.threads):
         entering = [name for name in MADE_SETS[params.augmentation] if name in inputs]
-        made = {name: load_generated(inputs[name]) for name in entering}
+        # Crops are taken of files, so that a training does not hold all made images.
+        load = load_generated if params.settings.crop == "none" else generated_files
+        made = {name: load(inputs[name]) for name in entering}
         loop = _make_loop(params, inputs["data"], made, workspace / "scratch" / "checkpoint.safetensors")
         loop.run(progress)
         scores = target_scores(
@@ -49,7 +52,8 @@ def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress:
         )
         write_atomic(workspace / "history.csv", _table(loop.history))
         pictured = pictured_sets(inputs["data"], params.source, params.target, made, len(params.classes))
-        write_atomic(workspace / "features.npz", features_file(loop.network, pictured, params.image_size))
+        evaluation = _inputs(params, loop.network).evaluation
+        write_atomic(workspace / "features.npz", features_file(loop.network, pictured, evaluation))
         if params.settings.keep_weights:
             weights = {name: tensor.contiguous() for name, tensor in loop.network.state_dict().items()}
             write_atomic(workspace / "model.safetensors", save(weights))
@@ -65,29 +69,35 @@ def _make_loop(params: TrainParams, data: Path, made: dict[str, ImageSet], check
             f"{params.image_size} of {params.dataset}; name another one in train.backbone"
         )
     method = make_method(params.method, params.hyperparameters, network, derive(seed, "method"))
+    inputs = _inputs(params, network)
 
-    def pool(images: ImageSet, what: str, shift: int = 0) -> Pool:
+    def pool(images: ImageSet, what: str, use: MakePool) -> Pool:
         check_labels(images, classes, what)
-        return make_pool(images, params.image_size, network.mean, network.std, shift)
+        return use(images)
 
-    def labelled(split: Split, shift: int = 0) -> Pool:
-        return pool(load_labelled(data, params.source, split), f"{params.source} ({split})", shift)
+    def labelled(split: Split, use: MakePool) -> Pool:
+        return pool(load_labelled(data, params.source, split), f"{params.source} ({split})", use)
 
-    def unlabelled(split: Split, shift: int = 0) -> Pool:
-        return pool(load_unlabelled(data, params.target, split), f"{params.target} ({split})", shift)
+    def unlabelled(split: Split, use: MakePool) -> Pool:
+        return pool(load_unlabelled(data, params.target, split), f"{params.target} ({split})", use)
 
-    shift = settings.augment_shift
-    entering = pool(joined(made.values()), f"{params.augmentation} images", shift) if made else None
+    training, evaluation = inputs.training, inputs.evaluation
+    entering = pool(joined(made.values()), f"{params.augmentation} images", training) if made else None
     return Loop(
         network,
         method,
-        Labelled(labelled("train", shift), entering, params.made_fraction),
-        unlabelled("train", shift) if method.uses_target else None,
-        Watched(labelled("test"), unlabelled("test"), _evaluate_every(params)),
+        Labelled(labelled("train", training), entering, params.made_fraction),
+        unlabelled("train", training) if method.uses_target else None,
+        Watched(labelled("test", evaluation), unlabelled("test", evaluation), _evaluate_every(params)),
         settings,
         derive(seed, "batches"),
         checkpoint,
     )
+
+
+def _inputs(params: TrainParams, network: Network) -> Inputs:
+    """How images reach `network`."""
+    return Inputs(params.image_size, network.mean, network.std, params.settings)
 
 
 def _evaluate_every(params: TrainParams) -> int:

@@ -44,7 +44,7 @@ class ImageSet:
         """The set of the images at `indices`, in that order."""
         chosen = np.asarray(indices, dtype=np.int64)
         labels = None if self.labels is None else self.labels[chosen]
-        return ImageSet(self.images[chosen], labels, [self.names[i] for i in chosen])
+        return type(self)(self.images[chosen], labels, [self.names[i] for i in chosen])
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pandas as pd
 from PIL import Image
 
 from pipeline.data.domains import ImageSet
+from pipeline.data.image_files import ImageFiles, image_files
 from pipeline.errors import UserError
 
 MANIFEST_COLUMNS = ["file", "label", "class", "seed", "t", "prompt", "source"]
@@ -38,6 +39,12 @@ def load_generated(artifact: Path) -> ImageSet:
         if image.shape != images[0].shape:
             raise _damaged(artifact, f"{file} is of another size than {files[0]}")
     return ImageSet(np.stack(images), table["label"].to_numpy(), files)
+
+
+def generated_files(artifact: Path) -> ImageFiles:
+    """As `load_generated`, but the images are read when they are wanted."""
+    table = read_manifest(artifact)
+    return image_files([artifact / file for file in table["file"]], table["label"].to_numpy())
 
 
 def _read(artifact: Path, file: str) -> np.ndarray:

@@ -68,7 +68,7 @@ def test_images_are_normalised_and_shifted_by_whole_pixels_with_their_borders_re
 
     padded = np.pad(expected, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
     offsets = set()
-    for index, image in enumerate(made.shifted(np.arange(30), seed=4).permute(0, 2, 3, 1).numpy()):
+    for index, image in enumerate(made.augmented(np.arange(30), seed=4).permute(0, 2, 3, 1).numpy()):
         fitting = [
             (down, right)
             for down in range(5)

@@ -110,6 +110,25 @@ def test_killed_and_run_again_gives_the_same_bytes(
     assert products(workspace) == whole
 
 
+def test_with_crops_workers_and_kills_change_no_byte(
+    tmp_path: Path, train: Make, prepared: Make, generated: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Crops are taken of the files of made images, which come into the cache; SDAT asks twice for a batch."""
+    monkeypatch.setenv("TERRABENCH_CACHE", str(tmp_path / "cache"))
+    inputs = {"data": prepared(), "adapted": generated("adapted")}
+    choice = {
+        "method": "SDAT", "hyperparameters": {"hidden": 8}, "augmentation": "terra", "made_fraction": 0.5,
+        "crop": "random_resized", "flip": True, "augment_shift": 0,
+    }  # fmt: skip
+    one, two = (products(train(inputs, workers=workers, **choice)) for workers in (1, 2))
+    assert one == two == products(train(inputs, **choice))
+    assert len([path for path in (tmp_path / "cache").rglob("*") if path.is_file()]) == 6 * len(CLASSES)
+    with pytest.raises(Killed):
+        run(parameters(workers=2, **choice), inputs, tmp_path / "killed", killed_after(8))
+    run(parameters(workers=1, **choice), inputs, tmp_path / "killed", ignore)
+    assert products(tmp_path / "killed") == one
+
+
 @pytest.mark.parametrize("method", ["DANN", "SDAT"])
 def test_discriminators_and_their_warm_start_go_on_after_a_kill(
     tmp_path: Path, train: Make, prepared: Make, method: str

@@ -1,0 +1,165 @@
+"""Images in files: read as the field's loaders read them, and decoded once, into a cache.
+
+The cache is a folder, shared by all trainings of a machine, that may be deleted at any time:
+
+    <folder>/<size>/<2 hex digits>/<30 more>    one image: a stamp of its file, then uint8 [size, size, 3]
+
+A file for each image, so that a split, a subset or several sets together need no cache of their own, an image is
+decoded when it is first wanted, and a changed one replaces its old self alone.
+"""
+
+import contextlib
+import hashlib
+import mmap
+import os
+import struct
+import threading
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline.config import ROOT
+from pipeline.data.domains import ImageSet
+from pipeline.errors import UserError
+
+STAMP = struct.Struct("<qq")
+"""Size and time of modification (ns) of the file that an image was decoded from."""
+
+RECOUNT = 500
+"""After so many new images a cache looks again at how full it is, as others may write into it too."""
+
+
+@dataclass(frozen=True)
+class ImageFiles(ImageSet):
+    """An image set that is read from files when a batch needs it.
+
+    images: object [N], the paths (str) of files in any format and size. labels, names: as in an ImageSet.
+    """
+
+
+def image_files(paths: list[Path], labels: np.ndarray | None) -> ImageFiles:
+    """The images at `paths`, with labels int64 [N] or without, named by their paths."""
+    names = [str(path) for path in paths]
+    return ImageFiles(np.array(names, dtype=object), labels, names)
+
+
+def resized(image: Image.Image, size: int) -> np.ndarray:
+    """`image` with both sides `size`, filtered bilinearly, with antialiasing: uint8 [size, size, 3] of an RGB one."""
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def read_resized(path: str, size: int) -> np.ndarray:
+    """The image at `path` as RGB, both sides resized to `size`: uint8 [size, size, 3].
+
+    As torchvision's ImageFolder and Resize((size, size)) have it, byte for byte, for published numbers are of
+    images so read: grey and CMYK are converted, an alpha channel is dropped, and the orientation that EXIF
+    states is not applied. Grey of 16 bits, which they would make white, keeps its upper 8.
+    UserError if the file is no whole image.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith("I;16"):
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            return resized(image.convert("RGB"), size)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(
+            f"{path} cannot be read as an image ({error}); mend it or take it out of the data set, or, if it is a "
+            "generated one, delete the artifact that it is in, which is then made again"
+        ) from error
+
+
+def cache_folder() -> Path:
+    """Where decoded images are kept: $TERRABENCH_CACHE, else results/cache."""
+    return Path(os.environ.get("TERRABENCH_CACHE") or ROOT / "results" / "cache")
+
+
+class ImageCache:
+    """`read_resized` for one size, remembered in `folder`; what it returns does not depend on what is there.
+
+    limit: bytes that all images in `folder` may take, about (trainings at the same time count apart). When it is
+    reached, that is said once, and further images are decoded whenever they are wanted. Safe to use from threads
+    and from processes at once.
+    """
+
+    def __init__(self, folder: Path, size: int, limit: float) -> None:
+        self.folder, self.size, self.limit = folder, size, limit
+        self._lock = threading.Lock()
+        self._added, self._room = 0, 0.0
+        self._closed = False
+
+    def __call__(self, path: str) -> np.ndarray:
+        """The pixels of the image at `path`, uint8 [size, size, 3], not to be written to."""
+        try:
+            about = os.stat(path)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read as an image ({error.strerror})") from error
+        stamp, place = STAMP.pack(about.st_size, about.st_mtime_ns), self._place(path)
+        pixels = self._kept(place, stamp)
+        if pixels is None:
+            pixels = read_resized(path, self.size)
+            if self._may_keep(place):
+                self._keep(place, stamp + pixels.tobytes())
+        return pixels
+
+    def _place(self, path: str) -> str:
+        """Where the image is, or will be: a plain str, as pathlib would take a tenth of the time of a crop."""
+        name = hashlib.sha256(os.path.abspath(path).encode(errors="surrogateescape")).hexdigest()
+        return f"{self.folder}/{self.size}/{name[:2]}/{name[2:32]}"
+
+    def _kept(self, place: str, stamp: bytes) -> np.ndarray | None:
+        """The pixels in the cache, mapped into memory; None if there are none of a file with this stamp."""
+        try:
+            with open(place, "rb", buffering=0) as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError):  # ValueError: an empty file, after a crash of the machine
+            return None
+        if len(mapped) != STAMP.size + 3 * self.size**2 or mapped[: STAMP.size] != stamp:
+            return None
+        return np.frombuffer(mapped, np.uint8, offset=STAMP.size).reshape(self.size, self.size, 3)
+
+    def _may_keep(self, place: str) -> bool:
+        """Whether there is room for one more image, or it takes the place of its old self."""
+        with self._lock:
+            if self._closed:
+                return False
+            if os.path.exists(place):
+                return True
+            if self._added % RECOUNT == 0:
+                self._room = self.limit - _bytes_in(self.folder)
+            self._added += 1
+            self._room -= STAMP.size + 3 * self.size**2
+        if self._room < 0:
+            self._close(f"is full ({self.limit / 2**30:g} GiB): raise train.cache_gib, or delete the folder")
+        return self._room >= 0
+
+    def _keep(self, place: str, content: bytes) -> None:
+        """Write `content` beside `place` and rename it there. Not flushed: a lost image is decoded again."""
+        beside = Path(f"{place}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            beside.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(content)
+            os.replace(beside, place)
+        except OSError as error:
+            with contextlib.suppress(OSError):  # the folder itself may be what is wrong
+                beside.unlink()
+            self._close(f"cannot be written ({error.strerror}): set $TERRABENCH_CACHE to another folder")
+
+    def _close(self, why: str) -> None:
+        """Keep nothing more, and say so the first time."""
+        with self._lock:
+            first, self._closed = not self._closed, True
+        if first:
+            warnings.warn(
+                f"the image cache {self.folder} {why}; images that are not in it are decoded every time, "
+                "which changes the time that training takes but not its result",
+                stacklevel=2,
+            )
+
+
+def _bytes_in(folder: Path) -> int:
+    """What the images in a cache's folder take."""
+    sizes = [part for part in folder.glob("*") if part.name.isdecimal()]
+    return sum((STAMP.size + 3 * int(part.name) ** 2) * sum(1 for _ in part.glob("*/*")) for part in sizes)
