@@ -7,7 +7,7 @@ field, and what was expected. Imports no torch, so that `plan`, `tables` and `--
 import difflib
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -23,6 +23,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Setting = Literal["uda", "dg"]
 
 MADE_SETS = {"none": (), "base": ("base",), "terra": ("adapted", "generated")}
 """Which sets of made images an augmentation may bring into training."""
@@ -172,6 +173,9 @@ class Mix(Strict):
     made_fraction: Fraction | None = Field(
         default=None, description="share of made images in a labelled batch; null = their share in the pool"
     )
+    made_weight: Rate = Field(
+        default=1.0, description="dg: what a made image counts in the loss of the task; a real one counts 1"
+    )
 
 
 class TrainSettings(Strict):
@@ -181,7 +185,8 @@ class TrainSettings(Strict):
     bottleneck: Count | None = None
     iterations: Count
     batch_size: Count = Field(
-        default=36, description="labelled images in a step; as many unlabelled target images"
+        default=36,
+        description="labelled images in a step, and as many unlabelled target images; dg: of each domain",
     )
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: Rate = 0.005
@@ -189,6 +194,9 @@ class TrainSettings(Strict):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-3
     momentum: Fraction = 0.9
     schedule: Literal["inverse", "constant", "cosine"] = "inverse"
+    holdout: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.2, description="dg: share of every source domain that is not trained on, for selection"
+    )
     augment_shift: Annotated[int, Field(ge=0)] = Field(default=0, description="random translation, in pixels")
     evaluate_every: Count | None = Field(
         default=None,
@@ -219,7 +227,7 @@ class Suite(Strict):
     name: str
     title: str
     dataset: str
-    setting: Literal["uda"]
+    setting: Setting
     tasks: Literal["all"] | list[str]
     base_model: BaseModelSpec
     adapter: AdapterSpec
@@ -247,6 +255,29 @@ class Suite(Strict):
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
             raise ValueError(f"methods names {sorted(repeated)} more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_setting(self) -> "Suite":
+        if self.setting == "uda":
+            if self.mix.made_weight != 1:
+                raise ValueError("mix.made_weight is for setting dg alone; under uda, say mix.made_fraction")
+            return self
+        if "unsupervised" in self.selections:
+            raise ValueError(
+                "selections: 'unsupervised' looks at the target's images, which setting dg holds out; "
+                "take last, source or oracle"
+            )
+        if "terra" in self.augmentations:
+            raise ValueError(
+                "augmentations: 'terra' cannot be made under setting dg yet, for it learns from the target's "
+                "images; take none or base"
+            )
+        if self.mix.made_fraction is not None:
+            raise ValueError(
+                "mix.made_fraction is for setting uda alone; under dg made images are a domain of their own, "
+                "with mix.made_weight"
+            )
         return self
 
 
@@ -311,12 +342,17 @@ class GenerateParams(Strict):
     threads: Count
 
 
+def task_name(setting: Setting, sources: Sequence[str], target: str) -> str:
+    """How a task is called: `MN->MM` (uda), `->MM` (dg, the domain held out)."""
+    return f"->{target}" if setting == "dg" else f"{sources[0]}->{target}"
+
+
 class TrainParams(Strict):
-    """Stage three: one training of one method on one task."""
+    """Stage three: one training of one method on one task. sources: one domain under uda, two or more under dg."""
 
     dataset: str
-    setting: Literal["uda"]
-    source: str
+    setting: Setting
+    sources: list[str] = Field(min_length=1)
     target: str
     classes: list[str]
     image_size: Count
@@ -324,10 +360,16 @@ class TrainParams(Strict):
     hyperparameters: dict[str, float | int | bool | str]
     augmentation: Literal["none", "base", "terra"]
     made_fraction: Fraction | None
+    made_weight: Rate
     settings: TrainSettings
     selections: list[str]
     seed: Seed
     threads: Count
+
+    @property
+    def task(self) -> str:
+        """As records name it."""
+        return task_name(self.setting, self.sources, self.target)
 
 
 # ----------------------------------------------------------------------------------------------------- reading

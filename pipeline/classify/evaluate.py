@@ -22,7 +22,7 @@ BATCH = 250
 class Evaluation:
     """A network after `step` steps.
 
-    source_accuracy: percent, on the source's test split.
+    source_accuracy: percent, on the held-out images of the source, or its mean over those of several sources.
     probabilities: float32 [n, classes], those that it gives to the target's test images; rows sum to 1.
     """
 
@@ -53,6 +53,12 @@ def predict(network: nn.Module, pool: Pool) -> Tensor:
     return torch.cat(parts).clone()
 
 
+def held_out_accuracy(network: nn.Module, held_out: Sequence[Pool], classes: int) -> float:
+    """Percent of the images of each labelled pool that are classified rightly, the mean over the pools."""
+    scores = [score(predict(network, pool).argmax(dim=1), pool.labels, classes) for pool in held_out]
+    return sum(one.accuracy for one in scores) / len(scores)
+
+
 def score(predictions: np.ndarray | Tensor, labels: np.ndarray | Tensor, classes: int) -> Score:
     """How far int64 [n] `predictions` agree with int64 [n] `labels`."""
     right = np.asarray(predictions) == np.asarray(labels)
@@ -64,7 +70,7 @@ def score(predictions: np.ndarray | Tensor, labels: np.ndarray | Tensor, classes
 def select(selection: str, evaluations: Sequence[Evaluation], target_labels: np.ndarray) -> Evaluation:
     """The evaluation that `selection` takes of a training's; of equally good ones the latest.
 
-    last: the end. source: the best on the source's test split. unsupervised: the densest on the target's test
+    last: the end. source: the best on the source's held-out images. unsupervised: the densest on the target's test
     images, which it sees without their labels. oracle: the best on the target's labels, which nobody who has none
     could know.
     """

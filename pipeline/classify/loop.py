@@ -1,6 +1,7 @@
 """The one training loop of every method: data, optimiser, schedule, evaluation, checkpoints."""
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from torch import Tensor
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.classify.backbones import Network
 from pipeline.classify.batches import Labelled, Pool, target_batch
-from pipeline.classify.evaluate import Evaluation, predict, score
+from pipeline.classify.domains import DomainBatches
+from pipeline.classify.evaluate import Evaluation, held_out_accuracy, predict
 from pipeline.classify.method import Method, Outputs, Step
 from pipeline.classify.optimisation import make_optimizer, set_rate
 from pipeline.classify.sharpness import perturbed
@@ -33,10 +35,11 @@ class Diverged(UserError):
 class Watched:
     """What is evaluated, after every `every` steps and at the end.
 
-    held_out: the source's test split, labelled. target: the target's, unlabelled.
+    held_out: for each source domain the labelled images that are not trained on, under uda its test split.
+    target: the target's test split, unlabelled.
     """
 
-    held_out: Pool
+    held_out: Sequence[Pool]
     target: Pool
     every: int
 
@@ -51,7 +54,7 @@ class Loop:
         self,
         network: Network,
         method: Method,
-        labelled: Labelled,
+        labelled: Labelled | DomainBatches,
         target: Pool | None,
         watched: Watched | None,
         settings: TrainSettings,
@@ -102,7 +105,7 @@ class Loop:
         """The network moved to where a sharpness-aware method wants the gradient of this step."""
         self._seed_dropout()
         ascent = sum(self.method.ascent(self._forward()).values())
-        return perturbed(self.network, ascent, self.method.rho)
+        return perturbed(self.network, ascent, self.method.rho, self.method.alpha)
 
     def _seed_dropout(self) -> None:
         """Dropout and its like are the same in all passes of a step."""
@@ -110,14 +113,22 @@ class Loop:
 
     def _forward(self) -> Step:
         """The step's images, both halves in one pass through the network."""
-        size = self.settings.batch_size
-        images, labels = self.labelled.batch(self.done, size, self.seed)
-        if self.target is not None:
-            images = torch.cat([images, target_batch(self.target, self.done, size, self.seed)])
+        images, labels = self._images(self.done)
+        count = len(labels)
         features, logits = self.network(images)
-        target = Outputs(features[size:], logits[size:]) if self.target is not None else None
-        labelled = Outputs(features[:size], logits[:size])
-        return Step(labelled, labels, target, progress=self.done / self.settings.iterations)
+        target = Outputs(features[count:], logits[count:]) if self.target is not None else None
+        labelled = Outputs(features[:count], logits[:count])
+        progress = self.done / self.settings.iterations
+        groups = self.labelled.groups(self.settings.batch_size)
+        return Step(labelled, labels, target, progress, *groups, images[:count])
+
+    def _images(self, step: int) -> tuple[Tensor, Tensor]:
+        """The images of a step, the labelled ones first, and the labels of these."""
+        size = self.settings.batch_size
+        images, labels = self.labelled.batch(step, size, self.seed)
+        if self.target is not None:
+            images = torch.cat([images, target_batch(self.target, step, size, self.seed)])
+        return images, labels
 
     def _record(self) -> None:
         """Evaluate if it is time, and add a row to the history if it is time for that."""
@@ -133,9 +144,8 @@ class Loop:
         self.sums, self.summed = {}, 0
 
     def _evaluate(self, watched: Watched) -> Evaluation:
-        held_out, classes = watched.held_out, self.network.head.out_features
-        source = score(predict(self.network, held_out).argmax(dim=1), held_out.labels, classes)
-        return Evaluation(self.done, source.accuracy, predict(self.network, watched.target))
+        source = held_out_accuracy(self.network, watched.held_out, self.network.head.out_features)
+        return Evaluation(self.done, source, predict(self.network, watched.target))
 
     def _modules(self) -> dict[str, torch.nn.Module]:
         return {"network": self.network, "method": self.method}

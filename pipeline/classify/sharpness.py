@@ -1,4 +1,7 @@
-"""Sharpness-aware steps (Foret et al. 2021): the gradient is taken where the loss nearby is worst."""
+"""Sharpness-aware steps (Foret et al. 2021): the gradient is taken where the loss nearby is worst.
+
+Gradient matching (Wang et al. 2023) is the same wrapper with a second parameter.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +12,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @contextmanager
-def perturbed(network: nn.Module, loss: Tensor, rho: float) -> Iterator[None]:
+def perturbed(network: nn.Module, loss: Tensor, rho: float, alpha: float | None = None) -> Iterator[None]:
     """Moves the weights of `network` by rho * g / ||g||, with g the gradient of `loss` there; then restores them.
 
     ||g|| is the norm over all weights together. They are restored from copies, bit for bit. A gradient of zeros
-    moves nothing. Within, BatchNorm layers do not update their running statistics: these were updated by the
+    moves nothing. With `alpha`, gradients are matched: the weights move by (rho / ||g|| - alpha) * g, and every
+    gradient h that is found within becomes (g + h) / 2 on leaving. Within, BatchNorm layers do not update their running statistics: these were updated by the
     pass that made `loss`, with the weights that are kept and evaluated, and should not be a second time.
     """
     weights = [weight for weight in network.parameters() if weight.requires_grad]
@@ -24,10 +28,12 @@ def perturbed(network: nn.Module, loss: Tensor, rho: float) -> Iterator[None]:
         layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats
     ]
     try:
-        _add(weights, gradients, rho / norm if norm else 0.0)
+        _add(weights, gradients, (rho / norm if norm else 0.0) - (alpha or 0.0))
         for layer in tracking:
             layer.track_running_stats = False
         yield
+        if alpha is not None:
+            _average(weights, gradients)
     finally:
         for layer in tracking:
             layer.track_running_stats = True
@@ -40,3 +46,11 @@ def perturbed(network: nn.Module, loss: Tensor, rho: float) -> Iterator[None]:
 def _add(weights: list[Tensor], directions: tuple[Tensor, ...], scale: float) -> None:
     for weight, direction in zip(weights, directions, strict=True):
         weight.add_(direction, alpha=scale)
+
+
+@torch.no_grad()
+def _average(weights: list[Tensor], gradients: tuple[Tensor, ...]) -> None:
+    """Makes the gradient of every weight that has one the mean of it and of that in `gradients`."""
+    for weight, gradient in zip(weights, gradients, strict=True):
+        if weight.grad is not None:
+            weight.grad.add_(gradient).div_(2)

@@ -12,10 +12,12 @@ from safetensors.torch import save
 from pipeline import __version__
 from pipeline.classify.backbones import build_network
 from pipeline.classify.batches import Labelled, Pool, check_labels, joined, make_pool
+from pipeline.classify.domains import DomainBatches, split_domain
 from pipeline.classify.evaluate import Score, target_scores
 from pipeline.classify.features import features_file, pictured_sets
 from pipeline.classify.loop import Loop, Watched
 from pipeline.classify.method import make_method
+from pipeline.classify.registry import check_setting
 from pipeline.config import MADE_SETS, TrainParams
 from pipeline.data.domains import ImageSet, Split, load_labelled, load_unlabelled
 from pipeline.data.generated import load_generated
@@ -43,7 +45,7 @@ def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress:
         )
         write_atomic(workspace / "records.json", json.dumps(_records(params, scores), indent=1) + "\n")
         write_atomic(workspace / "history.csv", _table(loop.history))
-        pictured = pictured_sets(inputs["data"], params.source, params.target, made, len(params.classes))
+        pictured = pictured_sets(inputs["data"], params.sources, params.target, made, len(params.classes))
         write_atomic(workspace / "features.npz", features_file(loop.network, pictured, params.image_size))
         if params.settings.keep_weights:
             weights = {name: tensor.contiguous() for name, tensor in loop.network.state_dict().items()}
@@ -53,27 +55,38 @@ def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress:
 def _make_loop(params: TrainParams, data: Path, made: dict[str, ImageSet], checkpoint: Path) -> Loop:
     """The training that `params` describe, before its first step."""
     settings, seed, classes = params.settings, params.seed, len(params.classes)
+    check_setting(params.method, params.setting)
     network = build_network(settings.backbone, classes, settings.bottleneck, derive(seed, "network"))
-    method = make_method(params.method, params.hyperparameters, network, derive(seed, "method"))
+    domains = len(params.sources) + (params.setting == "dg" and bool(made))
+    method = make_method(params.method, params.hyperparameters, network, derive(seed, "method"), domains)
 
     def pool(images: ImageSet, what: str, shift: int = 0) -> Pool:
         check_labels(images, classes, what)
         return make_pool(images, params.image_size, network.mean, network.std, shift)
 
     def labelled(split: Split, shift: int = 0) -> Pool:
-        return pool(load_labelled(data, params.source, split), f"{params.source} ({split})", shift)
+        (source,) = params.sources
+        return pool(load_labelled(data, source, split), f"{source} ({split})", shift)
 
     def unlabelled(split: Split, shift: int = 0) -> Pool:
         return pool(load_unlabelled(data, params.target, split), f"{params.target} ({split})", shift)
 
     shift = settings.augment_shift
     entering = pool(joined(made.values()), f"{params.augmentation} images", shift) if made else None
+    if params.setting == "dg":
+        sources = [split_domain(data, name, settings.holdout, seed) for name in params.sources]
+        learned = [pool(kept, name, shift) for name, (kept, _) in zip(params.sources, sources, strict=True)]
+        batches = DomainBatches(tuple(learned), entering, params.made_weight)
+        held_out = [pool(held, name) for name, (_, held) in zip(params.sources, sources, strict=True)]
+    else:
+        batches = Labelled(labelled("train", shift), entering, params.made_fraction)
+        held_out = [labelled("test")]
     return Loop(
         network,
         method,
-        Labelled(labelled("train", shift), entering, params.made_fraction),
+        batches,
         unlabelled("train", shift) if method.uses_target else None,
-        Watched(labelled("test"), unlabelled("test"), _evaluate_every(params)),
+        Watched(held_out, unlabelled("test"), _evaluate_every(params)),
         settings,
         derive(seed, "batches"),
         checkpoint,
@@ -95,7 +108,7 @@ def _records(params: TrainParams, scores: dict[str, Score]) -> list[dict[str, An
     about = {
         "dataset": params.dataset,
         "setting": params.setting,
-        "task": f"{params.source}->{params.target}",
+        "task": params.task,
         "method": params.method,
         "augmentation": params.augmentation,
         "backbone": params.settings.backbone,

@@ -218,8 +218,9 @@ def _caption(
     backbones = sorted({suite.train_settings(method).backbone for method in suite.methods})
     seeds = len(suite.seeds)
     number = f"mean ± standard error over {seeds} seeds" if seeds > 1 else "one seed, so no error"
+    tested = "Test accuracy on the domain held out" if suite.setting == "dg" else "Target test accuracy"
     parts = [
-        f"Target test accuracy in percent on {suite.dataset} ({', '.join(backbones)}), {number}",
+        f"{tested} in percent on {suite.dataset} ({', '.join(backbones)}), {number}",
         f"Checkpoint: {RULES.get(selection, selection)}",
         "Best of a column in bold, second underlined",
     ]
