@@ -178,6 +178,18 @@ class Mix(Strict):
     )
 
 
+class Swad(Strict):
+    """When weights are averaged (see pipeline/classify/averaging.py): counts are of evaluations."""
+
+    n_converge: Count = Field(
+        default=3, description="the window whose first loss is its least where it starts"
+    )
+    n_tolerance: Count = Field(default=6, description="the window whose losses are too high where it ended")
+    tolerance_ratio: Annotated[float, Field(ge=0)] = Field(
+        default=0.3, description="how far above the first window's mean a loss is too high"
+    )
+
+
 class TrainSettings(Strict):
     """Stage three: one loop for every method."""
 
@@ -197,10 +209,13 @@ class TrainSettings(Strict):
     holdout: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.2, description="dg: share of every source domain that is not trained on, for selection"
     )
+    averaging: Literal["none", "swad"] = "none"
+    swad: Swad = Swad()
     augment_shift: Annotated[int, Field(ge=0)] = Field(default=0, description="random translation, in pixels")
     evaluate_every: Count | None = Field(
         default=None,
-        description="iterations; null = at the end alone (ten times if selections ask for more than last)",
+        description="iterations; null = at the end alone (ten times if selections ask for more than last, "
+        "fifty times for swad)",
     )
     checkpoint_every: Count = 500
     keep_weights: bool = False
@@ -219,6 +234,11 @@ class MethodSpec(Strict):
     @classmethod
     def _name_alone(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+
+def method_label(name: str, settings: TrainSettings) -> str:
+    """How a method is called: with SWAD it is another row than without."""
+    return f"{name}+SWAD" if settings.averaging == "swad" else name
 
 
 class Suite(Strict):
@@ -247,11 +267,15 @@ class Suite(Strict):
         """`train` with what `method` has otherwise."""
         return TrainSettings.model_validate(self.train.model_dump() | method.train)
 
+    def label(self, method: MethodSpec) -> str:
+        """As records and tables name `method`."""
+        return method_label(method.name, self.train_settings(method))
+
     @model_validator(mode="after")
     def _methods_may_override(self) -> "Suite":
         for method in self.methods:
             self.train_settings(method)
-        names = [method.name for method in self.methods]
+        names = [self.label(method) for method in self.methods]
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
             raise ValueError(f"methods names {sorted(repeated)} more than once")

@@ -226,8 +226,9 @@ def _train(suite: Suite, card: DatasetCard, sources: tuple[str, ...], target: st
         seed=seed,
         threads=suite.threads,
     )
-    label = f"train {params.task} {method.name} {augmentation} seed {seed}"
-    return Cell(params.task, method.name, augmentation, seed, Job("train", params, inputs, label, plugin))
+    name = suite.label(method)
+    label = f"train {params.task} {name} {augmentation} seed {seed}"
+    return Cell(params.task, name, augmentation, seed, Job("train", params, inputs, label, plugin))
 
 
 def _ordered(ends: Iterable[Job]) -> list[Job]:

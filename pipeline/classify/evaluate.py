@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import nll_loss
 
 from pipeline.classify.batches import Pool
 from pipeline.data.domains import load_labelled
@@ -53,10 +54,15 @@ def predict(network: nn.Module, pool: Pool) -> Tensor:
     return torch.cat(parts).clone()
 
 
-def held_out_accuracy(network: nn.Module, held_out: Sequence[Pool], classes: int) -> float:
-    """Percent of the images of each labelled pool that are classified rightly, the mean over the pools."""
-    scores = [score(predict(network, pool).argmax(dim=1), pool.labels, classes) for pool in held_out]
-    return sum(one.accuracy for one in scores) / len(scores)
+def held_out_scores(network: nn.Module, held_out: Sequence[Pool]) -> tuple[float, float]:
+    """Percent classified rightly and mean cross-entropy of each labelled pool, both as means over the pools."""
+    accuracies, losses = [], []
+    for pool in held_out:
+        probabilities = predict(network, pool)
+        accuracies.append(score(probabilities.argmax(dim=1), pool.labels, probabilities.shape[1]).accuracy)
+        least = torch.finfo(probabilities.dtype).tiny
+        losses.append(nll_loss(probabilities.clamp_min(least).log(), pool.labels).item())
+    return sum(accuracies) / len(accuracies), sum(losses) / len(losses)
 
 
 def score(predictions: np.ndarray | Tensor, labels: np.ndarray | Tensor, classes: int) -> Score:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.classify.averaging import Averaging, estimate_statistics
 from pipeline.classify.backbones import Network
 from pipeline.classify.batches import Labelled, Pool, target_batch
 from pipeline.classify.domains import DomainBatches
-from pipeline.classify.evaluate import Evaluation, held_out_accuracy, predict
+from pipeline.classify.evaluate import Evaluation, held_out_scores, predict
 from pipeline.classify.method import Method, Outputs, Step
 from pipeline.classify.optimisation import make_optimizer, set_rate
 from pipeline.classify.sharpness import perturbed
@@ -25,6 +26,9 @@ from pipeline.stage import Progress
 
 HISTORY_ROWS = 50
 """Rows of a history besides those of evaluations."""
+
+STATISTICS_STEPS = 500
+"""The steps whose images give an averaged network its BatchNorm statistics, as many as in the authors' code."""
 
 
 class Diverged(UserError):
@@ -47,7 +51,8 @@ class Watched:
 class Loop:
     """One training. `run` starts it, or goes on from the file `checkpoint` if that is there.
 
-    target: unlabelled target images, None if the method does not use them. watched: None to evaluate nothing.
+    target: unlabelled target images, None if the method does not use them. watched: None to evaluate nothing,
+    which averaging cannot do without. averaged: what the average is over, after a `run` with averaging.
     """
 
     def __init__(
@@ -68,6 +73,8 @@ class Loop:
         self.done = 0
         self.evaluations: list[Evaluation] = []
         self.history: list[dict[str, float]] = []
+        self.averaging = Averaging(network, settings.swad) if settings.averaging == "swad" else None
+        self.averaged: dict[str, Any] | None = None
         self.sums: dict[str, float] = {}
         self.summed = 0
 
@@ -77,13 +84,17 @@ class Loop:
             self._resume()
         self.network.train()
         total = self.settings.iterations
-        while self.done < total:
+        while self.done < total and not (self.averaging and self.averaging.ended):
             loss = self._step()
             self.done += 1
+            if self.averaging:
+                self.averaging.add()
             self._record()
             if self.done % self.settings.checkpoint_every == 0 and self.done < total:
                 self._save()
             progress(self.done, total, f"loss {loss:.3f}")
+        if self.averaging:
+            self._average(self.averaging, self.watched)
 
     def _step(self) -> float:
         """One update of the weights; the loss before it."""
@@ -138,14 +149,28 @@ class Loop:
             return
         row = {"iteration": self.done} | {name: value / self.summed for name, value in self.sums.items()}
         if due:
-            self.evaluations.append(self._evaluate(self.watched))
-            row["source_accuracy"] = self.evaluations[-1].source_accuracy
+            row |= self._evaluate(self.watched)
         self.history.append(row)
         self.sums, self.summed = {}, 0
 
-    def _evaluate(self, watched: Watched) -> Evaluation:
-        source = held_out_accuracy(self.network, watched.held_out, self.network.head.out_features)
-        return Evaluation(self.done, source, predict(self.network, watched.target))
+    def _evaluate(self, watched: Watched) -> dict[str, float]:
+        """Evaluate the network as it is; what the history keeps of that."""
+        accuracy, loss = held_out_scores(self.network, watched.held_out)
+        if self.averaging:
+            self.averaging.close(self.done, loss)
+            return {"source_accuracy": accuracy, "source_loss": loss}
+        self.evaluations.append(Evaluation(self.done, accuracy, predict(self.network, watched.target)))
+        return {"source_accuracy": accuracy}
+
+    def _average(self, averaging: Averaging, watched: Watched) -> None:
+        """Make the network the average, which is all that there is to select."""
+        self.averaged = averaging.finish()
+        if self.averaged["converged"]:
+            self._seed_dropout()
+            steps = range(min(self.done, STATISTICS_STEPS))
+            estimate_statistics(self.network, (self._images(step)[0] for step in steps))
+        accuracy, _ = held_out_scores(self.network, watched.held_out)
+        self.evaluations = [Evaluation(self.done, accuracy, predict(self.network, watched.target))]
 
     def _modules(self) -> dict[str, torch.nn.Module]:
         return {"network": self.network, "method": self.method}
@@ -160,12 +185,15 @@ class Loop:
             raise self._diverged("the weights became infinite or NaN")
         for index, one in enumerate(self.evaluations):
             tensors[f"probabilities.{index}"] = one.probabilities
+        averaging, averaging_about = self.averaging.state() if self.averaging else ({}, None)
+        tensors |= {f"averaging.{name}": tensor for name, tensor in averaging.items()}
         about = {
             "done": self.done,
             "history": self.history,
             "sums": self.sums,
             "summed": self.summed,
             "evaluations": [(one.step, one.source_accuracy) for one in self.evaluations],
+            "averaging": averaging_about,
         }
         save_checkpoint(self.checkpoint, tensors, self.optimizer, about)
 
@@ -175,6 +203,8 @@ class Loop:
             module.load_state_dict(_under(f"{name}.", tensors))
         self.done, self.history = about["done"], about["history"]
         self.sums, self.summed = about["sums"], about["summed"]
+        if self.averaging:
+            self.averaging.load(_under("averaging.", tensors), about["averaging"])
         self.evaluations = [
             Evaluation(step, accuracy, tensors[f"probabilities.{index}"])
             for index, (step, accuracy) in enumerate(about["evaluations"])

@@ -18,7 +18,7 @@ from pipeline.classify.features import features_file, pictured_sets
 from pipeline.classify.loop import Loop, Watched
 from pipeline.classify.method import make_method
 from pipeline.classify.registry import check_setting
-from pipeline.config import MADE_SETS, TrainParams
+from pipeline.config import MADE_SETS, TrainParams, method_label
 from pipeline.data.domains import ImageSet, Split, load_labelled, load_unlabelled
 from pipeline.data.generated import load_generated
 from pipeline.determinism import reproducible
@@ -29,10 +29,15 @@ from pipeline.store import write_atomic
 EVALUATIONS = 10
 """How often a training is evaluated if a selection needs a choice and the settings do not say."""
 
+SWAD_EVALUATIONS = 50
+"""The same if its iterates are averaged: every 100 of 5,000 steps, as the authors of SWAD do."""
+
 
 def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
     """Train; write records.json, history.csv, features.npz, and model.safetensors if `settings.keep_weights`.
 
+    With averaging, averaging.json says of which steps the network is the average (see Averaging.finish), and all
+    selections take that one network.
     inputs: `data`, a prepare artifact, and those of `adapted`, `generated`, `base` that enter training.
     """
     with reproducible(params.threads):
@@ -45,6 +50,8 @@ def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress:
         )
         write_atomic(workspace / "records.json", json.dumps(_records(params, scores), indent=1) + "\n")
         write_atomic(workspace / "history.csv", _table(loop.history))
+        if loop.averaged is not None:
+            write_atomic(workspace / "averaging.json", json.dumps(loop.averaged) + "\n")
         pictured = pictured_sets(inputs["data"], params.sources, params.target, made, len(params.classes))
         write_atomic(workspace / "features.npz", features_file(loop.network, pictured, params.image_size))
         if params.settings.keep_weights:
@@ -94,10 +101,12 @@ def _make_loop(params: TrainParams, data: Path, made: dict[str, ImageSet], check
 
 
 def _evaluate_every(params: TrainParams) -> int:
-    """After how many steps to evaluate: at the end alone, if that is all that the selections need."""
+    """After how many steps to evaluate: at the end alone, if that is all that is needed."""
     settings = params.settings
     if settings.evaluate_every is not None:
         return settings.evaluate_every
+    if settings.averaging == "swad":
+        return max(1, settings.iterations // SWAD_EVALUATIONS)
     if set(params.selections) <= {"last"}:
         return settings.iterations
     return max(1, settings.iterations // EVALUATIONS)
@@ -109,7 +118,7 @@ def _records(params: TrainParams, scores: dict[str, Score]) -> list[dict[str, An
         "dataset": params.dataset,
         "setting": params.setting,
         "task": params.task,
-        "method": params.method,
+        "method": method_label(params.method, params.settings),
         "augmentation": params.augmentation,
         "backbone": params.settings.backbone,
         "seed": params.seed,

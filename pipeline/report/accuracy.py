@@ -107,17 +107,17 @@ def accuracy_table(
     """
     asked = records.merge(wanted(suite, tasks), on=CELL)
     rows: list[Row] = []
-    for method in suite.methods:
+    for method in map(suite.label, suite.methods):
         plain: np.ndarray | None = None
         for place, augmentation in enumerate(sorted(suite.augmentations, key=lambda name: name != "none")):
             chosen = asked[
-                (asked["method"] == method.name)
+                (asked["method"] == method)
                 & (asked["augmentation"] == augmentation)
                 & (asked["selection"] == selection)
             ]
             grid = chosen.pivot(index="task", columns="seed", values="accuracy")
             values = grid.reindex(index=tasks, columns=suite.seeds).to_numpy(dtype=float)
-            rows.append(_row(method.name, augmentation, values, plain, heads_block=place == 0))
+            rows.append(_row(method, augmentation, values, plain, heads_block=place == 0))
             if augmentation == "none":
                 plain = values
     return AccuracyTable(

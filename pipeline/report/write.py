@@ -126,7 +126,7 @@ def _network_pictures(
     augmentation = max(suite.augmentations, key=list(accuracy.MADE).index)
     added = f" + {accuracy.MADE[augmentation]}" if augmentation != "none" else ""
     pictures = []
-    for method in (spec.name for spec in suite.methods):
+    for method in map(suite.label, suite.methods):
         seed = next((seed for seed in suite.seeds if (method, augmentation, seed) in made.trained), None)
         if seed is None:
             continue
