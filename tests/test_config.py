@@ -86,3 +86,29 @@ def test_base_model_revision_follows_its_files(tmp_path: Path) -> None:
     assert config.resolve_base_model(spec).revision != before
     with pytest.raises(UserError, match="there is no folder"):
         config.resolve_base_model(config.BaseModelSpec(name="/nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        (
+            "selections",
+            "[last, unsupervised]",
+            "'unsupervised' looks at the target's images, which setting dg holds",
+        ),
+        ("augmentations", "[none, terra]", "'terra' cannot be made under setting dg yet"),
+        ("mix", "{made_fraction: 0.5}", "mix.made_fraction is for setting uda alone"),
+    ],
+)
+def test_what_setting_dg_cannot_have_is_refused(tmp_path: Path, field: str, value: str, told: str) -> None:
+    changed = {"setting": "dg", "augmentations": "[none, base]", "mix": "{}"} | {field: value}
+    lines = [next((f"{k}: {v}" for k, v in changed.items() if line.startswith(f"{k}:")), line)
+             for line in SUITE.splitlines()]  # fmt: skip
+    path = tmp_path / "mine.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(UserError, match=told):
+        config.read_suite(path)
+
+
+def test_each_setting_has_its_own_way_to_mix_made_images_in(tmp_path: Path) -> None:
+    assert "mix.made_weight is for setting dg alone" in broken(tmp_path, "mix: {", "mix: {made_weight: 0.5, ")

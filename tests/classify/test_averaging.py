@@ -100,7 +100,12 @@ def test_statistics_are_the_means_over_the_batches_and_frozen_ones_stay() -> Non
     assert network[1].running_mean.tolist() == [5, 5]
 
 
-SETTINGS = {"averaging": "swad", "evaluate_every": 2, "iterations": 17, "selections": ["last", "source", "oracle"]}
+SETTINGS = {
+    "averaging": "swad",
+    "evaluate_every": 2,
+    "iterations": 17,
+    "selections": ["last", "source", "oracle"],
+}
 
 
 @pytest.mark.parametrize("setting", [{}, {"setting": "dg", "sources": ["S", "U"], "method": "SAGM"}])

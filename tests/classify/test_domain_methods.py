@@ -37,10 +37,14 @@ def step(weighted: bool = False, seed: int = 0) -> tuple[Step, np.ndarray, np.nd
 
 def slow_losses(logits: np.ndarray) -> np.ndarray:
     """-log softmax of the label, image by image."""
-    return np.array([np.log(sum(np.exp(row))) - row[label] for row, label in zip(logits, LABELS, strict=True)])
+    return np.array(
+        [np.log(sum(np.exp(row))) - row[label] for row, label in zip(logits, LABELS, strict=True)]
+    )
 
 
-def check(value: torch.Tensor, leaf: torch.Tensor, slow: Callable[[np.ndarray], float], at: np.ndarray) -> None:
+def check(
+    value: torch.Tensor, leaf: torch.Tensor, slow: Callable[[np.ndarray], float], at: np.ndarray
+) -> None:
     """That a loss and its gradient for `leaf` are those of `slow` at `at`."""
     assert value.item() == pytest.approx(slow(at), abs=1e-5)
     (gradient,) = torch.autograd.grad(value, leaf, retain_graph=True)
@@ -51,7 +55,7 @@ def check(value: torch.Tensor, leaf: torch.Tensor, slow: Callable[[np.ndarray], 
 def test_the_loss_of_the_task_weighs_images(weighted: bool) -> None:
     made, _, logits = step(weighted)
     weights = WEIGHTS if weighted else np.ones(9)
-    slow = lambda at: sum(weights * slow_losses(at)) / sum(weights)  # noqa: E731
+    slow = lambda at: sum(weights * slow_losses(at)) / sum(weights)
     check(task_loss(made), made.labelled.logits, slow, logits)
     for name in ("ERM", "CORAL", "MIRO", "SAGM"):
         method = make_method(name, {}, Network(Tiny(), CLASSES, None), seed=0, domains=3)
@@ -152,7 +156,9 @@ def test_the_oracle_of_miro_stays_what_it_was() -> None:
     before = copy.deepcopy(method.oracle.state_dict())
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     features, logits = network(images)
-    losses = method.losses(Step(Outputs(features, logits), torch.zeros(4, dtype=torch.int64), None, 0, images=images))
+    losses = method.losses(
+        Step(Outputs(features, logits), torch.zeros(4, dtype=torch.int64), None, 0, images=images)
+    )
     sum(losses.values()).backward()
     assert [name for name, weight in method.named_parameters() if weight.grad is not None] == ["spread"]
     assert all(torch.equal(value, before[name]) for name, value in method.oracle.state_dict().items())
@@ -179,7 +185,9 @@ def test_impossible_hyperparameters_are_refused(name: str, hyperparameters: dict
 
 
 def test_a_step_of_sagm_is_two_gradient_evaluations(prepared: Make, tmp_path: Path) -> None:
-    choice = parameters(method="SAGM", hyperparameters={"rho": 0.5, "alpha": 0.2}, setting="dg", sources=["S", "U"])
+    choice = parameters(
+        method="SAGM", hyperparameters={"rho": 0.5, "alpha": 0.2}, setting="dg", sources=["S", "U"]
+    )
     loop = _make_loop(choice, prepared(), {}, tmp_path / "checkpoint")
     loop.network.train()
     other = copy.deepcopy(loop)
