@@ -62,10 +62,10 @@ def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress:
 def _make_loop(params: TrainParams, data: Path, made: dict[str, ImageSet], checkpoint: Path) -> Loop:
     """The training that `params` describe, before its first step."""
     settings, seed, classes = params.settings, params.seed, len(params.classes)
-    check_setting(params.method, params.setting)
     network = build_network(settings.backbone, classes, settings.bottleneck, derive(seed, "network"))
     domains = len(params.sources) + (params.setting == "dg" and bool(made))
     method = make_method(params.method, params.hyperparameters, network, derive(seed, "method"), domains)
+    check_setting(params.method, params.setting)
 
     def pool(images: ImageSet, what: str, shift: int = 0) -> Pool:
         check_labels(images, classes, what)
