@@ -225,7 +225,9 @@ def _caption(
         "Best of a column in bold, second underlined",
     ]
     if any(suite.train_settings(method).averaging == "swad" for method in suite.methods):
-        parts.append("SWAD: the average of iterates, chosen on held-out source images, whatever the checkpoint")
+        parts.append(
+            "SWAD: the average of iterates, chosen on held-out source images, whatever the checkpoint"
+        )
     made = [name for name in suite.augmentations if name != "none"]
     if made and "none" in suite.augmentations:
         added = {"base": "images of the un-adapted base model (control)", "terra": "images made with Terra"}
