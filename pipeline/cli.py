@@ -138,6 +138,7 @@ def open_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
     suite = config.resolve_pretrained(config.read_suite(options.suite))
     for method in suite.methods:
         registry.check_method(method)
+        registry.check_setting(method.name, suite.setting)
     card, base_model = config.read_card(suite.dataset), config.resolve_base_model(suite.base_model)
     plan = make_plan(suite, card, base_model, registry.plugged_in())
     results = options.results or config.ROOT / "results"
@@ -312,7 +313,7 @@ def bench_images(options: argparse.Namespace) -> int:
         if data is None or not sets:
             print(f"{task}: nothing is generated yet; run the suite first", file=sys.stderr)
             continue
-        table = assess(data, jobs.target, sets, jobs.source, seed=0)
+        table = assess(data, jobs.target, sets, jobs.sources, seed=0)
         table.insert(0, "task", task)
         tables.append(table)
     if not tables:

@@ -27,6 +27,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Setting = Literal["uda", "dg"]
 
 MADE_SETS = {"none": (), "base": ("base",), "terra": ("adapted", "generated")}
 """Which sets of made images an augmentation may bring into training."""
@@ -175,6 +176,21 @@ class Mix(Strict):
     made_fraction: Fraction | None = Field(
         default=None, description="share of made images in a labelled batch; null = their share in the pool"
     )
+    made_weight: Rate = Field(
+        default=1.0, description="dg: what a made image counts in the loss of the task; a real one counts 1"
+    )
+
+
+class Swad(Strict):
+    """When weights are averaged (see pipeline/classify/averaging.py): counts are of evaluations."""
+
+    n_converge: Count = Field(
+        default=3, description="the window whose first loss is its least where it starts"
+    )
+    n_tolerance: Count = Field(default=6, description="the window whose losses are too high where it ended")
+    tolerance_ratio: Annotated[float, Field(ge=0)] = Field(
+        default=0.3, description="how far above the first window's mean a loss is too high"
+    )
 
 
 class TrainSettings(Strict):
@@ -197,7 +213,8 @@ class TrainSettings(Strict):
     )
     iterations: Count
     batch_size: Count = Field(
-        default=36, description="labelled images in a step; as many unlabelled target images"
+        default=36,
+        description="labelled images in a step, and as many unlabelled target images; dg: of each domain",
     )
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: Rate = 0.005
@@ -211,6 +228,11 @@ class TrainSettings(Strict):
         default="fp32", description="of the network's passes; weights and losses are fp32 in any case"
     )
     schedule: Literal["inverse", "constant", "cosine"] = "inverse"
+    holdout: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.2, description="dg: share of every source domain that is not trained on, for selection"
+    )
+    averaging: Literal["none", "swad"] = "none"
+    swad: Swad = Swad()
     augment_shift: Annotated[int, Field(ge=0)] = Field(default=0, description="random translation, in pixels")
     crop: Literal["none", "centre", "random_resized"] = Field(
         default="none",
@@ -223,7 +245,8 @@ class TrainSettings(Strict):
     flip: bool = Field(default=False, description="mirror half of the images that training sees; with a crop")
     evaluate_every: Count | None = Field(
         default=None,
-        description="iterations; null = at the end alone (ten times if selections ask for more than last)",
+        description="iterations; null = at the end alone (ten times if selections ask for more than last, "
+        "fifty times for swad)",
     )
     checkpoint_every: Count = 500
     keep_weights: bool = False
@@ -252,8 +275,10 @@ class MethodSpec(Strict):
     """A classifier method and the hyper-parameters that differ from its defaults."""
 
     name: str
-    label: str = Field(
-        default="", min_length=1, description="what tables and records call it: its name, unless stated"
+    label: str | None = Field(
+        default=None,
+        min_length=1,
+        description="what tables and records call it; null = its name (see Suite.label)",
     )
     hyperparameters: dict[str, float | int | bool | str] = {}
     train: dict[str, Any] = Field(
@@ -262,9 +287,13 @@ class MethodSpec(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _short_forms(cls, value: Any) -> Any:
-        given = {"name": value} if isinstance(value, str) else value
-        return {"label": given["name"]} | given if isinstance(given, dict) and "name" in given else given
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+def method_label(name: str, settings: TrainSettings) -> str:
+    """How a method is called: with SWAD it is another row than without."""
+    return f"{name}+SWAD" if settings.averaging == "swad" else name
 
 
 class Suite(Strict):
@@ -273,7 +302,7 @@ class Suite(Strict):
     name: str
     title: str
     dataset: str
-    setting: Literal["uda"]
+    setting: Setting
     tasks: Literal["all"] | list[str]
     base_model: BaseModelSpec
     adapter: AdapterSpec
@@ -298,14 +327,41 @@ class Suite(Strict):
         """`train` with what `method` has otherwise."""
         return TrainSettings.model_validate(dict(self.train) | method.train)
 
+    def label(self, method: MethodSpec) -> str:
+        """As records and tables name `method`."""
+        return method.label or method_label(method.name, self.train_settings(method))
+
     @model_validator(mode="after")
     def _methods_may_override(self) -> "Suite":
         for method in self.methods:
             self.train_settings(method)
-        labels = [method.label for method in self.methods]
+        labels = [self.label(method) for method in self.methods]
         repeated = {label for label in labels if labels.count(label) > 1}
         if repeated:
             raise ValueError(f"methods names {sorted(repeated)} more than once; give each a label of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_setting(self) -> "Suite":
+        if self.setting == "uda":
+            if self.mix.made_weight != 1:
+                raise ValueError("mix.made_weight is for setting dg alone; under uda, say mix.made_fraction")
+            return self
+        if "unsupervised" in self.selections:
+            raise ValueError(
+                "selections: 'unsupervised' looks at the target's images, which setting dg holds out; "
+                "take last, source or oracle"
+            )
+        if "terra" in self.augmentations:
+            raise ValueError(
+                "augmentations: 'terra' cannot be made under setting dg yet, for it learns from the target's "
+                "images; take none or base"
+            )
+        if self.mix.made_fraction is not None:
+            raise ValueError(
+                "mix.made_fraction is for setting uda alone; under dg made images are a domain of their own, "
+                "with mix.made_weight"
+            )
         return self
 
 
@@ -370,12 +426,17 @@ class GenerateParams(Strict):
     threads: Count
 
 
+def task_name(setting: Setting, sources: Sequence[str], target: str) -> str:
+    """How a task is called: `MN->MM` (uda), `->MM` (dg, the domain held out)."""
+    return f"->{target}" if setting == "dg" else f"{sources[0]}->{target}"
+
+
 class TrainParams(Strict):
-    """Stage three: one training of one method on one task."""
+    """Stage three: one training of one method on one task. sources: one domain under uda, two or more under dg."""
 
     dataset: str
-    setting: Literal["uda"]
-    source: str
+    setting: Setting
+    sources: list[str] = Field(min_length=1)
     target: str
     classes: list[str]
     image_size: Count
@@ -383,18 +444,24 @@ class TrainParams(Strict):
     hyperparameters: dict[str, float | int | bool | str]
     augmentation: Literal["none", "base", "terra"]
     made_fraction: Fraction | None
+    made_weight: Rate
     settings: TrainSettings
     selections: list[str]
     seed: Seed
     threads: Count
+
+    @property
+    def task(self) -> str:
+        """As records name it."""
+        return task_name(self.setting, self.sources, self.target)
 
     def identity(self) -> dict[str, str | int]:
         """The columns of its records that are known before it has run."""
         return {
             "dataset": self.dataset,
             "setting": self.setting,
-            "task": f"{self.source}->{self.target}",
-            "method": self.method,
+            "task": self.task,
+            "method": method_label(self.method, self.settings),
             "augmentation": self.augmentation,
             "backbone": self.settings.backbone,
             "seed": self.seed,
@@ -601,7 +668,7 @@ def resolve_pretrained(suite: Suite) -> Suite:
         settings = suite.train_settings(method)
         found = None
         if settings.pretrained not in (None, HUB):
-            found = _hash_of_weights(settings, f"method {method.label}: ", hashed)
+            found = _hash_of_weights(settings, f"method {suite.label(method)}: ", hashed)
         told = {"pretrained_sha256": found} if found != suite.train.pretrained_sha256 else {}
         methods.append(method.model_copy(update={"train": method.train | told}))
     return suite.model_copy(update={"methods": methods})

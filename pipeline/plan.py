@@ -22,10 +22,12 @@ from pipeline.config import (
     MethodSpec,
     PairParams,
     PrepareParams,
+    Setting,
     Strict,
     Suite,
     TrainParams,
     nearest,
+    task_name,
 )
 from pipeline.errors import UserError
 
@@ -83,9 +85,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class TaskJobs:
-    """The jobs of stages one and two for one task; None where no augmentation needs them."""
+    """The jobs of stages one and two for one task; None where no augmentation needs them.
 
-    source: str
+    sources: the domain that is learned from; under dg, all but the target.
+    """
+
+    sources: tuple[str, ...]
     target: str
     finetune: Job | None
     adapted: Job | None
@@ -105,28 +110,44 @@ class Plan:
     cells: list[Cell]
 
 
-def parse_task(task: str, card: DatasetCard) -> tuple[str, str]:
-    """('MN', 'MM') from 'MN->MM'; UserError if a domain does not exist."""
+def parse_task(task: str, card: DatasetCard, setting: Setting = "uda") -> tuple[tuple[str, ...], str]:
+    """The sources and the target: (('MN',), 'MM') from 'MN->MM' under uda, all others and 'MM' from '->MM' under dg.
+
+    UserError if it is neither, or a domain does not exist.
+    """
     source, arrow, target = (part.strip() for part in task.partition("->"))
-    if not arrow or not source or not target:
-        raise UserError(
-            f"task {task!r}: expected SOURCE->TARGET, such as {'->'.join(list(card.domains)[:2])}"
-        )
-    for domain in (source, target):
+    if not arrow or not target or bool(source) == (setting == "dg"):
+        first, second = list(card.domains)[:2]
+        like = f"->TARGET, the domain held out, such as ->{second}"
+        if setting == "uda":
+            like = f"SOURCE->TARGET, such as {first}->{second}"
+        raise UserError(f"task {task!r}: under setting {setting}, expected {like}")
+    for domain in (source, target) if source else (target,):
         if domain not in card.domains:
             raise UserError(
                 f"task {task!r}: {card.name} has no domain {domain!r}; {nearest(domain, card.domains)}"
             )
     if source == target:
         raise UserError(f"task {task!r}: source and target are the same domain")
-    return source, target
+    return (source,) if source else _all_but(target, card), target
 
 
-def suite_tasks(suite: Suite, card: DatasetCard) -> list[tuple[str, str]]:
-    """The ordered pairs of domains that the suite compares."""
-    if suite.tasks == "all":
-        return list(permutations(card.domains, 2))
-    return [parse_task(task, card) for task in suite.tasks]
+def _all_but(target: str, card: DatasetCard) -> tuple[str, ...]:
+    return tuple(domain for domain in card.domains if domain != target)
+
+
+def suite_tasks(suite: Suite, card: DatasetCard) -> list[tuple[tuple[str, ...], str]]:
+    """The sources and the target of every task that the suite compares."""
+    if suite.setting == "dg" and len(card.domains) < 3:
+        raise UserError(
+            f"setting dg needs at least three domains, one of them held out; {card.name} has "
+            f"{len(card.domains)}"
+        )
+    if suite.tasks != "all":
+        return [parse_task(task, card, suite.setting) for task in suite.tasks]
+    if suite.setting == "dg":
+        return [(_all_but(target, card), target) for target in card.domains]
+    return [((source,), target) for source, target in permutations(card.domains, 2)]
 
 
 def _words(card: DatasetCard) -> list[str]:
@@ -187,13 +208,12 @@ def _generate(
     return Job("generate", params, inputs, f"generate {what}")
 
 
-def _train(suite: Suite, card: DatasetCard, task: str, method: MethodSpec, augmentation: str, seed: int,
-           inputs: dict[str, Job], plugin: Plugin | None) -> Cell:  # fmt: skip
-    source, target = parse_task(task, card)
+def _train(suite: Suite, card: DatasetCard, sources: tuple[str, ...], target: str, method: MethodSpec,
+           augmentation: str, seed: int, inputs: dict[str, Job], plugin: Plugin | None) -> Cell:  # fmt: skip
     params = TrainParams(
         dataset=card.name,
         setting=suite.setting,
-        source=source,
+        sources=list(sources),
         target=target,
         classes=card.classes,
         image_size=card.image_size,
@@ -201,13 +221,15 @@ def _train(suite: Suite, card: DatasetCard, task: str, method: MethodSpec, augme
         hyperparameters=method.hyperparameters,
         augmentation=augmentation,
         made_fraction=suite.mix.made_fraction if augmentation != "none" else None,
+        made_weight=suite.mix.made_weight if augmentation != "none" else 1.0,
         settings=suite.train_settings(method),
         selections=suite.selections,
         seed=seed,
         threads=suite.threads,
     )
-    label = f"train {task} {method.label} {augmentation} seed {seed}"
-    return Cell(task, method.label, augmentation, seed, Job("train", params, inputs, label, plugin))
+    name = suite.label(method)
+    label = f"train {params.task} {name} {augmentation} seed {seed}"
+    return Cell(params.task, name, augmentation, seed, Job("train", params, inputs, label, plugin))
 
 
 def _ordered(ends: Iterable[Job]) -> list[Job]:
@@ -239,24 +261,26 @@ def make_plan(
         base = _generate(suite, card, base_model, "base", None, {})
     tasks: dict[str, TaskJobs] = {}
     cells: list[Cell] = []
-    for source, target in suite_tasks(suite, card):
-        task = f"{source}->{target}"
-        pair = PairParams(source=source, target=target, words=_words(card))
+    for sources, target in suite_tasks(suite, card):
         made: dict[str, Job] = {} if base is None else {"base": base}
         finetune = None
         if "terra" in suite.augmentations:
+            pair = PairParams(source=sources[0], target=target, words=_words(card))
             finetune = _finetune(suite, card, base_model, pair, data)
             for contents in suite.mix.sets:
                 inputs = {"adapter": finetune} | ({"data": data} if contents == "adapted" else {})
                 made[contents] = _generate(suite, card, base_model, contents, pair, inputs)
-        tasks[task] = TaskJobs(source, target, finetune, made.get("adapted"), made.get("generated"))
+        task = task_name(suite.setting, sources, target)
+        tasks[task] = TaskJobs(sources, target, finetune, made.get("adapted"), made.get("generated"))
         for method in suite.methods:
             plugin = (plugins or {}).get(method.name)
             for augmentation in suite.augmentations:
                 entering = {name: made[name] for name in MADE_SETS[augmentation] if name in made}
                 inputs = {"data": data} | entering
                 for seed in suite.seeds:
-                    cells.append(_train(suite, card, task, method, augmentation, seed, inputs, plugin))
+                    cells.append(
+                        _train(suite, card, sources, target, method, augmentation, seed, inputs, plugin)
+                    )
     # The long jobs first, so that those that are left for the end, when workers run out of work, are short.
     long = [job for made in tasks.values() for job in (made.adapted, made.generated) if job is not None]
     jobs = _ordered([*long, *(cell.job for cell in cells)])

@@ -61,5 +61,5 @@ def drawn_from(plan: Plan, store: Store) -> Artifacts:
             if cell.task == task and (folder := artifact(cell.job, store)) is not None
         }
         made = {role: artifact(getattr(jobs, role), store) for role in ("finetune", "adapted", "generated")}
-        tasks[task] = TaskArtifacts(jobs.source, jobs.target, trained=trained, **made)
+        tasks[task] = TaskArtifacts(jobs.sources, jobs.target, trained=trained, **made)
     return Artifacts(plan.card.classes, artifact(plan.data, store), artifact(plan.base, store), tasks)

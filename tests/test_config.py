@@ -144,7 +144,7 @@ def test_a_method_stands_in_a_suite_twice_under_labels_of_its_own(tmp_path: Path
     path = tmp_path / "mine.yaml"
     path.write_text(SUITE.replace("methods: [ERM, MCC]", f"methods: {sweep}"))
     suite = config.read_suite(path)
-    assert [(one.name, one.label) for one in suite.methods] == [("ELS", "ELS eps=0.2"), ("ELS", "ELS")]
+    assert [(one.name, suite.label(one)) for one in suite.methods] == [("ELS", "ELS eps=0.2"), ("ELS", "ELS")]
     cells = make_plan(suite, config.read_card("digits"), suite.base_model).cells
     assert {cell.method: cell.job.params.hyperparameters for cell in cells} == {
         "ELS eps=0.2": {"eps": 0.2}, "ELS": {},
@@ -152,3 +152,29 @@ def test_a_method_stands_in_a_suite_twice_under_labels_of_its_own(tmp_path: Path
     assert {cell.job.params.method for cell in cells} == {"ELS"}
     told = broken(tmp_path, "methods: [ERM, MCC]", "methods: [ERM, ERM]")
     assert "methods names ['ERM'] more than once; give each a label of its own" in told
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        (
+            "selections",
+            "[last, unsupervised]",
+            "'unsupervised' looks at the target's images, which setting dg holds",
+        ),
+        ("augmentations", "[none, terra]", "'terra' cannot be made under setting dg yet"),
+        ("mix", "{made_fraction: 0.5}", "mix.made_fraction is for setting uda alone"),
+    ],
+)
+def test_what_setting_dg_cannot_have_is_refused(tmp_path: Path, field: str, value: str, told: str) -> None:
+    changed = {"setting": "dg", "augmentations": "[none, base]", "mix": "{}"} | {field: value}
+    lines = [next((f"{k}: {v}" for k, v in changed.items() if line.startswith(f"{k}:")), line)
+             for line in SUITE.splitlines()]  # fmt: skip
+    path = tmp_path / "mine.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(UserError, match=told):
+        config.read_suite(path)
+
+
+def test_each_setting_has_its_own_way_to_mix_made_images_in(tmp_path: Path) -> None:
+    assert "mix.made_weight is for setting dg alone" in broken(tmp_path, "mix: {", "mix: {made_weight: 0.5, ")

@@ -85,3 +85,36 @@ def test_trainings_come_last_so_that_workers_end_together() -> None:
 def test_the_demo_is_a_part_of_the_whole_suite() -> None:
     demo = make_plan(config.read_suite("digits_demo"), CARD, BASE)
     assert {job.key for job in demo.jobs} < {job.key for job in plan().jobs}
+
+
+DG = {"setting": "dg", "augmentations": ["none", "base"], "methods": [config.MethodSpec(name="ERM")]}
+
+
+def test_under_dg_each_domain_is_held_out_once() -> None:
+    whole = plan(**DG)
+    assert list(whole.tasks) == ["->MN", "->MM", "->UC", "->SY"]
+    assert {job.kind for job in whole.jobs} == {"prepare", "generate", "train"}
+    cell = next(cell for cell in whole.cells if cell.task == "->UC")
+    assert (cell.job.params.sources, cell.job.params.target) == (["MN", "MM", "SY"], "UC")
+    assert whole.base.key == plan().base.key  # the control knows no domain, and is made once
+    assert list(plan(**DG, tasks=["->SY"]).tasks) == ["->SY"]
+
+
+@pytest.mark.parametrize(
+    ("task", "told"), [("MN->SY", "->TARGET"), ("->", "->TARGET"), ("->XY", "no domain 'XY'")]
+)
+def test_tasks_that_hold_no_domain_out(task: str, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        parse_task(task, CARD, "dg")
+
+
+def test_two_domains_are_too_few_to_hold_one_out() -> None:
+    few = CARD.model_copy(update={"domains": dict(list(CARD.domains.items())[:2])})
+    with pytest.raises(UserError, match="setting dg needs at least three domains.*digits has 2"):
+        make_plan(SUITE.model_copy(update=DG), few, BASE)
+
+
+def test_a_method_with_swad_is_another_row() -> None:
+    swad = config.MethodSpec(name="ERM", train={"averaging": "swad"})
+    whole = plan(**DG | {"methods": [config.MethodSpec(name="ERM"), swad]})
+    assert {cell.method for cell in whole.cells} == {"ERM", "ERM+SWAD"}

@@ -125,6 +125,10 @@ class Labelled:
             labels.append(pool.labels[torch.from_numpy(indices)])
         return torch.cat(images), torch.cat(labels)
 
+    def groups(self, size: int) -> tuple[Tensor, Tensor | None]:
+        """The domain of each image of a batch, int64 [size], here one; and their weights, here all alike."""
+        return torch.zeros(size, dtype=torch.int64), None
+
     def _indices(self, step: int, size: int, seed: int) -> list[np.ndarray]:
         """What a step takes of each pool."""
         start, stop, order = step * size, (step + 1) * size, derive(seed, "labelled")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import nll_loss
 
 from pipeline.classify.backbones import Network
 from pipeline.classify.batches import Pool
@@ -23,7 +24,7 @@ BATCH = 250
 class Evaluation:
     """A network after `step` steps.
 
-    source_accuracy: percent, on the source's test split.
+    source_accuracy: percent, on the held-out images of the source, or its mean over those of several sources.
     probabilities: float32 [n, classes], those that it gives to the target's test images; rows sum to 1.
     """
 
@@ -58,6 +59,17 @@ def predict(network: Network, pool: Pool) -> Tensor:
     return torch.cat(parts).cpu().clone()
 
 
+def held_out_scores(network: Network, held_out: Sequence[Pool]) -> tuple[float, float]:
+    """Percent classified rightly and mean cross-entropy of each labelled pool, both as means over the pools."""
+    accuracies, losses = [], []
+    for pool in held_out:
+        probabilities = predict(network, pool)
+        accuracies.append(score(probabilities.argmax(dim=1), pool.labels, probabilities.shape[1]).accuracy)
+        least = torch.finfo(probabilities.dtype).tiny
+        losses.append(nll_loss(probabilities.clamp_min(least).log(), pool.labels).item())
+    return sum(accuracies) / len(accuracies), sum(losses) / len(losses)
+
+
 def score(predictions: np.ndarray | Tensor, labels: np.ndarray | Tensor, classes: int) -> Score:
     """How far int64 [n] `predictions` agree with int64 [n] `labels`."""
     right = np.asarray(predictions) == np.asarray(labels)
@@ -69,7 +81,7 @@ def score(predictions: np.ndarray | Tensor, labels: np.ndarray | Tensor, classes
 def select(selection: str, evaluations: Sequence[Evaluation], target_labels: np.ndarray) -> Evaluation:
     """The evaluation that `selection` takes of a training's; of equally good ones the latest.
 
-    last: the end. source: the best on the source's test split. unsupervised: the densest on the target's test
+    last: the end. source: the best on the source's held-out images. unsupervised: the densest on the target's test
     images, which it sees without their labels. oracle: the best on the target's labels, which nobody who has none
     could know.
     """

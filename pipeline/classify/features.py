@@ -1,7 +1,7 @@
 """The features that a trained network gives to the sets of images: what the t-SNE pictures are drawn from."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.classify.backbones import Network
-from pipeline.classify.batches import Pool
+from pipeline.classify.batches import Pool, joined
 from pipeline.classify.evaluate import BATCH
 from pipeline.data.domains import ImageSet, load_labelled
 
@@ -28,23 +28,27 @@ def extract(network: Network, pool: Pool) -> Tensor:
 
 
 def pictured_sets(
-    data: Path, source: str, target: str, made: dict[str, ImageSet], classes: int
+    data: Path, sources: Sequence[str], target: str, made: dict[str, ImageSet], classes: int
 ) -> dict[str, ImageSet]:
-    """What a picture shows: the first images of each class of the source and the made sets, and the target.
+    """What a picture shows: the first images of each class of the sources and the made sets, and the target.
 
-    Of the target as many test images are taken, whatever their labels, which are there to colour the points.
+    Several sources share the places of one. Of the target as many test images are taken, whatever their labels,
+    which are there to colour the points.
     """
     test = load_labelled(data, target, "test")
     return {
-        "source": first_of_each(load_labelled(data, source, "train"), classes),
+        "source": joined(
+            first_of_each(load_labelled(data, source, "train"), classes, PER_CLASS // len(sources))
+            for source in sources
+        ),
         "target": test.take(range(min(len(test), PER_CLASS * classes))),
     } | {name: first_of_each(images, classes) for name, images in made.items()}
 
 
-def first_of_each(images: ImageSet, classes: int) -> ImageSet:
-    """The first PER_CLASS images of each class, class by class."""
+def first_of_each(images: ImageSet, classes: int, count: int = PER_CLASS) -> ImageSet:
+    """The first `count` images of each class, class by class."""
     return images.take(
-        np.concatenate([np.flatnonzero(images.labels == label)[:PER_CLASS] for label in range(classes)])
+        np.concatenate([np.flatnonzero(images.labels == label)[:count] for label in range(classes)])
     )
 
 

@@ -1,6 +1,7 @@
 """How good made images are, by a classifier trained on the target's own labels for this check alone."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.classify.backbones import Network, build_network
-from pipeline.classify.batches import Labelled, check_labels, make_pool
+from pipeline.classify.batches import Labelled, check_labels, joined, make_pool
 from pipeline.classify.evaluate import predict, score
 from pipeline.classify.features import extract
 from pipeline.classify.loop import Loop
@@ -46,11 +47,16 @@ class Seen:
 
 
 def assess(
-    data: Path, target: str, sets: dict[str, Path], source: str, seed: int, settings: TrainSettings = CHECK
+    data: Path,
+    target: str,
+    sets: dict[str, Path],
+    sources: Sequence[str],
+    seed: int,
+    settings: TrainSettings = CHECK,
 ) -> pd.DataFrame:
     """How near sets of images come to the target, and how well their classes are recognised.
 
-    sets: `generate` artifacts by name. The rows: each set, the source's train split, and the target's own
+    sets: `generate` artifacts by name. The rows: each set, the sources' train splits as one, and the target's own
     test split, which shows the best to be had. The columns:
       set, images (how many it has),
       recognised: percent that an ERM classifier, trained on the target's train split with its labels, gives
@@ -60,7 +66,7 @@ def assess(
     """
     with reproducible(threads=1):
         measured = {name: load_generated(path) for name, path in sets.items()}
-        measured["source"] = load_labelled(data, source, "train")
+        measured["source"] = joined(load_labelled(data, source, "train") for source in sources)
         measured["target test"] = load_labelled(data, target, "test")
         judge = _judge(data, target, settings, seed)
         seen = {name: _see(judge, images, f"{name} images") for name, images in measured.items()}

@@ -5,6 +5,7 @@ what a method sees, for its losses may have logarithms of probabilities near 0.
 """
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ from torch import Tensor
 
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.classify.ahead import ahead
+from pipeline.classify.averaging import Averaging, estimate_statistics
 from pipeline.classify.backbones import Network
 from pipeline.classify.batches import Labelled, Pool, target_batch
-from pipeline.classify.evaluate import Evaluation, predict, score
+from pipeline.classify.domains import DomainBatches
+from pipeline.classify.evaluate import Evaluation, held_out_scores, predict
 from pipeline.classify.method import Method, Outputs, Step
 from pipeline.classify.optimisation import make_optimizer, set_rate
 from pipeline.classify.sharpness import perturbed
@@ -32,6 +35,9 @@ HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 HISTORY_ROWS = 50
 """Rows of a history besides those of evaluations."""
 
+STATISTICS_STEPS = 500
+"""The steps whose images give an averaged network its BatchNorm statistics, as many as in the authors' code."""
+
 
 class Diverged(UserError):
     """Training came to numbers that are none."""
@@ -41,10 +47,11 @@ class Diverged(UserError):
 class Watched:
     """What is evaluated, after every `every` steps and at the end.
 
-    held_out: the source's test split, labelled. target: the target's, unlabelled.
+    held_out: for each source domain the labelled images that are not trained on, under uda its test split.
+    target: the target's test split, unlabelled.
     """
 
-    held_out: Pool
+    held_out: Sequence[Pool]
     target: Pool
     every: int
 
@@ -52,14 +59,15 @@ class Watched:
 class Loop:
     """One training. `run` starts it, or goes on from the file `checkpoint` if that is there.
 
-    target: unlabelled target images, None if the method does not use them. watched: None to evaluate nothing.
+    target: unlabelled target images, None if the method does not use them. watched: None to evaluate nothing,
+    which averaging cannot do without. averaged: what the average is over, after a `run` with averaging.
     """
 
     def __init__(
         self,
         network: Network,
         method: Method,
-        labelled: Labelled,
+        labelled: Labelled | DomainBatches,
         target: Pool | None,
         watched: Watched | None,
         settings: TrainSettings,
@@ -77,6 +85,8 @@ class Loop:
         self.done = 0
         self.evaluations: list[Evaluation] = []
         self.history: list[dict[str, float]] = []
+        self.averaging = Averaging(network, settings.swad) if settings.averaging == "swad" else None
+        self.averaged: dict[str, Any] | None = None
         self.sums: dict[str, float] = {}
         self.summed = 0
 
@@ -89,12 +99,18 @@ class Loop:
         total = self.settings.iterations
         with closing(ahead(self._batch, range(self.done, total), self.settings.workers)) as batches:
             for self.batch in batches:
+                if self.averaging and self.averaging.ended:
+                    break
                 loss = self._step()
                 self.done += 1
+                if self.averaging:
+                    self.averaging.add()
                 self._record()
                 if self.done % self.settings.checkpoint_every == 0 and self.done < total:
                     self._save()
                 progress(self.done, total, f"loss {loss:.3f}")
+        if self.averaging:
+            self._average(self.averaging, self.watched)
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         """The images of a step, labelled and then target ones, and the labels of the former. Runs in any thread."""
@@ -106,7 +122,8 @@ class Loop:
 
     def _check_batch(self) -> None:
         """UserError if BatchNorm would see one image at a time, whose deviation from its own mean is nothing."""
-        if self.settings.batch_size == 1 and self.target is None and self.network.needs_several_images():
+        domains, _ = self.labelled.groups(self.settings.batch_size)
+        if len(domains) == 1 and self.target is None and self.network.needs_several_images():
             raise UserError(
                 "train.batch_size: BatchNorm layers need at least 2 images in a step, not 1; raise it"
             )
@@ -140,8 +157,10 @@ class Loop:
         """The network moved to where a sharpness-aware method wants the gradient of this step."""
         self._seed_dropout()
         ascent = sum(self.method.ascent(self._forward()).values())
-        # Scaled as the loss is, for else it could vanish in fp16: of the gradient only the direction counts.
-        return perturbed(self.network, self.scaler.scale(ascent), self.method.rho)
+        # Scaled as the loss is, for else it could vanish in fp16. Where only its direction counts that changes nothing.
+        scale, alpha = self.scaler.get_scale(), self.method.alpha
+        ascent = self.scaler.scale(ascent)
+        return perturbed(self.network, ascent, self.method.rho, None if alpha is None else alpha / scale)
 
     def _seed_dropout(self) -> None:
         """Dropout and its like are the same in all passes of a step."""
@@ -152,13 +171,28 @@ class Loop:
 
     def _forward(self) -> Step:
         """The step's images, both halves in one pass through the network."""
-        size = self.settings.batch_size
-        images, labels = self.batch
-        features, logits = self._through_network(images)
-        target = Outputs(features[size:], logits[size:]) if self.target is not None else None
-        labelled = Outputs(features[:size], logits[:size])
+        images, labels = self._images(self.done)
+        count = len(labels)
+        features, logits = self.network(images)
+        target = Outputs(features[count:], logits[count:]) if self.target is not None else None
+        labelled = Outputs(features[:count], logits[:count])
         progress = self.done / self.settings.iterations
-        return Step(labelled, labels.to(self.device), target, progress)
+        groups = self.labelled.groups(self.settings.batch_size)
+        return Step(labelled, labels, target, progress, *groups, images[:count])
+
+    def _images(self, step: int) -> tuple[Tensor, Tensor]:
+        """The images of a step, the labelled ones first, and the labels of these."""
+        images, labels = self.batch
+        count = len(labels)
+        features, logits = self._through_network(images)
+        target = Outputs(features[count:], logits[count:]) if self.target is not None else None
+        labelled = Outputs(features[:count], logits[:count])
+        progress = self.done / self.settings.iterations
+        domains, weights = self.labelled.groups(self.settings.batch_size)
+        given = [
+            None if one is None else one.to(self.device) for one in (labels, domains, weights, images[:count])
+        ]
+        return Step(labelled, given[0], target, progress, *given[1:])
 
     def _through_network(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features and logits, in fp32 whatever the precision of the pass."""
@@ -175,15 +209,28 @@ class Loop:
             return
         row = {"iteration": self.done} | {name: value / self.summed for name, value in self.sums.items()}
         if due:
-            self.evaluations.append(self._evaluate(self.watched))
-            row["source_accuracy"] = self.evaluations[-1].source_accuracy
+            row |= self._evaluate(self.watched)
         self.history.append(row)
         self.sums, self.summed = {}, 0
 
-    def _evaluate(self, watched: Watched) -> Evaluation:
-        held_out, classes = watched.held_out, self.network.head.out_features
-        source = score(predict(self.network, held_out).argmax(dim=1), held_out.labels, classes)
-        return Evaluation(self.done, source.accuracy, predict(self.network, watched.target))
+    def _evaluate(self, watched: Watched) -> dict[str, float]:
+        """Evaluate the network as it is; what the history keeps of that."""
+        accuracy, loss = held_out_scores(self.network, watched.held_out)
+        if self.averaging:
+            self.averaging.close(self.done, loss)
+            return {"source_accuracy": accuracy, "source_loss": loss}
+        self.evaluations.append(Evaluation(self.done, accuracy, predict(self.network, watched.target)))
+        return {"source_accuracy": accuracy}
+
+    def _average(self, averaging: Averaging, watched: Watched) -> None:
+        """Make the network the average, which is all that there is to select."""
+        self.averaged = averaging.finish()
+        if self.averaged["converged"]:
+            self._seed_dropout()
+            steps = range(min(self.done, STATISTICS_STEPS))
+            estimate_statistics(self.network, (self._batch(step)[0].to(self.device) for step in steps))
+        accuracy, _ = held_out_scores(self.network, watched.held_out)
+        self.evaluations = [Evaluation(self.done, accuracy, predict(self.network, watched.target))]
 
     def _modules(self) -> dict[str, torch.nn.Module]:
         return {"network": self.network, "method": self.method}
@@ -198,6 +245,8 @@ class Loop:
             raise self._diverged("the weights became infinite or NaN")
         for index, one in enumerate(self.evaluations):
             tensors[f"probabilities.{index}"] = one.probabilities
+        averaging, averaging_about = self.averaging.state() if self.averaging else ({}, None)
+        tensors |= {f"averaging.{name}": tensor for name, tensor in averaging.items()}
         about = {
             "done": self.done,
             "history": self.history,
@@ -205,6 +254,7 @@ class Loop:
             "summed": self.summed,
             "evaluations": [(one.step, one.source_accuracy) for one in self.evaluations],
             "scaler": self.scaler.state_dict(),
+            "averaging": averaging_about,
         }
         save_checkpoint(self.checkpoint, tensors, self.optimizer, about)
 
@@ -215,6 +265,8 @@ class Loop:
         self.scaler.load_state_dict(about["scaler"])
         self.done, self.history = about["done"], about["history"]
         self.sums, self.summed = about["sums"], about["summed"]
+        if self.averaging:
+            self.averaging.load(_under("averaging.", tensors), about["averaging"])
         self.evaluations = [
             Evaluation(step, accuracy, tensors[f"probabilities.{index}"])
             for index, (step, accuracy) in enumerate(about["evaluations"])

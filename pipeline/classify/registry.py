@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.classify import plugins
 from pipeline.classify.plugins import Plugin
-from pipeline.config import MethodSpec, nearest
+from pipeline.config import MethodSpec, Setting, nearest
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ class Declaration:
     hyperparameters: dict[str, Value]
     about: str
     """The first line of the class's docstring."""
+    uses_target: bool = True
+    needs_domains: bool = False
+    """As the class says it (see Method)."""
     plugin: Plugin | None = None
     """What declares it, unless this project does."""
 
@@ -124,7 +127,10 @@ def _declared(text: str, path: Path, module: str) -> list[Declaration]:
             if isinstance(call, ast.Call) and _last_name(call.func) == "method":
                 name = _literal(call.args[0] if call.args else call, path, "the name under @method")
                 about = (ast.get_docstring(node) or "").partition("\n")[0]
-                declared.append(Declaration(str(name), module, _hyperparameters(node, known, path), about))
+                flags = _flags(node, known)
+                declared.append(
+                    Declaration(str(name), module, _hyperparameters(node, known, path), about, **flags)
+                )
     return declared
 
 
@@ -168,6 +174,20 @@ def _hyperparameters(node: ast.ClassDef, known: Mapping[str, ast.ClassDef], path
     return values
 
 
+def _flags(node: ast.ClassDef, known: Mapping[str, ast.ClassDef]) -> dict[str, bool]:
+    """Those of the flags that a Declaration has which a class sets, or its bases among `known`."""
+    others = {name: other for name, other in known.items() if other is not node}
+    flags: dict[str, bool] = {}
+    for base in reversed(node.bases):
+        parent = others.get(_last_name(base) or "")
+        flags |= _flags(parent, others) if parent else {}
+    for line in node.body:
+        if isinstance(line, ast.Assign) and isinstance(line.value, ast.Constant):
+            named = {_last_name(target) for target in line.targets} & {"uses_target", "needs_domains"}
+            flags |= {name: bool(line.value.value) for name in named}
+    return flags
+
+
 def _literal(node: ast.expr, path: Path, what: str) -> Value:
     """The value that an expression spells out; UserError if it is computed, or of a kind that no suite can state."""
     try:
@@ -195,6 +215,20 @@ def check_method(spec: MethodSpec) -> None:
         if not _fits(value, default):
             kind = f"{KINDS[type(default)]}, such as {default}"
             raise UserError(f"method {spec.name}: hyper-parameter {name} takes {kind}, not {value!r}")
+
+
+def check_setting(name: str, setting: Setting) -> None:
+    """UserError unless the method `name`, which exists, can be trained under `setting`."""
+    declared = declarations()[name]
+    if setting == "dg" and declared.uses_target:
+        others = ", ".join(one.name for one in declarations().values() if not one.uses_target)
+        raise UserError(
+            f"method {name} adapts to the target's images, which setting dg holds out; there are: {others}"
+        )
+    if setting == "uda" and declared.needs_domains:
+        raise UserError(
+            f"method {name} compares source domains, and setting uda has one; take setting dg or another method"
+        )
 
 
 def _fits(value: Value, default: Value) -> bool:

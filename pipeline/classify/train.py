@@ -12,12 +12,14 @@ from safetensors.torch import save
 from pipeline import __version__
 from pipeline.classify.backbones import Network, build_network
 from pipeline.classify.batches import Labelled, Pool, check_labels, joined
+from pipeline.classify.domains import DomainBatches, split_domain
 from pipeline.classify.evaluate import Score, target_scores
 from pipeline.classify.features import features_file, pictured_sets
 from pipeline.classify.inputs import Inputs, MakePool
 from pipeline.classify.library import version
 from pipeline.classify.loop import Loop, Watched
 from pipeline.classify.method import make_method
+from pipeline.classify.registry import check_setting
 from pipeline.config import MADE_SETS, TrainParams
 from pipeline.data.domains import ImageSet, Split, load_labelled, load_unlabelled
 from pipeline.data.generated import generated_files, load_generated
@@ -30,10 +32,15 @@ from pipeline.store import write_atomic
 EVALUATIONS = 10
 """How often a training is evaluated if a selection needs a choice and the settings do not say."""
 
+SWAD_EVALUATIONS = 50
+"""The same if its iterates are averaged: every 100 of 5,000 steps, as the authors of SWAD do."""
+
 
 def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
     """Train; write records.json, history.csv, features.npz, and model.safetensors if `settings.keep_weights`.
 
+    With averaging, averaging.json says of which steps the network is the average (see Averaging.finish), and all
+    selections take that one network.
     inputs: `data`, a prepare artifact, and those of `adapted`, `generated`, `base` that enter training.
     """
     with reproducible(params.threads):
@@ -51,7 +58,9 @@ def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress:
             workspace / "records.json", json.dumps(_records(params, scores, library), indent=1) + "\n"
         )
         write_atomic(workspace / "history.csv", _table(loop.history))
-        pictured = pictured_sets(inputs["data"], params.source, params.target, made, len(params.classes))
+        if loop.averaged is not None:
+            write_atomic(workspace / "averaging.json", json.dumps(loop.averaged) + "\n")
+        pictured = pictured_sets(inputs["data"], params.sources, params.target, made, len(params.classes))
         evaluation = _inputs(params, loop.network).evaluation
         write_atomic(workspace / "features.npz", features_file(loop.network, pictured, evaluation))
         if params.settings.keep_weights:
@@ -68,7 +77,9 @@ def _make_loop(params: TrainParams, data: Path, made: dict[str, ImageSet], check
             f"backbone {settings.backbone} takes images of {network.image_size} pixels alone, not the "
             f"{params.image_size} of {params.dataset}; name another one in train.backbone"
         )
-    method = make_method(params.method, params.hyperparameters, network, derive(seed, "method"))
+    domains = len(params.sources) + (params.setting == "dg" and bool(made))
+    method = make_method(params.method, params.hyperparameters, network, derive(seed, "method"), domains)
+    check_setting(params.method, params.setting)
     inputs = _inputs(params, network)
 
     def pool(images: ImageSet, what: str, use: MakePool) -> Pool:
@@ -76,19 +87,32 @@ def _make_loop(params: TrainParams, data: Path, made: dict[str, ImageSet], check
         return use(images)
 
     def labelled(split: Split, use: MakePool) -> Pool:
-        return pool(load_labelled(data, params.source, split), f"{params.source} ({split})", use)
+        (source,) = params.sources
+        return pool(load_labelled(data, source, split), f"{source} ({split})", use)
 
     def unlabelled(split: Split, use: MakePool) -> Pool:
         return pool(load_unlabelled(data, params.target, split), f"{params.target} ({split})", use)
 
     training, evaluation = inputs.training, inputs.evaluation
     entering = pool(joined(made.values()), f"{params.augmentation} images", training) if made else None
+    if params.setting == "dg":
+        sources = [split_domain(data, name, settings.holdout, seed) for name in params.sources]
+        learned = [
+            pool(kept, name, training) for name, (kept, _) in zip(params.sources, sources, strict=True)
+        ]
+        batches = DomainBatches(tuple(learned), entering, params.made_weight)
+        held_out = [
+            pool(held, name, evaluation) for name, (_, held) in zip(params.sources, sources, strict=True)
+        ]
+    else:
+        batches = Labelled(labelled("train", training), entering, params.made_fraction)
+        held_out = [labelled("test", evaluation)]
     return Loop(
         network,
         method,
-        Labelled(labelled("train", training), entering, params.made_fraction),
+        batches,
         unlabelled("train", training) if method.uses_target else None,
-        Watched(labelled("test", evaluation), unlabelled("test", evaluation), _evaluate_every(params)),
+        Watched(held_out, unlabelled("test", evaluation), _evaluate_every(params)),
         settings,
         derive(seed, "batches"),
         checkpoint,
@@ -101,10 +125,12 @@ def _inputs(params: TrainParams, network: Network) -> Inputs:
 
 
 def _evaluate_every(params: TrainParams) -> int:
-    """After how many steps to evaluate: at the end alone, if that is all that the selections need."""
+    """After how many steps to evaluate: at the end alone, if that is all that is needed."""
     settings = params.settings
     if settings.evaluate_every is not None:
         return settings.evaluate_every
+    if settings.averaging == "swad":
+        return max(1, settings.iterations // SWAD_EVALUATIONS)
     if set(params.selections) <= {"last"}:
         return settings.iterations
     return max(1, settings.iterations // EVALUATIONS)

@@ -107,7 +107,8 @@ def accuracy_table(
     """
     asked = records.merge(wanted(suite, tasks), on=CELL)
     asked = asked[asked["selection"] == selection]
-    measured = "Target test accuracy in percent"
+    measured = "Test accuracy on the domain held out" if suite.setting == "dg" else "Target test accuracy"
+    measured += " in percent"
     if suite.metric == "class_mean":
         asked = asked.assign(accuracy=[_class_mean(shares) for shares in asked["per_class"]])
         measured = "Mean of the classes' target test accuracies in percent"
@@ -164,11 +165,11 @@ def _class_mean(shares: Sequence[float]) -> float:
 def _rows(suite: Suite, asked: pd.DataFrame, values: Callable[[pd.DataFrame], np.ndarray]) -> list[Row]:
     """The rows of a table: `values` gives those of one method and augmentation, [columns, seeds]."""
     rows = []
-    for method in suite.methods:
+    for method in map(suite.label, suite.methods):
         plain: np.ndarray | None = None
         for place, augmentation in enumerate(sorted(suite.augmentations, key=lambda name: name != "none")):
-            found = values(asked[(asked["method"] == method.label) & (asked["augmentation"] == augmentation)])
-            rows.append(_row(method.label, augmentation, found, plain, heads_block=place == 0))
+            found = values(asked[(asked["method"] == method) & (asked["augmentation"] == augmentation)])
+            rows.append(_row(method, augmentation, found, plain, heads_block=place == 0))
             if augmentation == "none":
                 plain = found
     return rows
@@ -264,6 +265,10 @@ def _caption(records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selectio
         f"Checkpoint: {RULES.get(selection, selection)}",
         "Best of a column in bold, second underlined",
     ]
+    if any(suite.train_settings(method).averaging == "swad" for method in suite.methods):
+        parts.append(
+            "SWAD: the average of iterates, chosen on held-out source images, whatever the checkpoint"
+        )
     made = [name for name in suite.augmentations if name != "none"]
     if made and "none" in suite.augmentations:
         added = {"base": "images of the un-adapted base model (control)", "terra": "images made with Terra"}

@@ -75,7 +75,7 @@ def wanted(suite: Suite, tasks: Sequence[str]) -> pd.DataFrame:
     """What `suite` on `tasks` asks for: a frame of the columns CELL, in the order of the suite."""
     grid = product(tasks, suite.methods, suite.augmentations, suite.seeds, suite.selections)
     rows = [
-        (task, method.label, augmentation, suite.train_settings(method).backbone, seed, selection)
+        (task, suite.label(method), augmentation, suite.train_settings(method).backbone, seed, selection)
         for task, method, augmentation, seed, selection in grid
     ]
     same = {"suite": suite.name, "dataset": suite.dataset, "setting": suite.setting}

@@ -21,7 +21,7 @@ FORMATS = {".csv": tables.csv, ".md": tables.markdown, ".tex": tables.latex}
 class TaskArtifacts:
     """The artifacts of one task, None where there is none (yet). trained: by (method, augmentation, seed)."""
 
-    source: str
+    sources: tuple[str, ...]
     target: str
     finetune: Path | None = None
     adapted: Path | None = None
@@ -101,10 +101,15 @@ def list_pictures(suite: Suite, artifacts: Artifacts) -> list[Picture]:
         title = f"{suite.title}: images of the un-adapted base model"
         pictures.append(_sheet("contact_base", artifacts.base, artifacts.classes, title))
     for task, made in artifacts.tasks.items():
-        name, shown = task.replace("->", "-to-"), tables.arrow(task)
+        name, shown = file_name(task), tables.arrow(task)
         pictures += _stage_pictures(name, shown, made, artifacts)
         pictures += _network_pictures(name, shown, made, artifacts.classes, suite)
     return pictures
+
+
+def file_name(task: str) -> str:
+    """What names of files call a task: MN-to-MM, or to-MM where all other domains are sources."""
+    return task.replace("->", "-to-").removeprefix("-")
 
 
 def _stage_pictures(name: str, shown: str, made: TaskArtifacts, artifacts: Artifacts) -> list[Picture]:
@@ -116,7 +121,7 @@ def _stage_pictures(name: str, shown: str, made: TaskArtifacts, artifacts: Artif
         pictures.append(Picture(f"loss_{name}", (made.finetune.name, title), (".png",), draw))
     if made.adapted is not None and artifacts.data is not None:
         title = f"{shown}: source images, and adapted to the target"
-        sources = (artifacts.data, made.source)
+        sources = (artifacts.data, made.sources[0])
         pictures.append(_sheet(f"contact_{name}_adapted", made.adapted, artifacts.classes, title, sources))
     if made.generated is not None:
         title = f"{shown}: generated target images"
@@ -131,12 +136,12 @@ def _network_pictures(
     augmentation = max(suite.augmentations, key=list(accuracy.MADE).index)
     added = f" + {accuracy.MADE[augmentation]}" if augmentation != "none" else ""
     pictures = []
-    for method in (spec.label for spec in suite.methods):
+    for method in map(suite.label, suite.methods):
         seed = next((seed for seed in suite.seeds if (method, augmentation, seed) in made.trained), None)
         if seed is None:
             continue
         artifact, title = made.trained[method, augmentation, seed], f"{shown}: {method}{added}, seed {seed}"
-        domains = (made.source, made.target)
+        domains = (", ".join(made.sources), made.target)
         draw = partial(tsne.draw, artifact / "features.npz", classes, domains, title)
         parts = (artifact.name, classes, domains, title)
         file = re.sub(r"[^\w.+=-]+", "-", f"tsne_{name}_{method}_{augmentation}")

@@ -20,7 +20,7 @@ Make = Callable[..., Path]
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Make:
-    """Makes a `prepare` artifact with domains S and T; the target's images or labels may be other ones."""
+    """Makes a `prepare` artifact with domains S, U and T; the images or labels of T may be other ones."""
 
     def make(name: str = "data", target_seed: int = 2, garbage_labels: bool = False) -> Path:
         folder = tmp_path / name
@@ -28,6 +28,7 @@ def prepared(tmp_path: Path) -> Make:
         target = domain(60, True, target_seed)
         labels = np.roll(target.labels, 1) if garbage_labels else target.labels
         save_domain(folder, "S", domain(64, False, 1))
+        save_domain(folder, "U", domain(50, True, 4))
         save_domain(folder, "T", DomainArrays(target.images, labels, target.split, target.names))
         return folder
 

@@ -35,11 +35,11 @@ def test_frechet_distance_of_known_cases() -> None:
 def test_assess(prepared: Make, generated: Make) -> None:
     sets = {"generated": generated("generated", each=10)}
     quick = CHECK.model_copy(update={"iterations": 40, "batch_size": 12})
-    table = assess(prepared(), "T", sets, "S", seed=0, settings=quick)
+    table = assess(prepared(), "T", sets, ["S"], seed=0, settings=quick)
     assert list(table.columns) == ["set", "images", "recognised", "distance"]
     assert table["set"].tolist() == ["generated", "source", "target test"]
     by_set = table.set_index("set")
     assert by_set.loc["generated", "recognised"] == 100 == by_set.loc["target test", "recognised"]
     assert by_set.loc["source", "recognised"] < 80
     assert by_set.loc["source", "distance"] > 2 * by_set.loc["generated", "distance"]
-    assert table.equals(assess(prepared("again"), "T", sets, "S", seed=0, settings=quick))
+    assert table.equals(assess(prepared("again"), "T", sets, ["S"], seed=0, settings=quick))

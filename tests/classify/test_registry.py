@@ -34,7 +34,8 @@ def test_defaults_are_those_of_the_paper() -> None:
 
 def test_all_are_there() -> None:
     assert registry.names() == [
-        "AFN", "CDAN", "CDAN+E", "DAN", "DANN", "ELS", "ERM", "JAN", "MCC", "MCD", "MDD", "SDAT",
+        "AFN", "CDAN", "CDAN+E", "CORAL", "DAN", "DANN", "ELS", "ERM", "GroupDRO", "JAN", "MCC", "MCD", "MDD",
+        "MIRO", "SAGM", "SDAT",
     ]  # fmt: skip
 
 

@@ -39,9 +39,9 @@ def parameters(**changes: Any) -> TrainParams:
         "checkpoint_every": 5, "keep_weights": True,
     }  # fmt: skip
     params = {
-        "dataset": "bars", "setting": "uda", "source": "S", "target": "T", "classes": CLASSES,
+        "dataset": "bars", "setting": "uda", "sources": ["S"], "target": "T", "classes": CLASSES,
         "image_size": 32, "method": "ERM", "hyperparameters": {}, "augmentation": "none",
-        "made_fraction": None, "selections": ["last"], "seed": 0, "threads": 1,
+        "made_fraction": None, "made_weight": 1.0, "selections": ["last"], "seed": 0, "threads": 1,
     }  # fmt: skip
     for name, value in changes.items():
         (params if name in params else settings)[name] = value

@@ -24,7 +24,7 @@ def artifacts(tmp_path, generate_artifact, features, losses) -> Artifacts:
     labels, split = np.zeros(len(images), np.int64), np.zeros(len(images), np.uint8)
     save_domain(tmp_path / "data", "MN", DomainArrays(images, labels, split, np.array(list(sources))))
     task = TaskArtifacts(
-        "MN",
+        ("MN",),
         "MM",
         finetune=losses.parent,
         adapted=adapted,
@@ -32,7 +32,7 @@ def artifacts(tmp_path, generate_artifact, features, losses) -> Artifacts:
         trained={("ERM", "terra", 1): features.parent},
     )
     base = generate_artifact("base", per_class=2)[0]
-    tasks = {"MN->MM": task, "MN->UC": TaskArtifacts("MN", "UC")}
+    tasks = {"MN->MM": task, "MN->UC": TaskArtifacts(("MN",), "UC")}
     return Artifacts(classes=CLASSES, data=tmp_path / "data", base=base, tasks=tasks)
 
 
@@ -117,7 +117,7 @@ def test_twice_gives_the_same_bytes_and_draws_only_what_changed(tmp_path, frame,
 
 
 def test_nothing_made_yet(tmp_path, frame):
-    tasks = {"MN->MM": TaskArtifacts("MN", "MM"), "MN->UC": TaskArtifacts("MN", "UC")}
+    tasks = {"MN->MM": TaskArtifacts(("MN",), "MM"), "MN->UC": TaskArtifacts("MN", "UC")}
     write_report(make_suite(), frame[:0], Artifacts(CLASSES, None, None, tasks), tmp_path / "results")
     assert sorted(contents(tmp_path / "results")) == [name for name in FILES if name.startswith("tables")]
 
