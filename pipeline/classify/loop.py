@@ -98,10 +98,10 @@ class Loop:
         self._check_batch()
         total = self.settings.iterations
         with closing(ahead(self._batch, range(self.done, total), self.settings.workers)) as batches:
-            for self.batch in batches:
+            for batch in batches:
                 if self.averaging and self.averaging.ended:
                     break
-                loss = self._step()
+                loss = self._step(*batch)
                 self.done += 1
                 if self.averaging:
                     self.averaging.add()
@@ -128,12 +128,12 @@ class Loop:
                 "train.batch_size: BatchNorm layers need at least 2 images in a step, not 1; raise it"
             )
 
-    def _step(self) -> float:
-        """One update of the weights; the loss before it."""
+    def _step(self, images: Tensor, labels: Tensor) -> float:
+        """One update of the weights, on a `_batch`; the loss before it."""
         set_rate(self.optimizer, self.settings.schedule, self.done, self.settings.iterations)
-        with nullcontext() if self.method.rho is None else self._perturbed():
+        with nullcontext() if self.method.rho is None else self._perturbed(images, labels):
             self._seed_dropout()
-            losses = self.method.losses(self._forward())
+            losses = self.method.losses(self._forward(images, labels))
             loss = sum(losses.values())
             self.sums = {name: self.sums.get(name, 0.0) + value.item() for name, value in losses.items()}
             self.summed += 1
@@ -153,10 +153,10 @@ class Loop:
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
-    def _perturbed(self) -> AbstractContextManager[None]:
+    def _perturbed(self, images: Tensor, labels: Tensor) -> AbstractContextManager[None]:
         """The network moved to where a sharpness-aware method wants the gradient of this step."""
         self._seed_dropout()
-        ascent = sum(self.method.ascent(self._forward()).values())
+        ascent = sum(self.method.ascent(self._forward(images, labels)).values())
         # Scaled as the loss is, for else it could vanish in fp16. Where only its direction counts that changes nothing.
         scale, alpha = self.scaler.get_scale(), self.method.alpha
         ascent = self.scaler.scale(ascent)
@@ -169,20 +169,8 @@ class Loop:
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
-    def _forward(self) -> Step:
+    def _forward(self, images: Tensor, labels: Tensor) -> Step:
         """The step's images, both halves in one pass through the network."""
-        images, labels = self._images(self.done)
-        count = len(labels)
-        features, logits = self.network(images)
-        target = Outputs(features[count:], logits[count:]) if self.target is not None else None
-        labelled = Outputs(features[:count], logits[:count])
-        progress = self.done / self.settings.iterations
-        groups = self.labelled.groups(self.settings.batch_size)
-        return Step(labelled, labels, target, progress, *groups, images[:count])
-
-    def _images(self, step: int) -> tuple[Tensor, Tensor]:
-        """The images of a step, the labelled ones first, and the labels of these."""
-        images, labels = self.batch
         count = len(labels)
         features, logits = self._through_network(images)
         target = Outputs(features[count:], logits[count:]) if self.target is not None else None

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from train_samples import CLASSES, domain, ignore, parameters, products
 
-from pipeline.classify.batches import Pool
+from pipeline.classify.batches import MemoryPool
 from pipeline.classify.domains import DomainBatches, split_domain
 from pipeline.classify.train import _make_loop, run
 from pipeline.data.domains import DomainArrays, load_labelled, save_domain
@@ -69,8 +69,8 @@ def test_nothing_left_or_nothing_held_out_is_refused(domains: Path) -> None:
 
 
 def test_a_batch_has_as_many_images_of_each_domain() -> None:
-    def pool(label: int, count: int) -> Pool:
-        return Pool(torch.full((count, 1, 1, 3, 2, 2), float(label)), torch.full((count,), label))
+    def pool(label: int, count: int) -> MemoryPool:
+        return MemoryPool(torch.full((count, 1, 1, 3, 2, 2), float(label)), torch.full((count,), label))
 
     plain = DomainBatches((pool(0, 7), pool(1, 2)), None, 0.3)
     images, labels = plain.batch(step=3, size=4, seed=0)

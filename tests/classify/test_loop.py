@@ -48,7 +48,7 @@ def test_a_long_gradient_is_shortened_and_a_short_one_left(
     given = {"method": method, "hyperparameters": METHODS[method]}
     plain, short, long = (make_loop(clip_norm=norm, **given) for norm in (None, 1e-3, 1e6))
     for loop in (plain, short, long):
-        loop._step()
+        loop._step(*loop._batch(loop.done))
     whole = gradient(plain)
     torch.testing.assert_close(gradient(short), 1e-3 * whole / whole.norm(), rtol=1e-3, atol=1e-9)
     assert torch.equal(gradient(long), whole)
@@ -65,14 +65,14 @@ def test_scaling_the_loss_changes_nothing_and_an_overflow_skips_the_step(
     scaled.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
     before = copy.deepcopy(plain.network.state_dict())
     for loop in (plain, scaled):
-        loop._step()
+        loop._step(*loop._batch(loop.done))
     for weight, expected in zip(scaled.network.parameters(), plain.network.parameters(), strict=True):
         torch.testing.assert_close(weight, expected, rtol=1e-6, atol=1e-8)
     assert not torch.equal(plain.network.head.weight, before["head.weight"])
 
     overflowing = make_loop(**given)
     overflowing.scaler = torch.amp.GradScaler("cpu", init_scale=float("inf"))
-    overflowing._step()
+    overflowing._step(*overflowing._batch(overflowing.done))
     for name, weight in overflowing.network.named_parameters():
         assert torch.equal(weight, before[name]), name
 
@@ -99,7 +99,7 @@ def test_bf16_changes_the_passes_alone_and_goes_on_after_a_kill(
     assert products(tmp_path / "killed") == whole
 
     loop = make_loop(precision="bf16")
-    step = loop._forward()
+    step = loop._forward(*loop._batch(loop.done))
     assert step.labelled.logits.dtype == torch.float32
     assert torch.equal(step.labelled.logits, step.labelled.logits.bfloat16().float())
     assert {weight.dtype for weight in loop.network.parameters()} == {torch.float32}

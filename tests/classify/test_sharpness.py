@@ -65,7 +65,7 @@ def test_a_step_of_the_loop_is_two_gradient_evaluations(loop: Loop) -> None:
     other = copy.deepcopy(loop)
     other._seed_dropout()
     first = other.network
-    sum(other.method.ascent(other._forward()).values()).backward()
+    sum(other.method.ascent(other._forward(*other._batch(other.done))).values()).backward()
     statistics = {name: value.clone() for name, value in first.named_buffers()}
     length = torch.cat([weight.grad.flatten() for weight in first.parameters()]).norm()
     with torch.no_grad():
@@ -73,9 +73,9 @@ def test_a_step_of_the_loop_is_two_gradient_evaluations(loop: Loop) -> None:
             weight += 0.5 * weight.grad / length
     other.network.zero_grad()
     other._seed_dropout()
-    sum(other.method.losses(other._forward()).values()).backward()
+    sum(other.method.losses(other._forward(*other._batch(other.done))).values()).backward()
 
-    loop._step()
+    loop._step(*loop._batch(loop.done))
     for ours, theirs in ((loop.network, other.network), (loop.method, other.method)):
         for weight, expected in zip(ours.parameters(), theirs.parameters(), strict=True):
             torch.testing.assert_close(weight.grad, expected.grad, atol=1e-5, rtol=1e-4)
