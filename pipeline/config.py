@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from pipeline.errors import UserError
 from pipeline.store import sha256
@@ -91,16 +99,37 @@ class BaseModelSpec(Strict):
 
 
 class AdapterSpec(Strict):
-    """Terra in its linear form, dW(t) = alpha / rank * B (I + t W) A, on every layer of the types named."""
+    """A low-rank adapter on every layer of the types named: Terra, dW(t) = alpha / rank * B K(t) A, or a plain LoRA.
 
-    type: Literal["terra"] = "terra"
-    form: Literal["linear"] = "linear"
+    form: linear, K(t) = I + sum_d t_d W_d; exponential, exp(sum_d t_d W_d); cosine, sums of a_d cos(t_d w_d) on the
+    diagonal and of a_d sin(t_d w_d) off it (pipeline/diffusion/adapters/terra/forms.py).
+    """
+
+    type: Literal["terra", "lora"] = "terra"
+    form: Literal["linear", "exponential", "cosine"] = "linear"
+    diagonal: bool = Field(
+        default=False, description="K(t) is diagonal: rank numbers instead of rank squared"
+    )
+    t_dim: Annotated[int, Field(ge=1, le=3)] = Field(default=1, description="dimensions of the time t")
     rank: Count = 32
     alpha: Rate = 32.0
     layers: list[Literal["Linear", "Conv2d"]] = ["Linear", "Conv2d"]
     include: str = Field(
         default=".*", description="regular expression that the names of adapted layers match"
     )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out what came later and is at its default: the keys of jobs, hashes of this, stay what they were."""
+        later = {"diagonal": False, "t_dim": 1}
+        return {n: value for n, value in dump(self).items() if n not in later or value != later[n]}
+
+    @model_validator(mode="after")
+    def _a_lora_has_no_time(self) -> "AdapterSpec":
+        given = self.model_fields_set & {"form", "diagonal", "t_dim"}
+        if self.type == "lora" and (self.form, self.diagonal, self.t_dim) != ("linear", False, 1):
+            raise ValueError(f"type lora has no K(t), so that it takes no {' or '.join(sorted(given))}")
+        return self
 
 
 class FinetuneSettings(Strict):
@@ -346,6 +375,11 @@ class Suite(Strict):
         if self.setting == "uda":
             if self.mix.made_weight != 1:
                 raise ValueError("mix.made_weight is for setting dg alone; under uda, say mix.made_fraction")
+            if self.adapter.t_dim != 1:
+                raise ValueError(
+                    f"adapter.t_dim is {self.adapter.t_dim}, but setting uda has its source at t = 0 and its "
+                    "target at t = 1; take t_dim: 1"
+                )
             return self
         if "unsupervised" in self.selections:
             raise ValueError(
