@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -35,15 +36,17 @@ def write_lora(path: Path, factors: Factors, about: dict) -> None:
 def read_lora(denoiser: nn.Module, path: Path) -> Factors:
     """The LoRA in the file at `path`, as diffusers puts it on `denoiser`, which is left as it was.
 
-    denoiser: a model of diffusers, without adapters. UserError if the file is no LoRA of such a model, or also
+    denoiser: a model of diffusers, without adapters; not to be used further after an error. UserError if the file is no LoRA of such a model, or also
     changes a text encoder.
     """
     from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
     from peft.tuners.lora import LoraLayer
 
+    if not path.is_file():
+        raise UserError(f"there is no LoRA file {path}")  # diffusers would look for a repository of that name
     try:
         state, alphas, metadata = StableDiffusionXLLoraLoaderMixin.lora_state_dict(
-            str(path), unet_config=denoiser.config, return_lora_metadata=True
+            str(path), use_safetensors=True, unet_config=denoiser.config, return_lora_metadata=True
         )
         others = sorted(key for key in state if not key.startswith(f"{PREFIX}."))
         if others:
@@ -53,8 +56,8 @@ def read_lora(denoiser: nn.Module, path: Path) -> Factors:
         denoiser.load_lora_adapter(
             state, prefix=PREFIX, adapter_name=READ, network_alphas=alphas, metadata=metadata
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise UserError(
             f"{path} can't be read as a LoRA of this {type(denoiser).__name__}: {reason}"
         ) from error

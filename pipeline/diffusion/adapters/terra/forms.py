@@ -57,15 +57,15 @@ def as_time(spec: AdapterSpec, t: Time, dtype: torch.dtype = torch.float32) -> T
             f"t has shape {list(t.shape)}, but the adapter's t_dim is {spec.t_dim}: expected "
             f"{'a number' if spec.t_dim == 1 else [spec.t_dim]}, or one for each sample"
         )
-    return t
+    return t[0] if t.ndim == 2 and len(t) == 1 else t
 
 
 def one_time(spec: AdapterSpec, t: Time, dtype: torch.dtype) -> Tensor:
     """t as [t_dim]; UserError if it is not one for all."""
     t = as_time(spec, t, dtype)
-    if t.ndim == 2 and len(t) != 1:
+    if t.ndim == 2:
         raise UserError(f"t holds {len(t)} points, but weights are merged and exported at one")
-    return t.reshape(spec.t_dim)
+    return t
 
 
 def _weighted(t: Tensor, weights: Tensor) -> Tensor:

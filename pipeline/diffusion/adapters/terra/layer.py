@@ -55,7 +55,7 @@ class TerraLayer(nn.Module):
     def _turned(self, hidden: Tensor) -> Tensor:
         """K(t) times the channels of `hidden`, every sample's at its own t."""
         t, r = self.state.t.to(hidden), self.spec.rank
-        if t.ndim == 2 and len(t) not in (1, len(hidden)):
+        if t.ndim == 2 and len(t) != len(hidden):
             raise UserError(f"set_t was given {len(t)} times, but the batch has {len(hidden)} samples")
         if self.spec.form == "linear" and not self.spec.diagonal:
             # Each W_d once for all samples: any number of different t costs no more than one.
