@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from pipeline.plan import Job, Plan
     from pipeline.store import Store
 
@@ -31,6 +33,10 @@ examples:
   run_benchmark.py bench classify                        how fast training is beside plain code
 
 exit codes: 0 done; 1 some jobs failed (the rest were made); 2 a mistake in the command or a file; 130 interrupted"""
+
+
+MOST_SENTENCES = 8
+"""Of the gains by made images: more are not printed, but named with their file."""
 
 
 def positive(text: str) -> int:
@@ -189,15 +195,17 @@ def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespa
     from pipeline.report import records, tables
     from pipeline.results import collect, drawn_from
 
-    rows = collect(plan, store)
+    rows, file = collect(plan, store), folder / "records.csv"
     written: list[Path] = []
+    if rows:
+        records.write(file, rows)
+    elif file.exists():  # such as the reference runs: their artifacts are elsewhere
+        print(f"no training of {plan.suite.name} is in the store; drawn from {file} alone", file=sys.stderr)
+        rows = json.loads(records.read(file).to_json(orient="records", double_precision=15))
     if rows:
         from pipeline.report.write import write_report
 
-        records.write(folder / "records.csv", rows)
-        written = write_report(
-            plan.suite, records.read(folder / "records.csv"), drawn_from(plan, store), folder
-        )
+        written = write_report(plan.suite, records.read(file), drawn_from(plan, store), folder)
     if options.json:
         counts = {"jobs": len(plan.jobs), "done": sum(store.has(job.kind, job.key) for job in plan.jobs)}
         files = [str(path) for path in written]
@@ -210,13 +218,25 @@ def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespa
     if not rows:
         print(f"no training of {plan.suite.name} is finished yet", file=sys.stderr)
         return
-    recorded = records.read(folder / "records.csv")
+    recorded = records.read(file)
     table = tables.accuracy_table(recorded, plan.suite, list(plan.tasks), plan.suite.selections[0])
     console = Console()
     shown = tables.terminal(table, console.width)
     caption, shown.caption = shown.caption, None
     console.print(shown, caption, sep="\n")
+    print_gains(recorded, plan, folder)
     print(f"records, tables and plots: {folder}\nartifacts: {store.root}")
+
+
+def print_gains(recorded: "DataFrame", plan: "Plan", folder: Path) -> None:
+    """Print what the tables say of made images, a sentence a comparison, or where to read it if that is long."""
+    from pipeline.report import statistics, statistics_text
+
+    suite, selection = plan.suite, plan.suite.selections[0]
+    said = statistics_text.sentences(statistics.statistics(recorded, suite, list(plan.tasks), selection))
+    if len(said) > MOST_SENTENCES:
+        said = [f"gains by made images, in {len(said)} sentences: {folder}/tables/statistics_{selection}.md"]
+    print(*said, sep="\n")
 
 
 def draw_tables(options: argparse.Namespace) -> int:

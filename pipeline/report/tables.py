@@ -81,8 +81,8 @@ def latex_table(
         "\\toprule",
         " & ".join(latex_escape(name) for name in header) + " \\\\",
     ]
-    body = [["\\midrule"] * ruled + [" & ".join(cells) + " \\\\"] for ruled, cells in lines]
-    return "\n".join([*head, *sum(body, []), "\\bottomrule", "\\end{tabular}}", f"\\end{{{floating}}}", ""])
+    body = ["\\midrule\n" * ruled + " & ".join(cells) + " \\\\" for ruled, cells in lines]
+    return "\n".join([*head, *body, "\\bottomrule", "\\end{tabular}}", f"\\end{{{floating}}}", ""])
 
 
 def terminal(table: AccuracyTable, width: int | None = None) -> Table:
