@@ -130,7 +130,7 @@ def gain(method: str, augmentation: str, over: str, values: np.ndarray, other: n
         low, high = np.percentile(gains, [100 * LEVEL / 2, 100 * (1 - LEVEL / 2)])
         interval = (float(low), float(high))
         if moved < FEWEST_TASKS:
-            untested = f"{moved} tasks that differ: too few for a test, which needs {FEWEST_TASKS}"
+            untested = f"tasks that differ: {moved}, too few for a test, which needs {FEWEST_TASKS}"
         else:
             p = float(stats.wilcoxon(of_tasks[of_tasks != 0]).pvalue)
     return Gain(

@@ -46,7 +46,7 @@ def sentence(gain: Gain) -> str:
 def _lacking(gain: Gain) -> str:
     """What the comparison lacks, if anything."""
     if gain.tasks < gain.asked:
-        return f", for {gain.asked - gain.tasks} of the {gain.asked} asked for lack one of the two"
+        return f"; on {gain.asked - gain.tasks} of the {gain.asked} tasks one of the two is missing"
     if gain.pairs < gain.pairs_asked:
         return f"; {gain.pairs_asked - gain.pairs} of {gain.pairs_asked} pairs of trainings are missing"
     return ""
