@@ -252,11 +252,11 @@ def test_a_loss_that_is_no_number_stops_with_step_and_method(
 ) -> None:
     original = loop.Loop._forward
 
-    def poisoned(self: loop.Loop) -> loop.Step:
+    def poisoned(self: loop.Loop, *batch: loop.Tensor) -> loop.Step:
         if self.done == 7:
             with loop.torch.no_grad():
                 self.network.head.bias.fill_(float("nan"))
-        return original(self)
+        return original(self, *batch)
 
     monkeypatch.setattr(loop.Loop, "_forward", poisoned)
     with pytest.raises(loop.Diverged, match=r"method MCC: the loss became nan at step 8 of 12;.*is kept"):
