@@ -117,7 +117,7 @@ def write_statistics(suite: Suite, tasks: Sequence[str], records: pd.DataFrame, 
             written.append(folder / "tables" / f"statistics_{selection}{suffix}")
             write_atomic(written[-1], writer(found))
         if found.ranks.critical is not None:
-            title = f"{suite.title}: average ranks ({selection})"
+            title = f"{suite.name}: average ranks, {selection} checkpoint"
             draw = partial(rank_diagram.draw, found.ranks, title)
             picture = Picture(f"ranks_{selection}", (found.ranks, title), (".png", ".pdf"), draw)
             written += _draw(picture, folder / "plots")
