@@ -146,8 +146,7 @@ def class_table(
     records: pd.DataFrame, suite: Suite, task: str, classes: Sequence[str], selection: str
 ) -> AccuracyTable:
     """The table of one task of `suite` under `selection`, `classes` across and their mean last."""
-    asked = records.merge(wanted(suite, [task]), on=CELL)
-    asked = asked[asked["selection"] == selection]
+    asked = measured(records, suite, [task], selection)
 
     def values(chosen: pd.DataFrame) -> np.ndarray:
         of_seed = dict(zip(chosen["seed"], chosen["per_class"], strict=True))
@@ -155,7 +154,7 @@ def class_table(
         return np.array([of_seed.get(seed) or nothing for seed in suite.seeds], dtype=float).T
 
     rows = _rows(suite, asked, values)
-    measured = "Target test accuracy of each class, and the mean over classes, in percent"
+    what = "Target test accuracy of each class, and the mean over classes, in percent"
     return AccuracyTable(
         suite=f"{suite.name} {task}",
         dataset=suite.dataset,
@@ -164,7 +163,7 @@ def class_table(
         rows=tuple(_placed(rows)),
         seeds=len(suite.seeds),
         title=f"{suite.title}: {task.replace('->', '→')}",
-        caption=_caption(records, suite, [task], selection, rows, measured),
+        caption=_caption(records, suite, [task], selection, rows, what),
     )
 
 
