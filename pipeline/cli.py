@@ -36,7 +36,6 @@ examples:
 
 exit codes: 0 done; 1 some jobs failed (the rest were made), or compare found a difference; 2 a mistake in the command or a file; 130 interrupted"""
 
-
 MOST_SENTENCES = 8
 """Of the gains by made images: more are not printed, but named with their file."""
 
@@ -234,11 +233,12 @@ def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespa
         records.write(file, rows)
     elif file.exists():  # such as the reference runs: their artifacts are elsewhere
         print(f"no training of {plan.suite.name} is in the store; drawn from {file} alone", file=sys.stderr)
-        rows = json.loads(records.read(file).to_json(orient="records", double_precision=15))
-    if rows:
+    recorded = records.read(file) if file.exists() else None
+    if recorded is not None:
         from pipeline.report.write import write_report
 
-        written = write_report(plan.suite, records.read(file), drawn_from(plan, store), folder)
+        rows = rows or json.loads(recorded.to_json(orient="records", double_precision=15))
+        written = write_report(plan.suite, recorded, drawn_from(plan, store), folder)
     if options.json:
         counts = {"jobs": len(plan.jobs), "done": sum(store.has(job.kind, job.key) for job in plan.jobs)}
         files = [str(path) for path in written]
@@ -248,10 +248,9 @@ def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespa
             )
         )
         return
-    if not rows:
+    if recorded is None:
         print(f"no training of {plan.suite.name} is finished yet", file=sys.stderr)
         return
-    recorded = records.read(file)
     table = tables.accuracy_table(recorded, plan.suite, list(plan.tasks), plan.suite.selections[0])
     console = Console()
     shown = tables.terminal(table, console.width)
