@@ -165,7 +165,8 @@ def described(found: Comparison, a: Path, b: Path) -> str:
         lines += [_line(change) for change in sorted(moved, key=lambda change: -abs(change.difference))]
     lines += _only(found.only_a, "A") + _only(found.only_b, "B")
     for name, (in_a, in_b) in found.settings.items():
-        lines.append(f"{name}: A {', '.join(in_a) or 'none'}; B {', '.join(in_b) or 'none'}")
+        told_a, told_b = (", ".join(value or "none" for value in values) for values in (in_a, in_b))
+        lines.append(f"{name}: A {told_a}; B {told_b}")
     keys = found.keys
     lines.append(
         f"trainings in both: {keys['same']} of the same settings, inputs and code ({keys['same, but another accuracy']} of "
