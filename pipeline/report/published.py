@@ -216,7 +216,7 @@ def _their_name(task: str, tasks: Sequence[str], theirs: Container[str]) -> str:
     starts = [domain[:length] for length in range(len(domain), 0, -1)]
     named = [start for start in starts if start in theirs]
     own = [start for start in named if sum(other.startswith(f"->{start}") for other in tasks) == 1]
-    return next((start for start in own), domain)
+    return next(iter(own), domain)
 
 
 def markdown(published: PublishedTable) -> str:

@@ -48,12 +48,12 @@ def _scale(axes: Axes, ranks: Ranks, bottom: float) -> None:
 
 def _labels(axes: Axes, ranks: Ranks, start: int) -> None:
     """Names beneath, the better half at the left, each with a line up to its rank."""
-    highest, count = len(ranks.rows), len(ranks.rows)
-    margin = 0.06 * (highest - 1)
+    count = len(ranks.rows)
+    margin = 0.06 * (count - 1)
     for place, (row, average) in enumerate(zip(ranks.rows, ranks.average, strict=True)):
         left = place < ceil(count / 2)
         height = -(start + (place if left else count - 1 - place) + 0.3)
-        end = 1 - margin if left else highest + margin
+        end = 1 - margin if left else count + margin
         axes.plot([average, average, end], [0, height, height], color=figures.FAINT, linewidth=0.7)
         said = f"{row_name(*row)}  {average:.2f}" if left else f"{average:.2f}  {row_name(*row)}"
         axes.text(end - margin / 4 if left else end + margin / 4, height, said, ha="right" if left else "left",
