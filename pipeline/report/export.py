@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pandas as pd
 
-from pipeline.config import read_card
+from pipeline.config import card_folder, read_card
 from pipeline.errors import UserError
 from pipeline.report.statistics_text import row_name
 from pipeline.store import write_atomic
@@ -71,10 +71,8 @@ def tidy(records: pd.DataFrame) -> pd.DataFrame:
 
 def class_names(dataset: str) -> list[str]:
     """The names of a dataset's classes by its card; none if there is no such card any more."""
-    try:
-        return read_card(dataset).classes
-    except UserError:
-        return []
+    there = (card_folder() / f"{dataset}.yaml").exists()
+    return read_card(dataset).classes if there else []
 
 
 def curves(records: pd.DataFrame) -> Iterator[tuple[str, dict[int, dict[str, float]]]]:
