@@ -46,6 +46,11 @@ class TerraLayer(nn.Module):
         self.up = nn.Parameter(torch.zeros(weight.shape[0], spec.rank, device=weight.device))
         self._base_weight: Tensor | None = None
 
+    @property
+    def in_features(self) -> int:
+        """Of the base layer, a Linear: stock pipelines of SDXL ask the embedding of sizes for it."""
+        return self.base.in_features
+
     def _mixed(self, hidden: Tensor, matrix: Tensor) -> Tensor:
         """A matrix [out, r] times the channels of hidden [n, ..., r] or [n, r, h, w]."""
         if self.channels == 1:
