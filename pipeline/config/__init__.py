@@ -31,6 +31,7 @@ from pipeline.config.suites import (
     TrainSettings,
     method_label,
 )
+from pipeline.config.times import GridSettings, TPredictorParams, TPredictorSettings
 from pipeline.config.weights import (
     HUB,
     MINI,
@@ -38,6 +39,7 @@ from pipeline.config.weights import (
     base_model_path,
     resolve_base_model,
     resolve_pretrained,
+    resolve_t_predictor,
 )
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "Fraction",
     "GenerateParams",
     "GenerateSettings",
+    "GridSettings",
     "Guidance",
     "InversionSettings",
     "LatentStatistics",
@@ -69,6 +72,8 @@ __all__ = [
     "Strict",
     "Suite",
     "Swad",
+    "TPredictorParams",
+    "TPredictorSettings",
     "TrainParams",
     "TrainSettings",
     "base_model_path",
@@ -80,5 +85,6 @@ __all__ = [
     "read_suite",
     "resolve_base_model",
     "resolve_pretrained",
+    "resolve_t_predictor",
     "task_name",
 ]
