@@ -268,9 +268,10 @@ def check_backbones(plan: "Plan") -> None:
     """UserError if a backbone does not exist: better said before hours of work than after."""
     from pipeline.config import SMALL
 
-    named = {cell.job.params.settings.backbone for cell in plan.cells} - {SMALL}
+    networks = [job.params.settings for job in plan.jobs if job.kind in ("t_predictor", "train")]
+    named = {settings.backbone for settings in networks} - {SMALL}
     if named:
-        from pipeline.classify.backbones import check_backbone  # imports torch
+        from pipeline.backbones import check_backbone  # imports torch
 
         for name in sorted(named):
             check_backbone(name)

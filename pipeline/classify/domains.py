@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.classify.batches import Pool, gathered, joined, shuffled
+from pipeline.classify.batches import Pool, gathered, joined
 from pipeline.data.domains import ImageSet, load_labelled
 from pipeline.errors import UserError
-from pipeline.seeds import derive
+from pipeline.seeds import derive, shuffled
 
 
 def split_domain(data: Path, domain: str, holdout: float, seed: int) -> tuple[ImageSet, ImageSet]:

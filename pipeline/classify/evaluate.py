@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import nll_loss
 
-from pipeline.classify.backbones import Network
 from pipeline.classify.batches import Pool
+from pipeline.classify.network import Network
 from pipeline.data.domains import load_labelled
 
 BATCH = 250

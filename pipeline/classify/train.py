@@ -10,7 +10,6 @@ from typing import Any
 from safetensors.torch import save
 
 from pipeline import __version__
-from pipeline.classify.backbones import Network, build_network
 from pipeline.classify.batches import Labelled, Pool, check_labels, joined
 from pipeline.classify.domains import DomainBatches, split_domain
 from pipeline.classify.evaluate import Score, target_scores
@@ -19,6 +18,7 @@ from pipeline.classify.inputs import Inputs, MakePool
 from pipeline.classify.library import version
 from pipeline.classify.loop import Loop, Watched
 from pipeline.classify.method import make_method
+from pipeline.classify.network import Network, build_network
 from pipeline.classify.registry import check_setting
 from pipeline.config import MADE_SETS, TrainParams
 from pipeline.data.domains import ImageSet, Split, load_labelled, load_unlabelled

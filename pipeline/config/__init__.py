@@ -37,6 +37,7 @@ from pipeline.config.suites import (
     TrainSettings,
     method_label,
 )
+from pipeline.config.times import GridSettings, TPredictorParams, TPredictorSettings
 from pipeline.config.weights import (
     HUB,
     MINI,
@@ -44,6 +45,7 @@ from pipeline.config.weights import (
     base_model_path,
     resolve_base_model,
     resolve_pretrained,
+    resolve_t_predictor,
 )
 
 __all__ = [
@@ -66,6 +68,7 @@ __all__ = [
     "Fraction",
     "GenerateParams",
     "GenerateSettings",
+    "GridSettings",
     "Guidance",
     "InterpolateParams",
     "InversionSettings",
@@ -81,6 +84,8 @@ __all__ = [
     "Strict",
     "Suite",
     "Swad",
+    "TPredictorParams",
+    "TPredictorSettings",
     "TrainParams",
     "TrainSettings",
     "base_model_path",
@@ -92,5 +97,6 @@ __all__ = [
     "read_suite",
     "resolve_base_model",
     "resolve_pretrained",
+    "resolve_t_predictor",
     "task_name",
 ]
