@@ -5,6 +5,7 @@ once for each, and the images of a point are made from noise in batches.
 """
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +13,20 @@ import pandas as pd
 from torch import nn
 
 from pipeline.config import InterpolateParams, prompt
-from pipeline.data.times import points_of, read_times
 from pipeline.determinism import reproducible
 from pipeline.diffusion.adapters import Adapter, load_adapter
 from pipeline.diffusion.base import BaseModel
 from pipeline.diffusion.generate import start_noise, to_png
 from pipeline.diffusion.sampling import Levels, guided, sample
-from pipeline.diffusion.t_predictor.grid import grid_points
+from pipeline.diffusion.t_predictor.grid import Point, grid_points
+from pipeline.diffusion.t_predictor.times import FILE, read_times, t_columns
 from pipeline.seeds import derive
 from pipeline.stage import Progress
 from pipeline.store import write_atomic
 
 
-def plan_images(params: InterpolateParams, points: np.ndarray) -> pd.DataFrame:
-    """The manifest: per_class images of every class at each of `points` [p, t_dim], point after point.
+def plan_images(params: InterpolateParams, points: Sequence[Point]) -> pd.DataFrame:
+    """The manifest: per_class images of every class at each of `points`, point after point.
 
     Columns file, label, class, seed, t, prompt, source; t is the numbers of a point with a space between. The images
     of one place within a point start from the same noise at every point, so that what differs is t alone.
@@ -75,7 +76,8 @@ def run(params: InterpolateParams, inputs: dict[str, Path], workspace: Path, pro
     inputs: `adapter`, a finetune artifact, and `times`, that of the t-predictor whose t it was trained with.
     """
     with reproducible(params.threads):
-        points = grid_points(points_of(read_times(inputs["times"])), params.grid, params.seed)
+        times = read_times(inputs["times"] / FILE)
+        points = grid_points(times[t_columns(times)].to_numpy(), params.grid)
         manifest = plan_images(params, points)
         model = BaseModel.load(params.base_model)
         levels = Levels.make(model, params.steps)

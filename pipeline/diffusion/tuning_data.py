@@ -14,8 +14,8 @@ from torch import Tensor
 
 from pipeline.config import FinetuneParams, prompt
 from pipeline.data.domains import load_labelled, load_unlabelled
-from pipeline.data.times import times_of
 from pipeline.diffusion.base import BaseModel
+from pipeline.diffusion.t_predictor.times import times_of
 from pipeline.seeds import derive
 
 
@@ -103,7 +103,7 @@ class DomainsData(TuningData):
         self.latents = [model.encode(domain.images) for domain in domains]
         self.labels = [torch.from_numpy(domain.labels) for domain in domains]
         self.times = [
-            torch.from_numpy(times_of(times, name, domain.names))
+            torch.from_numpy(times_of(times, name, "train", domain.names))
             for name, domain in zip(self.parts, domains, strict=True)
         ]
 

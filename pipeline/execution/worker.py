@@ -18,7 +18,7 @@ from pipeline.store import Store
 
 STAGES = {
     "prepare": "pipeline.data.prepare",
-    "t_predictor": "pipeline.diffusion.t_predictor",
+    "t_predictor": "pipeline.diffusion.t_predictor.train",
     "finetune": "pipeline.diffusion.finetune",
     "generate": "pipeline.diffusion.generate",
     "interpolate": "pipeline.diffusion.interpolate",

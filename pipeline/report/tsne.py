@@ -135,6 +135,7 @@ def _legend(
         "target": f"target ({domains[1]})",
         "adapted": "adapted source",
         "generated": "generated target",
+        "interpolated": "interpolated domains",
         "base": "un-adapted model",
     }
     entries = [Line2D([], [], ls="", label="Images")]
