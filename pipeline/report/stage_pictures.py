@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.data.domains import load_unlabelled
-from pipeline.report import contact_sheet, loss_curve
+from pipeline.data.generated import read_manifest
+from pipeline.report import contact_sheet, loss_curve, times
 from pipeline.report.artifacts import AdapterArtifacts, Artifacts, TaskArtifacts
 from pipeline.report.picture import Picture, as_png
 
@@ -42,9 +43,23 @@ def _adapter_pictures(
         draw = partial(as_png, contact_sheet.draw_times, interpolated, classes, title)
         parts = (interpolated.name, classes, title)
         pictures.append(Picture(f"contact_{name}_interpolated", parts, (".png",), draw))
+    if made.times is not None:
+        pictures.append(_times(f"times_{name}", made.times, interpolated, f"{shown}: predicted t"))
     if made.flow is not None and source is not None:
         pictures.append(_flow(f"flow_{name}", made.flow, f"{shown}: the domain flow", source))
     return pictures
+
+
+def _times(name: str, artifact: Path, interpolated: Path | None, title: str) -> Picture:
+    """The predicted t and, where domains were made, the points at which they were."""
+
+    def draw() -> dict[str, bytes]:
+        made_at = [] if interpolated is None else read_manifest(interpolated)["t"].unique()
+        points = [[float(number) for number in t.split()] for t in made_at]
+        return times.draw(artifact / "times.csv", points, title)
+
+    parts = (artifact.name, interpolated and interpolated.name, title)
+    return Picture(name, parts, (".png", ".pdf"), draw)
 
 
 def _flow(name: str, artifact: Path, title: str, source: tuple[Path, str]) -> Picture:
