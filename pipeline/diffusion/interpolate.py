@@ -28,18 +28,20 @@ from pipeline.store import write_atomic
 def plan_images(params: InterpolateParams, points: Sequence[Point]) -> pd.DataFrame:
     """The manifest: per_class images of every class at each of `points`, point after point.
 
-    Columns file, label, class, seed, t, prompt, source; t is the numbers of a point with a space between. The images
-    of one place within a point start from the same noise at every point, so that what differs is t alone.
+    Columns file, label, class, seed, t, prompt, source; t is the numbers of a point with a space between. The first
+    image of a class starts from the same noise at every point, so that a picture shows what t alone does; all others
+    start from noise of their own, so that training sees more of a class.
     """
     classes, each = len(params.words), params.grid.per_class
     labels = np.tile(np.arange(classes), each * len(points))
     point, place = np.divmod(np.arange(len(labels)), classes * each)
+    own = np.where(place < classes, place, np.arange(len(labels)) + classes)
     return pd.DataFrame(
         {
             "file": [f"images/{i:06d}.png" for i in range(len(labels))],
             "label": labels,
             "class": [params.words[label] for label in labels],
-            "seed": [derive(params.seed, "interpolated", int(i)) for i in place],
+            "seed": [derive(params.seed, "interpolated", int(i)) for i in own],
             "t": [" ".join(f"{number:g}" for number in points[i]) for i in point],
             "prompt": [prompt(params.source_prompt, params.words[label]) for label in labels],
             "source": "",

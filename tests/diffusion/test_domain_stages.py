@@ -189,14 +189,15 @@ def test_interpolated_domains_are_resumed_point_by_point(
     assert product(tmp_path / "cut") == product(tmp_path / "whole")
 
 
-def test_the_manifest_has_every_class_at_every_point_from_the_same_noise(
+def test_the_manifest_has_every_class_at_every_point(
     tmp_path: Path, params: FinetuneParams, times: Path, adapter: Path
 ) -> None:
     interpolate.run(interpolation(params), {"adapter": adapter, "times": times}, tmp_path, silent)
     manifest = pd.read_csv(tmp_path / "manifest.csv", dtype=str, keep_default_na=False)
     counts = manifest.groupby(["t", "label"]).size()
     assert len(counts) == 3 * 2 and (counts == 2).all()
-    assert (manifest.groupby("seed")["t"].nunique() == 3).all()
+    uses = manifest.groupby("seed")["t"].nunique()
+    assert sorted(uses) == [1] * 3 * 2 + [3] * 2, "the first of each class from the same noise at every point"
     assert all(len(t.split()) == 2 for t in manifest["t"])
     same_noise = manifest[manifest["seed"] == manifest["seed"][0]]
     images = [np.asarray(Image.open(tmp_path / file), int) for file in same_noise["file"]]
