@@ -3,7 +3,7 @@
 Imports no torch, so that `plan`, `tables` and `--help` answer at once.
 """
 
-from pipeline.config.base import ROOT, Count, Fraction, Rate, Seed, Setting, Strict, nearest
+from pipeline.config.base import ROOT, Count, Fraction, Precision, Rate, Seed, Setting, Strict, nearest
 from pipeline.config.cards import DatasetCard, DomainCard
 from pipeline.config.jobs import (
     DomainsParams,
@@ -35,6 +35,7 @@ from pipeline.config.suites import (
     Suite,
     Swad,
     TrainSettings,
+    ValidationSettings,
     method_label,
 )
 from pipeline.config.times import GridSettings, TPredictorParams, TPredictorSettings
@@ -43,6 +44,7 @@ from pipeline.config.weights import (
     MINI,
     SMALL,
     base_model_path,
+    refuse_pickles,
     resolve_base_model,
     resolve_pretrained,
     resolve_t_predictor,
@@ -76,6 +78,7 @@ __all__ = [
     "MethodSpec",
     "Mix",
     "PairParams",
+    "Precision",
     "PrepareParams",
     "Rate",
     "SamplingParams",
@@ -88,6 +91,7 @@ __all__ = [
     "TPredictorSettings",
     "TrainParams",
     "TrainSettings",
+    "ValidationSettings",
     "base_model_path",
     "card_folder",
     "method_label",
@@ -95,6 +99,7 @@ __all__ = [
     "prompt",
     "read_card",
     "read_suite",
+    "refuse_pickles",
     "resolve_base_model",
     "resolve_pretrained",
     "resolve_t_predictor",

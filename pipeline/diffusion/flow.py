@@ -14,7 +14,9 @@ from pipeline.config import FlowParams, prompt
 from pipeline.data.domains import load_labelled, load_unlabelled
 from pipeline.determinism import reproducible
 from pipeline.diffusion.base import BaseModel
+from pipeline.diffusion.conditions import Conditions
 from pipeline.diffusion.generate import choose_balanced, images_named, merged, to_png
+from pipeline.diffusion.memory import enough_memory, of_sampling
 from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample
 from pipeline.seeds import derive
 from pipeline.stage import Progress
@@ -27,16 +29,16 @@ def run(params: FlowParams, inputs: dict[str, Path], workspace: Path, progress: 
 
     inputs: `adapter`, a finetune artifact, and `data`, a prepare artifact; of the target no labels are read.
     """
-    with reproducible(params.threads):
+    with reproducible(params.threads), enough_memory(of_sampling(params)):
         source = load_labelled(inputs["data"], params.pair.source, "train")
         chosen = source.take(choose_balanced(source, None, params.seed)[: params.examples])
-        model = BaseModel.load(params.base_model)
+        model = BaseModel.load(params.base_model, params.precision)
         adapter, words = inputs["adapter"] / "adapter.safetensors", params.pair.words
         prompts = model.embed([prompt(params.source_prompt, words[label]) for label in chosen.labels])
-        empty = model.embed([params.target_prompt]).expand_as(prompts)
+        empty = model.embed([params.target_prompt]).expand(len(prompts))
         levels = Levels.make(model, params.steps, params.inversion.depth)
 
-        def inverted(images: np.ndarray, t: float, prompted: torch.Tensor) -> torch.Tensor:
+        def inverted(images: np.ndarray, t: float, prompted: Conditions) -> torch.Tensor:
             plain = classifier_free(merged(model, adapter, t, params.scale), prompted, empty, 1.0)
             return invert(model, plain, model.encode(images), levels, params.inversion.refinements)
 

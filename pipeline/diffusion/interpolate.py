@@ -17,6 +17,7 @@ from pipeline.determinism import reproducible
 from pipeline.diffusion.adapters import Adapter, load_adapter
 from pipeline.diffusion.base import BaseModel
 from pipeline.diffusion.generate import start_noise, to_png
+from pipeline.diffusion.memory import enough_memory, of_sampling
 from pipeline.diffusion.sampling import Levels, guided, sample
 from pipeline.diffusion.t_predictor.grid import Point, grid_points
 from pipeline.diffusion.t_predictor.times import FILE, read_times, t_columns
@@ -77,11 +78,11 @@ def run(params: InterpolateParams, inputs: dict[str, Path], workspace: Path, pro
 
     inputs: `adapter`, a finetune artifact, and `times`, that of the t-predictor whose t it was trained with.
     """
-    with reproducible(params.threads):
+    with reproducible(params.threads), enough_memory(of_sampling(params)):
         times = read_times(inputs["times"] / FILE)
         points = grid_points(times[t_columns(times)].to_numpy(), params.grid)
         manifest = plan_images(params, points)
-        model = BaseModel.load(params.base_model)
+        model = BaseModel.load(params.base_model, params.precision)
         levels = Levels.make(model, params.steps)
         prompts = model.embed([prompt(params.source_prompt, word) for word in params.words])
         empty = model.embed([params.target_prompt])
@@ -100,7 +101,7 @@ def run(params: InterpolateParams, inputs: dict[str, Path], workspace: Path, pro
                         denoisers.at_t,
                         denoisers.content,
                         prompted,
-                        empty.expand_as(prompted),
+                        empty.expand(len(prompted)),
                     )
                     latents = sample(model, predict, start_noise(model, rows["seed"].tolist()), levels)
                     for file, image in zip(rows["file"], model.decode(latents), strict=True):
