@@ -108,7 +108,9 @@ class FinetuneSettings(Strict):
     )
     checkpoint_every: Count = 100
     seed: Seed = 0
-    precision: Precision = later("fp32", "of the frozen model and the passes; the adapter is fp32 in any case")
+    precision: Precision = later(
+        "fp32", "of the frozen model and the passes; the adapter is fp32 in any case"
+    )
     gradient_accumulation: Count = later(1, "passes in which a batch goes through the model")
     processes: Count = later(1, "processes of one machine that share a batch, each with a GPU of its own")
     optimizer: Literal["adamw", "adamw8bit"] = later("adamw", "adamw8bit is that of bitsandbytes, on a GPU")

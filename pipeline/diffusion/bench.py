@@ -96,7 +96,9 @@ def _predict(denoiser: nn.Module, latents: Tensor, prompts: Conditions) -> Tenso
     return denoise(denoiser, latents, 500, prompts)
 
 
-def _trainer(denoiser: nn.Module, adapter: Adapter, latents: Tensor, prompts: Conditions) -> Callable[[], None]:
+def _trainer(
+    denoiser: nn.Module, adapter: Adapter, latents: Tensor, prompts: Conditions
+) -> Callable[[], None]:
     """One step of stage one: half of the batch at t = 0 and half at t = 1 in every dimension, clipped, AdamW."""
     points = torch.cat([torch.zeros(BATCH // 2), torch.ones(BATCH // 2)])
     adapter.set_t(points[:, None].expand(-1, adapter.spec.t_dim))

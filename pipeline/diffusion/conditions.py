@@ -60,9 +60,7 @@ def where(mask: Tensor, yes: Conditions, no: Conditions) -> Conditions:
     )
 
 
-def denoise(
-    denoiser: nn.Module, latents: Tensor, timesteps: Tensor | int, conditions: Conditions
-) -> Tensor:
+def denoise(denoiser: nn.Module, latents: Tensor, timesteps: Tensor | int, conditions: Conditions) -> Tensor:
     """What `denoiser` says of noisy latents [n, c, h, w], in float32, computed in the precision of the prompts.
 
     timesteps: [n], or one for all.

@@ -1,8 +1,8 @@
 """Latents and prompt embeddings, computed once for a job and kept in a folder of its scratch.
 
-    <folder>/<name>.npy             the latents of one set of images, float32 [N, h, w, c]: 256 KiB an image at 1,024 px
-    <folder>/<name>.part.npy        the same, under way, with how many there are in <name>.done
-    <folder>/prompts.safetensors    the conditions of prompts
+<folder>/<name>.npy             the latents of one set of images, float32 [N, h, w, c]: 256 KiB an image at 1,024 px
+<folder>/<name>.part.npy        the same, under way, with how many there are in <name>.done
+<folder>/prompts.safetensors    the conditions of prompts
 """
 
 from pathlib import Path

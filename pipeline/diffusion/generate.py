@@ -106,9 +106,7 @@ def start_noise(model: BaseModel, seeds: list[int]) -> Tensor:
 
     They are drawn on the CPU, so that a seed stands for the same noise on every device.
     """
-    drawn = [
-        torch.randn(model.latent_shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds
-    ]
+    drawn = [torch.randn(model.latent_shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(drawn).to(model.device)
 
 

@@ -39,7 +39,7 @@ def _load(kind: Any, where: str, revision: str | None, field: str, dtype: torch.
             where, use_safetensors=True, revision=None if local else revision, **parts
         )
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].partition(" (")[0]
         if local or where.startswith(("/", ".")):
             raise UserError(f"{field} can't be loaded with safetensors: {reason}") from error
         raise UserError(

@@ -28,7 +28,9 @@ def of_finetuning(params: FinetuneParams) -> list[str]:
     if not settings.gradient_checkpointing:
         found.append("set finetune.gradient_checkpointing: true")
     if settings.gradient_accumulation < passes:
-        found.append(f"raise finetune.gradient_accumulation ({settings.gradient_accumulation}, up to {passes})")
+        found.append(
+            f"raise finetune.gradient_accumulation ({settings.gradient_accumulation}, up to {passes})"
+        )
     if settings.precision == "fp32":
         found.append("set finetune.precision: bf16")
     if settings.optimizer == "adamw":

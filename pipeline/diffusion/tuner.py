@@ -90,7 +90,11 @@ class Tuner:
 
     def _gradients(self, batch: Batch) -> list[Tensor]:
         """Put the gradients of `batch` on the parameters, and return the losses of its parts."""
-        accelerator, passes, count = self.accelerator, self.settings.gradient_accumulation, len(self.data.parts)
+        accelerator, passes, count = (
+            self.accelerator,
+            self.settings.gradient_accumulation,
+            len(self.data.parts),
+        )
         shares = passes * accelerator.num_processes
         found = [torch.zeros((), device=accelerator.device)] * count
         self.optimizer.zero_grad()
