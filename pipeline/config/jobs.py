@@ -91,10 +91,11 @@ class GenerateParams(SamplingParams):
 
 
 class InterpolateParams(SamplingParams):
-    """Stage two under dg: images of every class at the points of a grid of t."""
+    """Stage two under dg: images of every class at the points of a grid of t. inversion: of images made from sources."""
 
-    words: list[str]
+    domains: DomainsParams
     grid: GridSettings
+    inversion: InversionSettings
 
 
 class FlowParams(SamplingParams):

@@ -365,6 +365,11 @@ class Suite(Strict):
                 "selections: 'unsupervised' looks at the target's images, which setting dg holds out; "
                 "take last, source or oracle"
             )
+        if self.generate.grid.start == "source" and self.generate.inversion_statistics == "target":
+            raise ValueError(
+                "generate.inversion_statistics: 'target' looks at the target's images, which setting dg holds out; "
+                "take own or noise"
+            )
         if self.mix.made_fraction is not None:
             raise ValueError(
                 "mix.made_fraction is for setting uda alone; under dg made images are a domain of their own, "

@@ -1,6 +1,6 @@
 """How a suite says which t an image has, and at which t new domains are made (setting dg)."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -57,6 +57,10 @@ class GridSettings(Strict):
         default=0.5, description="how far outside the convex hull of the predicted t a point may lie"
     )
     per_class: Count = Field(default=4, description="images of each class to make at each point")
+    start: Literal["noise", "source"] = Field(
+        default="noise",
+        description="what images are made from: noise, or source images, inverted at the mean t of their domain",
+    )
     points: Count | None = Field(
         default=None, description="the most points to take, evenly spread; null = all that fit"
     )
