@@ -33,12 +33,12 @@ def plan_images(
 ) -> pd.DataFrame:
     """The manifest: per_class images of every class at each of `points`, point after point.
 
-    Columns file, label, class, seed, t, prompt, source, domain; t is the numbers of a point with a space between. The
-    first image of a class has the same start at every point, so that a picture shows what t alone does; all others
+    Columns file, label, class, seed, t, scale, prompt, source, domain; t is the numbers of a point with a space
+    between, scale the factor on the adapter's update, which is the next of grid.scales for the next point. The first image of a class has the same start at every point, so that a picture shows what t alone does; all others
     have starts of their own, so that training sees more of a class. sources: images by domain, if these are started
     from; the domains take turns.
     """
-    words = params.domains.words
+    words, scales = params.domains.words, params.grid.scales
     classes, each = len(words), params.grid.per_class
     labels = np.tile(np.arange(classes), each * len(points))
     point, place = np.divmod(np.arange(len(labels)), classes * each)
@@ -50,6 +50,7 @@ def plan_images(
             "class": [words[label] for label in labels],
             "seed": [derive(params.seed, "interpolated", int(i)) for i in own],
             "t": [" ".join(f"{number:g}" for number in points[i]) for i in point],
+            "scale": [scales[i % len(scales)] for i in point],
             "prompt": [prompt(params.source_prompt, words[label]) for label in labels],
             "source": "",
             "domain": "",
@@ -85,21 +86,20 @@ class MovingDenoisers:
 
     def __init__(self, model: BaseModel, adapter: Path, params: InterpolateParams) -> None:
         share = params.guidance.content_scale
-        self._adapters: list[Adapter] = []
+        self._adapters: list[tuple[Adapter, float]] = []
 
         def adapted(denoiser: nn.Module, scale: float) -> nn.Module:
-            loaded = load_adapter(denoiser, adapter)
-            loaded.set_scale(scale)
-            self._adapters.append(loaded)
+            self._adapters.append((load_adapter(denoiser, adapter), scale))
             return denoiser
 
         content = None if share == 1 else adapted(copy.deepcopy(model.denoiser), params.scale * share)
         self.at_t = adapted(model.denoiser, params.scale)
         self.content = self.at_t if content is None else content
 
-    def merge(self, t: Sequence[float]) -> None:
-        """Go to t."""
-        for adapter in self._adapters:
+    def merge(self, t: Sequence[float], scale: float) -> None:
+        """Go to t, the update times `scale`."""
+        for adapter, own in self._adapters:
+            adapter.set_scale(own * scale)
             adapter.merge(list(t))
 
 
@@ -124,7 +124,7 @@ class Painter:
             return noise
         latents = torch.empty_like(noise)
         for domain, of_domain in rows.reset_index().groupby("domain"):
-            self.denoisers.merge(self.means.loc[domain])
+            self.denoisers.merge(self.means.loc[domain], 1.0)
             for start in range(0, len(of_domain), self.params.batch_size):
                 batch = of_domain.iloc[start : start + self.params.batch_size]
                 latents[batch.index] = self._inverted(batch, self.sources[domain])
@@ -162,7 +162,7 @@ def run(params: InterpolateParams, inputs: dict[str, Path], workspace: Path, pro
             missing = {file for file in at_point["file"] if not (workspace / file).exists()}
             if missing:
                 latents = painter.starts(at_point)
-                painter.denoisers.merge([float(number) for number in t.split()])
+                painter.denoisers.merge([float(number) for number in t.split()], at_point["scale"].iloc[0])
             for start in range(0, len(at_point), params.batch_size):
                 rows = at_point.iloc[start : start + params.batch_size]
                 if not missing.isdisjoint(rows["file"]):

@@ -69,8 +69,14 @@ def draw_times(artifact: Path, classes: Sequence[str], title: str, *, most: int 
     lines = []
     for t in shown:
         first = manifest[manifest["t"] == t].drop_duplicates("label").sort_values("label")
-        heading = "t = " + ", ".join(t.split())
-        lines.append(Line(heading, "", [_open(artifact / file) for file in first["file"]]))
+        heading, scale = "t = " + ", ".join(t.split()), first["scale"].iloc[0]
+        lines.append(
+            Line(
+                heading,
+                "" if scale == "1.0" else f"scale {scale}",
+                [_open(artifact / file) for file in first["file"]],
+            )
+        )
     subtitle = f"{len(shown)} of {len(times)} points, an image of each class from one noise; {len(manifest)} images in all"
     return _png(_sheet(lines, title, subtitle, classes))
 

@@ -185,7 +185,9 @@ def test_interpolated_domains_are_resumed_point_by_point(
     interpolate.run(wanted, inputs, tmp_path / "whole", silent)
     sides = 1 if share == 1 else 2
     manifest = pd.read_csv(tmp_path / "whole" / "manifest.csv")
-    inverted = manifest.groupby("t", sort=False)["domain"].nunique()  # at each point, each at its domain's own t
+    inverted = manifest.groupby("t", sort=False)[
+        "domain"
+    ].nunique()  # at each point, each at its domain's own t
     assert len(merged) == (3 + inverted.sum()) * sides
     merged.clear()
     with pytest.raises(Killed):
@@ -225,6 +227,22 @@ def test_images_from_sources_keep_their_labels_and_domains_take_turns(
     assert set(manifest["domain"]) == set(SOURCES)
     first = manifest.drop_duplicates(["t", "label"])
     assert len(first) == 3 * 2 and (first.groupby("label")["source"].nunique() == 1).all()
+
+
+def test_at_scale_zero_an_interpolated_domain_is_the_base_models_own(
+    tmp_path: Path, params: FinetuneParams, times: Path, adapter: Path
+) -> None:
+    """The points take the scales in turn; with the factor 0 on its update, no adapter and no t has any effect."""
+    wanted = interpolation(params)
+    grid = wanted.grid.model_copy(update={"scales": [0.0, 1.0]})
+    interpolate.run(
+        wanted.model_copy(update={"grid": grid}), {"adapter": adapter, "times": times}, tmp_path, silent
+    )
+    manifest = pd.read_csv(tmp_path / "manifest.csv")
+    assert manifest.drop_duplicates("t")["scale"].tolist() == [0.0, 1.0, 0.0]
+    same_noise = manifest[manifest["seed"] == manifest["seed"][0]]["file"]
+    first, second, third = (np.asarray(Image.open(tmp_path / file), int) for file in same_noise)
+    assert abs(first - third).max() <= 1 < abs(first - second).max()
 
 
 @pytest.fixture(scope="module")
