@@ -438,7 +438,12 @@ def bench_images(options: argparse.Namespace) -> int:
     plan, store, _ = open_suite(options)
     tables = []
     for task, jobs in plan.tasks.items():
-        made = {"adapted": jobs.adapted, "generated": jobs.generated, "base": plan.base}
+        made = {
+            name if adapter == "terra" else f"{adapter} {name}": job
+            for adapter, its in jobs.adapters.items()
+            for name, job in its.made.items()
+        }
+        made["base"] = plan.base
         sets = {name: folder for name, job in made.items() if (folder := artifact(job, store))}
         data = artifact(plan.data, store)
         if data is None or not sets:

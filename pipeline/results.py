@@ -8,8 +8,8 @@ from typing import Any
 from pipeline import __version__
 from pipeline.config import TrainParams
 from pipeline.errors import UserError
-from pipeline.plan import Job, Plan
-from pipeline.report.write import Artifacts, TaskArtifacts
+from pipeline.plan import AdapterJobs, Job, Plan
+from pipeline.report.artifacts import AdapterArtifacts, Artifacts, TaskArtifacts
 from pipeline.store import Store
 
 
@@ -51,6 +51,12 @@ def _failed(params: TrainParams, reason: str) -> list[dict[str, Any]]:
     return [params.identity() | {"selection": name} | nothing | said for name in params.selections]
 
 
+def _adapter_artifacts(jobs: AdapterJobs, store: Store) -> AdapterArtifacts:
+    made = {name: artifact(job, store) for name, job in jobs.made.items()}
+    single = {"times": jobs.times, "finetune": jobs.finetune, "flow": jobs.flow}
+    return AdapterArtifacts(made=made, **{role: artifact(job, store) for role, job in single.items()})
+
+
 def drawn_from(plan: Plan, store: Store) -> Artifacts:
     """The artifacts from which the pictures of `plan`'s suite are drawn."""
     tasks = {}
@@ -60,6 +66,6 @@ def drawn_from(plan: Plan, store: Store) -> Artifacts:
             for cell in plan.cells
             if cell.task == task and (folder := artifact(cell.job, store)) is not None
         }
-        made = {role: artifact(getattr(jobs, role), store) for role in ("finetune", "adapted", "generated")}
-        tasks[task] = TaskArtifacts(jobs.sources, jobs.target, trained=trained, **made)
+        adapters = {name: _adapter_artifacts(made, store) for name, made in jobs.adapters.items()}
+        tasks[task] = TaskArtifacts(jobs.sources, jobs.target, adapters, trained)
     return Artifacts(plan.card.classes, artifact(plan.data, store), artifact(plan.base, store), tasks)

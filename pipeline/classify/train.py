@@ -41,10 +41,10 @@ def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress:
 
     With averaging, averaging.json says of which steps the network is the average (see Averaging.finish), and all
     selections take that one network.
-    inputs: `data`, a prepare artifact, and those of `adapted`, `generated`, `base` that enter training.
+    inputs: `data`, a prepare artifact, and those of MADE_SETS that enter training.
     """
     with reproducible(params.threads):
-        entering = [name for name in MADE_SETS[params.augmentation] if name in inputs]
+        entering = [name for name in MADE_SETS if name in inputs]
         # Crops are taken of files, so that a training does not hold all made images.
         load = load_generated if params.settings.crop == "none" else generated_files
         made = {name: load(inputs[name]) for name in entering}

@@ -6,21 +6,27 @@ Imports no torch, so that `plan`, `tables` and `--help` answer at once.
 from pipeline.config.base import ROOT, Count, Fraction, Rate, Seed, Setting, Strict, nearest
 from pipeline.config.cards import DatasetCard, DomainCard
 from pipeline.config.jobs import (
+    DomainsParams,
     FinetuneParams,
+    FlowParams,
     GenerateParams,
+    InterpolateParams,
     InversionSettings,
     PairParams,
     PrepareParams,
+    SamplingParams,
     TrainParams,
     prompt,
     task_name,
 )
 from pipeline.config.reading import card_folder, read_card, read_suite
 from pipeline.config.suites import (
+    CONTROLS,
     MADE_SETS,
     AdapterSpec,
     BaseModelSpec,
     FinetuneSettings,
+    FlowSettings,
     GenerateSettings,
     Guidance,
     LatentStatistics,
@@ -43,6 +49,7 @@ from pipeline.config.weights import (
 )
 
 __all__ = [
+    "CONTROLS",
     "HUB",
     "MADE_SETS",
     "MINI",
@@ -53,13 +60,17 @@ __all__ = [
     "Count",
     "DatasetCard",
     "DomainCard",
+    "DomainsParams",
     "FinetuneParams",
     "FinetuneSettings",
+    "FlowParams",
+    "FlowSettings",
     "Fraction",
     "GenerateParams",
     "GenerateSettings",
     "GridSettings",
     "Guidance",
+    "InterpolateParams",
     "InversionSettings",
     "LatentStatistics",
     "MethodSpec",
@@ -67,6 +78,7 @@ __all__ = [
     "PairParams",
     "PrepareParams",
     "Rate",
+    "SamplingParams",
     "Seed",
     "Setting",
     "Strict",

@@ -72,3 +72,9 @@ class GridSettings(Strict):
         if not self.range[0] < self.range[1]:
             raise ValueError(f"range is {list(self.range)}; expected [low, high], low below high")
         return self
+
+    def most(self, t_dim: int) -> int:
+        """The most points that can be taken in `t_dim` dimensions."""
+        low, high = self.range
+        whole = (int((high - low) / self.step + 1e-9) + 1) ** t_dim
+        return whole if self.points is None else min(whole, self.points)

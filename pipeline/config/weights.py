@@ -48,7 +48,7 @@ HUB = "hub"
 
 
 def resolve_pretrained(suite: Suite) -> Suite:
-    """`suite` with the hash of each method's file of pretrained weights, so that a training's key changes with it.
+    """`suite` with the hash of every file of pretrained weights, so that the keys of the jobs that take it change with it.
 
     UserError if a file is not there, or is not the one whose hash the suite states.
     """
@@ -58,7 +58,10 @@ def resolve_pretrained(suite: Suite) -> Suite:
         found = _hash_of_weights(settings, f"method {suite.label(method)}: train", hashed)
         told = {"pretrained_sha256": found} if found != suite.train.pretrained_sha256 else {}
         methods.append(method.model_copy(update={"train": method.train | told}))
-    return suite.model_copy(update={"methods": methods})
+    changed: dict[str, object] = {"methods": methods}
+    if suite.setting == "dg":
+        changed["t_predictor"] = resolve_t_predictor(suite.t_predictor)
+    return suite.model_copy(update=changed)
 
 
 def resolve_t_predictor(settings: TPredictorSettings) -> TPredictorSettings:

@@ -11,7 +11,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from pipeline.execution.worker import Message
 from pipeline.plan import Job
 
-GUESS = {"prepare": 10.0, "finetune": 240.0, "generate": 60.0, "train": 12.0}
+GUESS = {
+    "prepare": 10,
+    "t_predictor": 30,
+    "finetune": 270,
+    "generate": 130,
+    "interpolate": 130,
+    "flow": 20,
+    "train": 14,
+}
 """Seconds of a job of each kind, for the time left, until one of that kind was timed in this run."""
 
 

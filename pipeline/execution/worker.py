@@ -18,8 +18,11 @@ from pipeline.store import Store
 
 STAGES = {
     "prepare": "pipeline.data.prepare",
+    "t_predictor": "pipeline.diffusion.t_predictor.train",
     "finetune": "pipeline.diffusion.finetune",
     "generate": "pipeline.diffusion.generate",
+    "interpolate": "pipeline.diffusion.interpolate",
+    "flow": "pipeline.diffusion.flow",
     "train": "pipeline.classify.train",
 }
 """The module whose `run` carries out a kind of job; imported only by a worker that needs it."""

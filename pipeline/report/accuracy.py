@@ -21,7 +21,7 @@ RULES = {
 }
 """How the checkpoint whose accuracy is shown was selected; the oracle is named with what it looked at."""
 
-MADE = {"none": "", "base": "base", "terra": "Terra"}
+MADE = {"none": "", "base": "base", "terra": "Terra", "lora": "LoRA"}
 """The augmentations as tables print them."""
 
 
@@ -282,8 +282,12 @@ def _caption(records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selectio
         )
     made = [name for name in suite.augmentations if name != "none"]
     if made and "none" in suite.augmentations:
-        added = {"base": "images of the un-adapted base model (control)", "terra": "images made with Terra"}
-        said = "; ".join(f"{MADE.get(name, name)}, {added.get(name, name)}" for name in made)
+        control = "images of the un-adapted base model (control)"
+        shown = {name: MADE.get(name, name) for name in made}
+        said = "; ".join(
+            f"{label}, {control if name == 'base' else f'images made with {label}'}"
+            for name, label in shown.items()
+        )
         parts.append(f"Added to training below a method: {said}; in brackets, the gain over the method alone")
     absent = missing(records, suite, tasks)
     lacking = int((absent["selection"] == selection).sum())

@@ -14,7 +14,8 @@ from report_samples import CLASSES, make_row, make_suite
 from pipeline.config import ROOT
 from pipeline.data.domains import DomainArrays, save_domain
 from pipeline.report import records
-from pipeline.report.write import Artifacts, TaskArtifacts, list_pictures, write_report
+from pipeline.report.artifacts import AdapterArtifacts, Artifacts, TaskArtifacts
+from pipeline.report.write import list_pictures, write_report
 
 
 @pytest.fixture
@@ -23,12 +24,11 @@ def artifacts(tmp_path, generate_artifact, features, losses) -> Artifacts:
     images = np.stack(list(sources.values()))
     labels, split = np.zeros(len(images), np.int64), np.zeros(len(images), np.uint8)
     save_domain(tmp_path / "data", "MN", DomainArrays(images, labels, split, np.array(list(sources))))
+    made = {"adapted": adapted, "generated": generate_artifact("generated", per_class=2)[0]}
     task = TaskArtifacts(
         ("MN",),
         "MM",
-        finetune=losses.parent,
-        adapted=adapted,
-        generated=generate_artifact("generated", per_class=2)[0],
+        adapters={"terra": AdapterArtifacts(finetune=losses.parent, made=made)},
         trained={("ERM", "terra", 1): features.parent},
     )
     base = generate_artifact("base", per_class=2)[0]
