@@ -4,13 +4,25 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
 from pipeline.config import Suite
 from pipeline.data.domains import load_unlabelled
-from pipeline.report import accuracy, contact_sheet, loss_curve, stamp, tables, tsne
+from pipeline.report import (
+    accuracy,
+    accuracy_time,
+    contact_sheet,
+    distance,
+    loss_curve,
+    per_class,
+    stamp,
+    tables,
+    tsne,
+)
+from pipeline.report.records import CELL, wanted
 from pipeline.stage import Progress
 from pipeline.store import write_atomic
 
@@ -57,7 +69,7 @@ def write_report(
 ) -> list[Path]:
     """Tables and pictures under `folder`; the paths of all, written now or found unchanged."""
     written = write_tables(suite, list(artifacts.tasks), artifacts.classes, records, folder)
-    return written + write_plots(suite, artifacts, folder, progress)
+    return written + write_plots(suite, records, artifacts, folder, progress)
 
 
 def write_tables(
@@ -82,10 +94,10 @@ def write_tables(
 
 
 def write_plots(
-    suite: Suite, artifacts: Artifacts, folder: Path, progress: Progress | None = None
+    suite: Suite, records: pd.DataFrame, artifacts: Artifacts, folder: Path, progress: Progress | None = None
 ) -> list[Path]:
-    """folder/plots/*: every picture whose artifacts are there; one drawn before from the same is kept."""
-    pictures = list_pictures(suite, artifacts)
+    """folder/plots/*: every picture whose records or artifacts are there; one drawn before from the same is kept."""
+    pictures = list_pictures(suite, records, artifacts)
     written = []
     for done, picture in enumerate(pictures):
         if progress is not None:
@@ -94,9 +106,9 @@ def write_plots(
     return written
 
 
-def list_pictures(suite: Suite, artifacts: Artifacts) -> list[Picture]:
-    """The pictures that can be drawn from `artifacts`."""
-    pictures = []
+def list_pictures(suite: Suite, records: pd.DataFrame, artifacts: Artifacts) -> list[Picture]:
+    """The pictures that can be drawn from `records` and `artifacts`."""
+    pictures = _record_pictures(suite, records, artifacts) + _distances(suite, artifacts)
     if artifacts.base is not None:
         title = f"{suite.title}: images of the un-adapted base model"
         pictures.append(_sheet("contact_base", artifacts.base, artifacts.classes, title))
@@ -110,6 +122,49 @@ def list_pictures(suite: Suite, artifacts: Artifacts) -> list[Picture]:
 def file_name(task: str) -> str:
     """What names of files call a task: MN-to-MM, or to-MM where all other domains are sources."""
     return task.replace("->", "-to-").removeprefix("-")
+
+
+def _record_pictures(suite: Suite, records: pd.DataFrame, artifacts: Artifacts) -> list[Picture]:
+    """What records alone show, under the suite's first selection rule: accuracy and time, accuracy by class."""
+    selection, tasks = suite.selections[0], list(artifacts.tasks)
+    asked = records.merge(wanted(suite, tasks), on=CELL)
+    asked = asked[(asked["selection"] == selection) & asked["accuracy"].notna()]
+    rule, pictures = accuracy.RULES[selection].split(" (")[0], []
+    points = accuracy_time.points(accuracy.accuracy_table(records, suite, tasks, selection), asked)
+    if len(points):
+        title = f"Average accuracy against time ({rule})"
+        draw = partial(accuracy_time.draw, points, title)
+        pictures.append(Picture("accuracy_time", (points.to_csv(), title), (".png", ".pdf"), draw))
+    for task, rows in asked.groupby("task", sort=False):
+        title = f"{tables.arrow(task)}: accuracy by class ({rule})"
+        draw = partial(per_class.draw, rows, suite, artifacts.classes, title)
+        parts = (rows.to_csv(), list(map(suite.label, suite.methods)), artifacts.classes, title)
+        pictures.append(Picture(f"classes_{file_name(task)}", parts, (".png", ".pdf"), draw))
+    return pictures
+
+
+def _distances(suite: Suite, artifacts: Artifacts) -> list[Picture]:
+    """The A-distances that the networks of each row's first seed see."""
+    networks = []
+    for task, made in artifacts.tasks.items():
+        for method, augmentation in product(map(suite.label, suite.methods), suite.augmentations):
+            trained = _first_trained(suite, made, method, augmentation)
+            if trained is not None:
+                networks.append(distance.Network(task, method, augmentation, trained[1] / "features.npz"))
+    if not networks:
+        return []
+    title = "How far from the target: before and after made images"
+    parts = (title, [(net.task, net.method, net.augmentation, net.features.parent.name) for net in networks])
+    draw = partial(distance.draw, networks, title)
+    return [Picture("distance", parts, (".png", ".pdf", ".csv"), draw)]
+
+
+def _first_trained(
+    suite: Suite, made: TaskArtifacts, method: str, augmentation: str
+) -> tuple[int, Path] | None:
+    """The first seed whose training is there, and its artifact."""
+    found = ((seed, made.trained.get((method, augmentation, seed))) for seed in suite.seeds)
+    return next(((seed, folder) for seed, folder in found if folder is not None), None)
 
 
 def _stage_pictures(name: str, shown: str, made: TaskArtifacts, artifacts: Artifacts) -> list[Picture]:
@@ -137,10 +192,11 @@ def _network_pictures(
     added = f" + {accuracy.MADE[augmentation]}" if augmentation != "none" else ""
     pictures = []
     for method in map(suite.label, suite.methods):
-        seed = next((seed for seed in suite.seeds if (method, augmentation, seed) in made.trained), None)
-        if seed is None:
+        trained = _first_trained(suite, made, method, augmentation)
+        if trained is None:
             continue
-        artifact, title = made.trained[method, augmentation, seed], f"{shown}: {method}{added}, seed {seed}"
+        seed, artifact = trained
+        title = f"{shown}: {method}{added}, seed {seed}"
         domains = (", ".join(made.sources), made.target)
         draw = partial(tsne.draw, artifact / "features.npz", classes, domains, title)
         parts = (artifact.name, classes, domains, title)

@@ -15,7 +15,12 @@ from pipeline.report import records
 
 @pytest.fixture
 def rows() -> list[dict[str, Any]]:
-    return [make_row(task, name, seed, pair[seed]) for (name, task), pair in GRID.items() for seed in (0, 1)]
+    shares = {"per_class": [10.0, 20.0, 30.0, 40.0, 50.0]}
+    return [
+        make_row(task, name, seed, pair[seed], **shares)
+        for (name, task), pair in GRID.items()
+        for seed in (0, 1)
+    ]
 
 
 @pytest.fixture

@@ -37,9 +37,18 @@ def artifacts(tmp_path, generate_artifact, features, losses) -> Artifacts:
 
 
 FILES = [
+    "plots/accuracy_time.pdf",
+    "plots/accuracy_time.png",
+    "plots/classes_MN-to-MM.pdf",
+    "plots/classes_MN-to-MM.png",
+    "plots/classes_MN-to-UC.pdf",
+    "plots/classes_MN-to-UC.png",
     "plots/contact_MN-to-MM_adapted.png",
     "plots/contact_MN-to-MM_generated.png",
     "plots/contact_base.png",
+    "plots/distance.csv",
+    "plots/distance.pdf",
+    "plots/distance.png",
     "plots/loss_MN-to-MM.png",
     "plots/tsne_MN-to-MM_ERM_terra.pdf",
     "plots/tsne_MN-to-MM_ERM_terra.png",
@@ -61,7 +70,7 @@ def test_files_of_a_report(tmp_path, frame, artifacts):
     written = write_report(make_suite(), frame, artifacts, folder, lambda *said: heard.append(said))
     assert sorted(path.relative_to(folder).as_posix() for path in written) == FILES
     assert sorted(contents(folder)) == FILES
-    assert heard[0] == (0, 5, "contact_base") and len(heard) == 5
+    assert heard[0] == (0, 9, "accuracy_time") and len(heard) == 9
 
 
 def test_where_the_mean_of_classes_counts_each_task_has_a_table_of_them(tmp_path, artifacts):
@@ -94,11 +103,12 @@ def test_a_sweep_is_rows_of_its_own(tmp_path, artifacts):
         make_row("MN->UC", "none", 0, 50.0 + place, method=spec["label"]) for place, spec in enumerate(sweep)
     ]
     records.write(tmp_path / "records.csv", rows)
-    written = write_report(suite, records.read(tmp_path / "records.csv"), artifacts, tmp_path / "results")
+    found = records.read(tmp_path / "records.csv")
+    written = write_report(suite, found, artifacts, tmp_path / "results")
     table = pd.read_csv(tmp_path / "results" / "tables" / "accuracy_last.csv")
     assert list(table["method"]) == ["ELS eps=0.0", "ELS eps=0.2"] and list(table["MN->UC"]) == [50.0, 51.0]
     trained = replace(artifacts.tasks["MN->MM"], trained={("ELS eps=0.2", "none", 0): tmp_path / "trained"})
-    pictures = list_pictures(suite, replace(artifacts, tasks={"MN->MM": trained}))
+    pictures = list_pictures(suite, found, replace(artifacts, tasks={"MN->MM": trained}))
     assert pictures[-1].name == "tsne_MN-to-MM_ELS-eps=0.2_none"
     assert all(" " not in path.name for path in written)
 
