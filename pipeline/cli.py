@@ -26,7 +26,8 @@ EXAMPLES = """\
 examples:
   run_benchmark.py plan benchmarks/digits_demo.yaml      what would be made, and what is there already
   run_benchmark.py run benchmarks/digits_demo.yaml       make it, then print the table
-  run_benchmark.py tables benchmarks/digits_demo.yaml    draw tables and pictures again, with no training
+  run_benchmark.py tables benchmarks/digits_demo.yaml    draw tables, pictures and page again, with no training
+  run_benchmark.py report results/reference/digits --serve    look at a run in a browser
   run_benchmark.py bench images benchmarks/digits_demo.yaml   how good the made images are
   run_benchmark.py bench classify                        how fast training is beside plain code
 
@@ -37,6 +38,13 @@ def positive(text: str) -> int:
     """A whole number of at least 1, for argparse."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """A port, for argparse."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 65535, not {text!r}")
     return int(text)
 
 
@@ -73,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="answer as JSON on standard output")
         sub.add_argument("--quiet", action="store_true", help="no progress")
 
-    run = command("run", run_suite, "make what is missing of a suite, then its records, tables and plots",
+    run = command("run", run_suite, "make what is missing of a suite, then its records, tables, plots and page",
                   "Ctrl-C stops it; the same command goes on from the last checkpoint of every job.")  # fmt: skip
     with_suite(run)
     run.add_argument(
@@ -83,9 +91,10 @@ def build_parser() -> argparse.ArgumentParser:
     plan = command("plan", show_plan, "print the jobs of a suite, and which are done")
     with_suite(plan)
     tables = command(
-        "tables", draw_tables, "write records, tables and plots from what is finished, without training"
+        "tables", draw_tables, "write records, tables, plots and page from what is finished, without training"
     )
     with_suite(tables)
+    add_report(command)
     verify = command("verify", verify_suite, "check every file of a suite's artifacts against its hash")
     with_suite(verify)
 
@@ -125,6 +134,30 @@ def build_parser() -> argparse.ArgumentParser:
     classify.add_argument("--json", action="store_true", help="answer as JSON on standard output")
     classify.add_argument("--quiet", action="store_true", help="no progress")
     return parser
+
+
+def add_report(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The command line of `report`."""
+    page = command(
+        "report", show_report, "write index.html, a page with a suite's tables, pictures, settings and times",
+        "It is drawn\nfrom the suite's results folder alone (records.csv, run.json, plots/), with no artifacts, and is one\n"
+        "file that needs no network: send it to whom you like. `run` and `tables` write it too.\n\n"
+        "  report digits                       of the suite digits, in results/digits/\n"
+        "  report results/reference/digits     of any folder with a records.csv\n"
+        "  report digits --serve               and look at it in a browser on this machine",
+    )  # fmt: skip
+    page.add_argument("what", metavar="SUITE|FOLDER", help="a suite's file or name, or a folder of results")
+    page.add_argument(
+        "--results", type=Path, metavar="FOLDER", default=None,
+        help="where the suite's folder is, if a suite is named (default: results/)",
+    )  # fmt: skip
+    page.add_argument(
+        "--serve", action="store_true", help="then serve the folder at http://127.0.0.1, until Ctrl-C"
+    )
+    page.add_argument(
+        "--port", type=port, metavar="N", default=8000,
+        help="where to serve it (default: %(default)s; 0: any that is free)",
+    )  # fmt: skip
 
 
 def open_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
@@ -183,11 +216,11 @@ def check_backbones(plan: "Plan") -> None:
 
 
 def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespace) -> None:
-    """Write records, tables and plots of what is finished, and print the table."""
+    """Write records, tables, plots and page of what is finished, and print the table."""
     from rich.console import Console
 
-    from pipeline.report import records, tables
-    from pipeline.results import collect, drawn_from
+    from pipeline.report import about, page, records, tables
+    from pipeline.results import about_run, collect, drawn_from
 
     rows = collect(plan, store)
     written: list[Path] = []
@@ -195,9 +228,10 @@ def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespa
         from pipeline.report.write import write_report
 
         records.write(folder / "records.csv", rows)
-        written = write_report(
-            plan.suite, records.read(folder / "records.csv"), drawn_from(plan, store), folder
-        )
+        recorded = records.read(folder / "records.csv")
+        written = write_report(plan.suite, recorded, drawn_from(plan, store), folder)
+        told = about_run(plan, store, options.suite, options.plugin)
+        written += [about.write(folder, told), page.write(folder, told, recorded)]
     if options.json:
         counts = {"jobs": len(plan.jobs), "done": sum(store.has(job.kind, job.key) for job in plan.jobs)}
         files = [str(path) for path in written]
@@ -210,13 +244,12 @@ def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespa
     if not rows:
         print(f"no training of {plan.suite.name} is finished yet", file=sys.stderr)
         return
-    recorded = records.read(folder / "records.csv")
     table = tables.accuracy_table(recorded, plan.suite, list(plan.tasks), plan.suite.selections[0])
     console = Console()
     shown = tables.terminal(table, console.width)
     caption, shown.caption = shown.caption, None
     console.print(shown, caption, sep="\n")
-    print(f"records, tables and plots: {folder}\nartifacts: {store.root}")
+    print(f"records, tables and plots: {folder}\npage: {folder / page.FILE}\nartifacts: {store.root}")
 
 
 def draw_tables(options: argparse.Namespace) -> int:
@@ -226,6 +259,26 @@ def draw_tables(options: argparse.Namespace) -> int:
     plan, store, folder = open_suite(options)
     check_writable(folder)
     report(plan, store, folder, options)
+    return 0
+
+
+def show_report(options: argparse.Namespace) -> int:
+    """`report`."""
+    from pipeline import config
+    from pipeline.report import page, records, serve
+    from pipeline.report.write import write_plots
+    from pipeline.results import about_folder, check_writable, without_artifacts
+
+    folder = Path(options.what)
+    if not folder.is_dir():
+        folder = (options.results or config.ROOT / "results") / config.read_suite(options.what).name
+    recorded = records.read(folder / "records.csv")
+    check_writable(folder)
+    told = about_folder(folder, recorded)
+    write_plots(told.suite, recorded, without_artifacts(told), folder)
+    print(page.write(folder, told, recorded))
+    if options.serve:
+        serve.serve(folder, options.port)
     return 0
 
 

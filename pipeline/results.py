@@ -2,13 +2,18 @@
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import __version__
+import pandas as pd
+
+from pipeline import __version__, config
 from pipeline.config import TrainParams
 from pipeline.errors import UserError
-from pipeline.plan import Job, Plan
+from pipeline.plan import Job, Plan, parse_task, suite_tasks
+from pipeline.report import about
+from pipeline.report.about import About, Stage
 from pipeline.report.write import Artifacts, TaskArtifacts
 from pipeline.store import Store
 
@@ -63,3 +68,41 @@ def drawn_from(plan: Plan, store: Store) -> Artifacts:
         made = {role: artifact(getattr(jobs, role), store) for role in ("finetune", "adapted", "generated")}
         tasks[task] = TaskArtifacts(jobs.sources, jobs.target, trained=trained, **made)
     return Artifacts(plan.card.classes, artifact(plan.data, store), artifact(plan.base, store), tasks)
+
+
+def about_run(plan: Plan, store: Store, file: str, plugins: Sequence[Path] = ()) -> About:
+    """What the page of `plan`'s suite says of its run. file, plugins: as the command was told."""
+    stages = []
+    for kind in dict.fromkeys(job.kind for job in plan.jobs):
+        jobs = [job for job in plan.jobs if job.kind == kind]
+        took = [store.manifest(kind, job.key)["seconds"] for job in jobs if store.has(kind, job.key)]
+        stages.append(Stage(kind=kind, done=len(took), jobs=len(jobs), seconds=round(sum(took), 2)))
+    return About(
+        suite=plan.suite,
+        card=plan.card,
+        tasks=list(plan.tasks),
+        file=file,
+        plugins=[str(path) for path in plugins],
+        stages=stages,
+    )
+
+
+def about_folder(folder: Path, recorded: pd.DataFrame) -> About:
+    """What run.json in a results folder says; without one, the suite under benchmarks/ that `recorded` names."""
+    told = about.read(folder)
+    if told is not None:
+        return told
+    names = sorted(recorded["suite"].unique())
+    if len(names) != 1:
+        raise UserError(f"{folder}/records.csv is of {len(names)} suites {names}; a page is of one")
+    suite = config.read_suite(names[0])
+    card = config.read_card(suite.dataset)
+    tasks = [config.task_name(suite.setting, *task) for task in suite_tasks(suite, card)]
+    return About(suite=suite, card=card, tasks=tasks, file=f"benchmarks/{names[0]}.yaml")
+
+
+def without_artifacts(told: About) -> Artifacts:
+    """What pictures are drawn from where there are records alone."""
+    ends = {task: parse_task(task, told.card, told.suite.setting) for task in told.tasks}
+    tasks = {task: TaskArtifacts(sources, target) for task, (sources, target) in ends.items()}
+    return Artifacts(told.card.classes, None, None, tasks)

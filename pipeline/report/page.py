@@ -1,0 +1,192 @@
+"""index.html: a suite's tables, pictures, settings and times as one file that needs nothing else.
+
+Drawn from a results folder alone: its records, run.json and plots/.
+"""
+
+import base64
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+import yaml
+from PIL import Image
+
+from pipeline.config import Suite
+from pipeline.report import accuracy, repeat, stamp, tables
+from pipeline.report.about import About
+from pipeline.store import write_atomic
+
+FILE = "index.html"
+PARTS = Path(__file__).parent
+"""Where page.html.j2, page.css and page.js are."""
+
+WIDEST = 1280
+"""Pixels: wider pictures are made smaller in the page; the files beside it stay as they are."""
+QUALITY = 75
+"""Of WebP, from 0 to 100: a contact sheet takes a quarter of what its PNG does, and looks the same."""
+
+GROUPS = {
+    "accuracy_time": ("Accuracy against time", "A point is a row of the table; the line joins those of one method."),
+    "distance": (
+        "A-distance",
+        "How well a linear classifier tells images from the target's by the network's features: 2 always, 0 not at all.",
+    ),
+    "tsne": (
+        "t-SNE",
+        "Features of the trained network, four classes. Real images are filled marks, made ones hollow.",
+    ),
+    "contact": ("Images", "Images of the made sets by class; adapted ones are beneath their sources."),
+    "classes": ("Accuracy by class", "Mean over seeds; lines are standard errors."),
+    "loss": ("Losses of fine-tuning", "Each step faint, the running mean bold."),
+}  # fmt: skip
+"""How pictures are grouped, in order: by how the name of a file begins, with a heading and what is to be seen."""
+
+OTHER = ("Other pictures", "")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture in the page: what it is called, its bytes as a data URI, its size, and its files beside the page."""
+
+    name: str
+    source: str
+    width: int
+    height: int
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pictures of one kind."""
+
+    heading: str
+    about: str
+    pictures: list[Shown]
+
+
+def write(folder: Path, about: About, records: pd.DataFrame) -> Path:
+    """folder/index.html, unless it is there as it would be written."""
+    path, pictures = folder / FILE, sorted((folder / "plots").glob("*.png"))
+    mark = _mark(about, records, pictures)
+    if not _bears(path, mark):
+        write_atomic(path, render(about, records, pictures, mark))
+    return path
+
+
+def render(about: About, records: pd.DataFrame, pictures: Sequence[Path], mark: str = "") -> str:
+    """The page. pictures: PNG files in the folder plots/ beside it."""
+    loader = jinja2.FileSystemLoader(PARTS)
+    surroundings = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    suite = about.suite
+    rules = [(name, accuracy.RULES[name], _tables(about, records, name)) for name in suite.selections]
+    return surroundings.get_template("page.html.j2").render(
+        mark=mark,
+        about=about,
+        suite=suite,
+        rules=rules,
+        best=_best(rules[0][2][0]),
+        groups=_groups(pictures),
+        versions=sorted(records["version"].unique()),
+        libraries=_libraries(records),
+        trainings=records.drop_duplicates("key")["seconds"],
+        settings=yaml.safe_dump(
+            suite.model_dump(mode="json", exclude_unset=True), sort_keys=False, width=100, allow_unicode=True
+        ),
+        commands=_commands(about),
+        whole=f"{repeat.PROGRAM} run {about.file}",
+        arrow=tables.arrow,
+        full_label=full_label,
+        spell=spell,
+    )
+
+
+def full_label(row: accuracy.Row) -> str:
+    """A row's name that stands by itself, wherever sorting puts it: `MCC + Terra`."""
+    return row.label if row.heads_block else f"{row.method} {row.label}"
+
+
+def spell(seconds: float) -> str:
+    """'2 h 05 min', '4 min 10 s', '12 s'."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
+
+
+def _mark(about: About, records: pd.DataFrame, pictures: Sequence[Path]) -> str:
+    """A hash of all that the page is made of."""
+    parts = [(PARTS / name).read_bytes() for name in ("page.html.j2", "page.css", "page.js")]
+    drawn = [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in pictures]
+    return stamp.stamp(parts, drawn, about.model_dump_json(), records.to_csv())
+
+
+def _bears(path: Path, mark: str) -> bool:
+    """Whether the page at `path` is there and bears `mark`, which stands near its beginning."""
+    try:
+        with path.open("rb") as file:
+            return mark.encode() in file.read(1000)
+    except FileNotFoundError:
+        return False
+
+
+def _tables(about: About, records: pd.DataFrame, selection: str) -> list[accuracy.AccuracyTable]:
+    """The main table under a rule, and where the mean of classes counts one of the classes for each task."""
+    suite = about.suite
+    by_class = about.tasks if suite.metric == "class_mean" else []
+    return [accuracy.accuracy_table(records, suite, about.tasks, selection)] + [
+        accuracy.class_table(records, suite, task, about.card.classes, selection) for task in by_class
+    ]
+
+
+def _best(table: accuracy.AccuracyTable) -> accuracy.Row | None:
+    """The first row with the best average, if there are several to compare."""
+    return next((row for row in table.rows if row.average.place == 1), None)
+
+
+def _libraries(records: pd.DataFrame) -> dict[str, list[str]]:
+    """The methods whose losses are from a library, by its name and version."""
+    named = records[records["library"] != ""]
+    return {name: list(rows["method"].unique()) for name, rows in named.groupby("library")}
+
+
+def _commands(about: About) -> list[tuple[str, str]]:
+    """The label of each row of the main table, and the command that makes it again."""
+    suite: Suite = about.suite
+    return [
+        (
+            f"{method} + {accuracy.MADE[augmentation]}" if augmentation != "none" else method,
+            repeat.command(suite, about.file, method, augmentation, about.plugins),
+        )
+        for method in map(suite.label, suite.methods)
+        for augmentation in sorted(suite.augmentations, key=lambda name: name != "none")
+    ]
+
+
+def _groups(pictures: Sequence[Path]) -> list[Group]:
+    """The pictures, by kind; a kind without any is left out."""
+    by_kind: dict[str, list[Shown]] = {kind: [] for kind in [*GROUPS, ""]}
+    for path in pictures:
+        kind = next((kind for kind in GROUPS if path.stem == kind or path.stem.startswith(f"{kind}_")), "")
+        by_kind[kind].append(_shown(path, kind))
+    return [Group(*GROUPS.get(kind, OTHER), shown) for kind, shown in by_kind.items() if shown]
+
+
+def _shown(path: Path, kind: str) -> Shown:
+    """A picture made small enough for a page; its files are named as seen from the page."""
+    with Image.open(path) as image:
+        small = image.convert("RGB")
+    small.thumbnail((WIDEST, 4 * WIDEST))
+    file = io.BytesIO()
+    small.save(file, format="WEBP", quality=QUALITY, method=2)
+    uri = "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+    beside = sorted(path.parent.glob(f"{path.stem}.*"))
+    files = {other.suffix[1:].upper(): f"{path.parent.name}/{other.name}" for other in beside}
+    rest = path.stem.removeprefix(kind).strip("_").removeprefix("to-").replace("-to-", "→").replace("_", " ")
+    name = GROUPS.get(kind, OTHER)[0] + (f": {rest}" if rest else "")
+    return Shown(name, uri, *small.size, files)
