@@ -98,7 +98,7 @@ def about_folder(folder: Path, recorded: pd.DataFrame) -> About:
     suite = config.read_suite(names[0])
     card = config.read_card(suite.dataset)
     tasks = [config.task_name(suite.setting, *task) for task in suite_tasks(suite, card)]
-    return About(suite=suite, card=card, tasks=tasks, file=f"benchmarks/{names[0]}.yaml")
+    return About(suite=suite, card=card, tasks=tasks, file=names[0])
 
 
 def without_artifacts(told: About) -> Artifacts:

@@ -192,7 +192,7 @@ def contrast(first: str, second: str) -> float:
 
 
 def test_text_stands_out_in_light_and_dark():
-    themes = re.findall(r"--ground.*", (page.PARTS / "page.css").read_text())
+    themes = re.findall(r"--ground: #.*", (page.PARTS / "page.css").read_text())
     assert len(themes) == 2
     for theme in themes:
         colours = dict(re.findall(r"--(\w+): (#\w{6})", theme))
