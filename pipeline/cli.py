@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from pipeline.plan import Job, Plan
     from pipeline.store import Store
 
@@ -28,10 +30,15 @@ examples:
   run_benchmark.py run benchmarks/digits_demo.yaml       make it, then print the table
   run_benchmark.py tables benchmarks/digits_demo.yaml    draw tables, pictures and page again, with no training
   run_benchmark.py report results/reference/digits --serve    look at a run in a browser
+  run_benchmark.py compare results/reference/digits results/digits   what changed, by more than noise
+  run_benchmark.py export digits --to digits.csv         records for other programs
   run_benchmark.py bench images benchmarks/digits_demo.yaml   how good the made images are
   run_benchmark.py bench classify                        how fast training is beside plain code
 
-exit codes: 0 done; 1 some jobs failed (the rest were made); 2 a mistake in the command or a file; 130 interrupted"""
+exit codes: 0 done; 1 some jobs failed (the rest were made), or compare found a difference; 2 a mistake in the command or a file; 130 interrupted"""
+
+MOST_SENTENCES = 8
+"""Of the gains by made images: more are not printed, but named with their file."""
 
 
 def positive(text: str) -> int:
@@ -97,6 +104,37 @@ def build_parser() -> argparse.ArgumentParser:
     add_report(command)
     verify = command("verify", verify_suite, "check every file of a suite's artifacts against its hash")
     with_suite(verify)
+
+    compare = command(
+        "compare", compare_runs, "which accuracies changed between two runs, and by more than their noise",
+        "Reads records alone, in\nseconds. B is measured against A, cell by cell: a task, a method, an augmentation, a "
+        "backbone, a selection rule.\n\nA change is beyond noise if Welch's t-test between the seeds of A and of B says "
+        "so (p < 0.05, adjusted for the\nnumber of cells by Benjamini and Hochberg's rule). With one seed the noise is "
+        "unknown, which is said and is no\ndifference. Cells in only one run, other versions and other settings are "
+        "listed; they do not count as differences.\n\n"
+        "example: run_benchmark.py compare results/reference/digits results/digits\n\n"
+        "exit codes: 0 nothing differs by more than noise; 1 something does; 2 a mistake in the command or a file",
+    )  # fmt: skip
+    compare.add_argument("run_a", metavar="RUN_A", help="a results folder, a records.csv, or a suite")
+    compare.add_argument("run_b", metavar="RUN_B", help="the run to measure against it")
+    compare.add_argument("--json", action="store_true", help="every cell, as JSON on standard output")
+    export = command(
+        "export", export_records, "write records for other programs",
+        "Reads records alone.\n\n"
+        "  FILE.csv, FILE.parquet   one accuracy a row: over all classes, and of each class (column `class`)\n"
+        "  tensorboard:FOLDER       event files: a run for each row of the tables, a scalar for each selection rule and\n"
+        "                           task; the step is the seed\n"
+        "  wandb:FOLDER             the same as offline runs of Weights & Biases, for `wandb sync`\n\n"
+        "Parquet needs pyarrow, the last two the packages of their names: pip install 'terrabench[parquet]', and so on.\n\n"
+        "example: run_benchmark.py export digits --to digits.csv",
+    )  # fmt: skip
+    export.add_argument("run", metavar="RUN", help="a results folder, a records.csv, or a suite")
+    export.add_argument("--to", required=True, metavar="WHERE", help="what to write, as above")
+    for sub in (compare, export):
+        sub.add_argument(
+            "--results", type=Path, metavar="FOLDER", default=None,
+            help="where the folders of suites are (default: results/)",
+        )  # fmt: skip
 
     datasets = command("datasets", show_datasets, "list the dataset cards, or show one")
     datasets.add_argument("name", nargs="?", help="the card to show")
@@ -222,13 +260,17 @@ def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespa
     from pipeline.report import about, page, records, tables
     from pipeline.results import about_run, collect, drawn_from
 
-    rows = collect(plan, store)
+    rows, file = collect(plan, store), folder / "records.csv"
     written: list[Path] = []
     if rows:
+        records.write(file, rows)
+    elif file.exists():  # such as the reference runs: their artifacts are elsewhere
+        print(f"no training of {plan.suite.name} is in the store; drawn from {file} alone", file=sys.stderr)
+    recorded = records.read(file) if file.exists() else None
+    if recorded is not None:
         from pipeline.report.write import write_report
 
-        records.write(folder / "records.csv", rows)
-        recorded = records.read(folder / "records.csv")
+        rows = rows or json.loads(recorded.to_json(orient="records", double_precision=15))
         written = write_report(plan.suite, recorded, drawn_from(plan, store), folder)
         told = about_run(plan, store, options.suite, options.plugin)
         written += [about.write(folder, told), page.write(folder, told, recorded)]
@@ -241,7 +283,7 @@ def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespa
             )
         )
         return
-    if not rows:
+    if recorded is None:
         print(f"no training of {plan.suite.name} is finished yet", file=sys.stderr)
         return
     table = tables.accuracy_table(recorded, plan.suite, list(plan.tasks), plan.suite.selections[0])
@@ -249,7 +291,19 @@ def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespa
     shown = tables.terminal(table, console.width)
     caption, shown.caption = shown.caption, None
     console.print(shown, caption, sep="\n")
+    print_gains(recorded, plan, folder)
     print(f"records, tables and plots: {folder}\npage: {folder / page.FILE}\nartifacts: {store.root}")
+
+
+def print_gains(recorded: "DataFrame", plan: "Plan", folder: Path) -> None:
+    """Print what the tables say of made images, a sentence a comparison, or where to read it if that is long."""
+    from pipeline.report import statistics, statistics_text
+
+    suite, selection = plan.suite, plan.suite.selections[0]
+    said = statistics_text.sentences(statistics.statistics(recorded, suite, list(plan.tasks), selection))
+    if len(said) > MOST_SENTENCES:
+        said = [f"gains by made images, in {len(said)} sentences: {folder}/tables/statistics_{selection}.md"]
+    print(*said, sep="\n")
 
 
 def draw_tables(options: argparse.Namespace) -> int:
@@ -287,6 +341,28 @@ def describe(job: "Job", store: "Store") -> dict[str, Any]:
     done = store.has(job.kind, job.key)
     return {"kind": job.kind, "label": job.label, "key": job.key, "done": done,
             "inputs": [needed.key for needed in job.inputs.values()]}  # fmt: skip
+
+
+def compare_runs(options: argparse.Namespace) -> int:
+    """`compare`."""
+    from pipeline import config
+    from pipeline.report import compare, records
+
+    results = options.results or config.ROOT / "results"
+    file_a, file_b = (records.locate(run, results) for run in (options.run_a, options.run_b))
+    found = compare.compare(records.read(file_a), records.read(file_b))
+    print(json.dumps(found.as_json()) if options.json else compare.described(found, file_a, file_b))
+    return int(found.differs)
+
+
+def export_records(options: argparse.Namespace) -> int:
+    """`export`."""
+    from pipeline import config
+    from pipeline.report import export, records
+
+    file = records.locate(options.run, options.results or config.ROOT / "results")
+    print(export.export(records.read(file), file, options.to))
+    return 0
 
 
 def show_plan(options: argparse.Namespace) -> int:

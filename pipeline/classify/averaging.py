@@ -79,7 +79,8 @@ class Averaging:
     @property
     def ended(self) -> bool:
         """Whether the valley has ended, so that no later iterate can count."""
-        return self.valley is not None and self.valley.end is not None
+        valley = self.valley
+        return valley is not None and valley.end is not None
 
     def add(self) -> None:
         """Take the network's weights as one more iterate."""

@@ -103,6 +103,17 @@ def _permutation(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(count)
 
 
+def gathered(
+    pools: Sequence[Pool], taken: Sequence[np.ndarray], step: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Images [n, 3, H, W] and labels [n] of a step: of each of the labelled `pools` those at the indices `taken`."""
+    images, labels = [], []
+    for kind, (pool, indices) in enumerate(zip(pools, taken, strict=True)):
+        images.append(pool.augmented(indices, derive(seed, "shift", kind, step)))
+        labels.append(pool.labels[torch.from_numpy(indices)])
+    return torch.cat(images), torch.cat(labels)
+
+
 @dataclass(frozen=True)
 class Labelled:
     """The labelled images of a training: those of the source, and made ones (None if none enter).
@@ -118,12 +129,7 @@ class Labelled:
     def batch(self, step: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
         """Images [size, 3, H, W] and labels [size] of a step."""
         pools = [self.source] if self.made is None else [self.source, self.made]
-        taken = self._indices(step, size, seed)
-        images, labels = [], []
-        for kind, (pool, indices) in enumerate(zip(pools, taken, strict=True)):
-            images.append(pool.augmented(indices, derive(seed, "shift", kind, step)))
-            labels.append(pool.labels[torch.from_numpy(indices)])
-        return torch.cat(images), torch.cat(labels)
+        return gathered(pools, self._indices(step, size, seed), step, seed)
 
     def groups(self, size: int) -> tuple[Tensor, Tensor | None]:
         """The domain of each image of a batch, int64 [size], here one; and their weights, here all alike."""

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.classify.batches import Pool, joined, shuffled
+from pipeline.classify.batches import Pool, gathered, joined, shuffled
 from pipeline.data.domains import ImageSet, load_labelled
 from pipeline.errors import UserError
 from pipeline.seeds import derive
@@ -49,12 +49,11 @@ class DomainBatches:
 
     def batch(self, step: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
         """Images [size * domains, 3, H, W] and labels [size * domains] of a step, domain after domain."""
-        images, labels = [], []
-        for domain, pool in enumerate(self.pools):
-            indices = shuffled(len(pool), step * size, (step + 1) * size, derive(seed, "domain", domain))
-            images.append(pool.augmented(indices, derive(seed, "shift", domain, step)))
-            labels.append(pool.labels[torch.from_numpy(indices)])
-        return torch.cat(images), torch.cat(labels)
+        taken = [
+            shuffled(len(pool), step * size, (step + 1) * size, derive(seed, "domain", domain))
+            for domain, pool in enumerate(self.pools)
+        ]
+        return gathered(self.pools, taken, step, seed)
 
     def groups(self, size: int) -> tuple[Tensor, Tensor | None]:
         """The domain of each image of a batch, int64 [size * domains]; and its weight, float, None if all are 1."""

@@ -4,7 +4,7 @@ At every evaluation the loop keeps the network's probabilities for the target's 
 labels here, when training is over: no selection, the oracle included, can change a training.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,17 +46,21 @@ class Score:
     per_class: list[float | None]
 
 
-def predict(network: Network, pool: Pool) -> Tensor:
-    """The probabilities of classes for the images of `pool`: float32 [n, classes], in the CPU's memory.
+def over(network: Network, pool: Pool, compute: Callable[[Tensor], Tensor]) -> Tensor:
+    """What `compute`, a part of `network`, makes of all images of `pool`: [n, ...], in the CPU's memory.
 
     Leaves `network` in training mode.
     """
     network.eval()
     with torch.inference_mode():
-        batches = (images.to(network.device) for images in pool.batches(BATCH))
-        parts = [network(images)[1].float().softmax(dim=1) for images in batches]
+        parts = [compute(images.to(network.device)) for images in pool.batches(BATCH)]
     network.train()
     return torch.cat(parts).cpu().clone()
+
+
+def predict(network: Network, pool: Pool) -> Tensor:
+    """The probabilities of classes for the images of `pool`: float32 [n, classes]; see `over`."""
+    return over(network, pool, lambda images: network(images)[1].float().softmax(dim=1))
 
 
 def held_out_scores(network: Network, held_out: Sequence[Pool]) -> tuple[float, float]:

@@ -5,12 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from pipeline.classify.backbones import Network
 from pipeline.classify.batches import Pool, joined
-from pipeline.classify.evaluate import BATCH
+from pipeline.classify.evaluate import over
 from pipeline.data.domains import ImageSet, load_labelled
 
 PER_CLASS = 50
@@ -18,13 +17,8 @@ PER_CLASS = 50
 
 
 def extract(network: Network, pool: Pool) -> Tensor:
-    """The features of the images of `pool`: float32 [n, d], on the CPU. Leaves the network in training mode."""
-    network.eval()
-    with torch.inference_mode():
-        batches = (images.to(network.device) for images in pool.batches(BATCH))
-        features = torch.cat([network.features(images) for images in batches])
-    network.train()
-    return features.cpu().clone()
+    """The features of the images of `pool`: float32 [n, d]; see `over`."""
+    return over(network, pool, network.features)
 
 
 def pictured_sets(

@@ -171,22 +171,21 @@ class Loop:
 
     def _forward(self, images: Tensor, labels: Tensor) -> Step:
         """The step's images, both halves in one pass through the network."""
-        count = len(labels)
+        count, images = len(labels), images.to(self.device)
         features, logits = self._through_network(images)
         target = Outputs(features[count:], logits[count:]) if self.target is not None else None
         labelled = Outputs(features[:count], logits[:count])
         progress = self.done / self.settings.iterations
         domains, weights = self.labelled.groups(self.settings.batch_size)
-        given = [
-            None if one is None else one.to(self.device) for one in (labels, domains, weights, images[:count])
-        ]
-        return Step(labelled, given[0], target, progress, *given[1:])
+        weights = None if weights is None else weights.to(self.device)
+        labels, domains = labels.to(self.device), domains.to(self.device)
+        return Step(labelled, labels, target, progress, domains, weights, images[:count])
 
     def _through_network(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features and logits, in fp32 whatever the precision of the pass."""
         half = HALF.get(self.settings.precision)
         with nullcontext() if half is None else torch.autocast(self.device.type, half):
-            features, logits = self.network(images.to(self.device))
+            features, logits = self.network(images)
         return features.float(), logits.float()
 
     def _record(self) -> None:

@@ -158,13 +158,20 @@ def _last_name(node: ast.expr) -> str | None:
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else None
 
 
+def _bases(
+    node: ast.ClassDef, known: Mapping[str, ast.ClassDef]
+) -> list[tuple[ast.ClassDef, dict[str, ast.ClassDef]]]:
+    """The bases of a class among `known`, each with those that may be its own; the one that Python asks first is last."""
+    others = {name: other for name, other in known.items() if other is not node}
+    parents = [others.get(_last_name(base) or "") for base in reversed(node.bases)]
+    return [(parent, others) for parent in parents if parent is not None]
+
+
 def _hyperparameters(node: ast.ClassDef, known: Mapping[str, ast.ClassDef], path: Path) -> dict[str, Value]:
     """The annotated attributes of a class and of its bases among `known`, with the values that they have in it."""
-    others = {name: other for name, other in known.items() if other is not node}
     values: dict[str, Value] = {}
-    for base in reversed(node.bases):  # of two bases, Python asks the first one first
-        parent = others.get(_last_name(base) or "")
-        values |= _hyperparameters(parent, others, path) if parent else {}
+    for parent, others in _bases(node, known):
+        values |= _hyperparameters(parent, others, path)
     for line in node.body:
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value is not None:
             values[line.target.id] = _literal(line.value, path, f"the default of {line.target.id}")
@@ -176,11 +183,9 @@ def _hyperparameters(node: ast.ClassDef, known: Mapping[str, ast.ClassDef], path
 
 def _flags(node: ast.ClassDef, known: Mapping[str, ast.ClassDef]) -> dict[str, bool]:
     """Those of the flags that a Declaration has which a class sets, or its bases among `known`."""
-    others = {name: other for name, other in known.items() if other is not node}
     flags: dict[str, bool] = {}
-    for base in reversed(node.bases):
-        parent = others.get(_last_name(base) or "")
-        flags |= _flags(parent, others) if parent else {}
+    for parent, others in _bases(node, known):
+        flags |= _flags(parent, others)
     for line in node.body:
         if isinstance(line, ast.Assign) and isinstance(line.value, ast.Constant):
             named = {_last_name(target) for target in line.targets} & {"uses_target", "needs_domains"}

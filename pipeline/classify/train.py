@@ -96,14 +96,12 @@ def _make_loop(params: TrainParams, data: Path, made: dict[str, ImageSet], check
     training, evaluation = inputs.training, inputs.evaluation
     entering = pool(joined(made.values()), f"{params.augmentation} images", training) if made else None
     if params.setting == "dg":
-        sources = [split_domain(data, name, settings.holdout, seed) for name in params.sources]
-        learned = [
-            pool(kept, name, training) for name, (kept, _) in zip(params.sources, sources, strict=True)
-        ]
+        learned, held_out = [], []
+        for name in params.sources:
+            kept, held = split_domain(data, name, settings.holdout, seed)
+            learned.append(pool(kept, name, training))
+            held_out.append(pool(held, name, evaluation))
         batches = DomainBatches(tuple(learned), entering, params.made_weight)
-        held_out = [
-            pool(held, name, evaluation) for name, (_, held) in zip(params.sources, sources, strict=True)
-        ]
     else:
         batches = Labelled(labelled("train", training), entering, params.made_fraction)
         held_out = [labelled("test", evaluation)]

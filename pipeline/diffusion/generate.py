@@ -32,10 +32,10 @@ from pipeline.store import write_atomic
 class Denoisers:
     """The denoiser with the adapter merged at t = 0 and at t = 1, and as it guides the class.
 
-    For the base model, thrice the same.
+    For the base model, thrice the same. Only adapted images need the one at t = 0, where their sources are inverted.
     """
 
-    at_source: nn.Module
+    at_source: nn.Module | None
     at_target: nn.Module
     content: nn.Module
 
@@ -55,7 +55,8 @@ class Denoisers:
             return denoiser
 
         scale = params.scale
-        return cls(merged(0.0, scale), merged(1.0, scale), merged(1.0, scale * params.guidance.content_scale))
+        at_source = merged(0.0, scale) if params.contents == "adapted" else None
+        return cls(at_source, merged(1.0, scale), merged(1.0, scale * params.guidance.content_scale))
 
 
 def plan_images(params: GenerateParams, source: ImageSet | None, style: ImageSet | None) -> pd.DataFrame:

@@ -105,17 +105,14 @@ def accuracy_table(
     error over seeds of each seed's own mean over tasks. Records that the suite does not ask for are left out
     and counted in the caption.
     """
-    asked = records.merge(wanted(suite, tasks), on=CELL)
-    asked = asked[asked["selection"] == selection]
-    measured = "Test accuracy on the domain held out" if suite.setting == "dg" else "Target test accuracy"
-    measured += " in percent"
+    asked = measured(records, suite, tasks, selection)
+    what = "Test accuracy on the domain held out" if suite.setting == "dg" else "Target test accuracy"
+    what += " in percent"
     if suite.metric == "class_mean":
-        asked = asked.assign(accuracy=[_class_mean(shares) for shares in asked["per_class"]])
-        measured = "Mean of the classes' target test accuracies in percent"
+        what = "Mean of the classes' target test accuracies in percent"
 
     def values(chosen: pd.DataFrame) -> np.ndarray:
-        grid = chosen.pivot(index="task", columns="seed", values="accuracy")
-        return grid.reindex(index=tasks, columns=suite.seeds).to_numpy(dtype=float)
+        return by_task_and_seed(chosen, tasks, suite.seeds)
 
     rows = _rows(suite, asked, values)
     return AccuracyTable(
@@ -126,16 +123,30 @@ def accuracy_table(
         rows=tuple(_placed(rows)),
         seeds=len(suite.seeds),
         title=suite.title,
-        caption=_caption(records, suite, tasks, selection, rows, measured),
+        caption=_caption(records, suite, tasks, selection, rows, what),
     )
+
+
+def measured(records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selection: str) -> pd.DataFrame:
+    """The records that `suite` asks for under `selection`, with `accuracy` as the suite's metric has it."""
+    asked = records.merge(wanted(suite, tasks), on=CELL)
+    asked = asked[asked["selection"] == selection]
+    if suite.metric == "class_mean":
+        asked = asked.assign(accuracy=[_class_mean(shares) for shares in asked["per_class"]])
+    return asked
+
+
+def by_task_and_seed(chosen: pd.DataFrame, tasks: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+    """The accuracies of one method and augmentation, [tasks, seeds], NaN where there is none."""
+    grid = chosen.pivot(index="task", columns="seed", values="accuracy")
+    return grid.reindex(index=tasks, columns=seeds).to_numpy(dtype=float)
 
 
 def class_table(
     records: pd.DataFrame, suite: Suite, task: str, classes: Sequence[str], selection: str
 ) -> AccuracyTable:
     """The table of one task of `suite` under `selection`, `classes` across and their mean last."""
-    asked = records.merge(wanted(suite, [task]), on=CELL)
-    asked = asked[asked["selection"] == selection]
+    asked = measured(records, suite, [task], selection)
 
     def values(chosen: pd.DataFrame) -> np.ndarray:
         of_seed = dict(zip(chosen["seed"], chosen["per_class"], strict=True))
@@ -143,7 +154,7 @@ def class_table(
         return np.array([of_seed.get(seed) or nothing for seed in suite.seeds], dtype=float).T
 
     rows = _rows(suite, asked, values)
-    measured = "Target test accuracy of each class, and the mean over classes, in percent"
+    what = "Target test accuracy of each class, and the mean over classes, in percent"
     return AccuracyTable(
         suite=f"{suite.name} {task}",
         dataset=suite.dataset,
@@ -152,7 +163,7 @@ def class_table(
         rows=tuple(_placed(rows)),
         seeds=len(suite.seeds),
         title=f"{suite.title}: {task.replace('->', '→')}",
-        caption=_caption(records, suite, [task], selection, rows, measured),
+        caption=_caption(records, suite, [task], selection, rows, what),
     )
 
 

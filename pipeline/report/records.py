@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.config import Suite
+from pipeline.config import Suite, read_suite
 from pipeline.errors import UserError
 from pipeline.store import write_atomic
 
@@ -69,6 +69,19 @@ def read(path: Path) -> pd.DataFrame:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     return _parse(text, path)
+
+
+def locate(given: str, results: Path) -> Path:
+    """The records that a user names: a records file, a folder that has one, or a suite, whose folder is under `results`."""
+    path = Path(given)
+    if path.is_dir():
+        return path / "records.csv"
+    if path.suffix == ".csv":
+        return path
+    try:
+        return results / read_suite(given).name / "records.csv"
+    except UserError as error:
+        raise UserError(f"{given!r} is no results folder, no records.csv and no suite: {error}") from error
 
 
 def wanted(suite: Suite, tasks: Sequence[str]) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """An accuracy table as CSV, Markdown, LaTeX, and for the terminal."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
@@ -41,35 +41,48 @@ def csv(table: AccuracyTable) -> str:
 def markdown(table: AccuracyTable) -> str:
     """A pipe table under its title, the caption beneath it."""
     header = ["Method", *(arrow(task) for task in table.columns), "Avg"]
-    lines = [_pipes(map(markdown_escape, header)), "| :-- |" + " --: |" * (len(header) - 1)]
-    for row in table.rows:
-        lines.append(_pipes([markdown_escape(row.label), *map(_markdown_cell, row.cells)]))
+    lines = [[markdown_escape(row.label), *map(_markdown_cell, row.cells)] for row in table.rows]
     title, caption = markdown_escape(table.title), markdown_escape(table.caption)
-    return "\n".join([f"### {title}", "", *lines, "", caption, ""])
+    return "\n".join([f"### {title}", "", *pipe_table(header, lines), "", caption, ""])
+
+
+def pipe_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
+    """A pipe table, its first column to the left: `header` is escaped here, `lines` are Markdown already."""
+    head = [_pipes(map(markdown_escape, header)), "| :-- |" + " --: |" * (len(header) - 1)]
+    return head + [_pipes(line) for line in lines]
 
 
 def latex(table: AccuracyTable) -> str:
     """A table environment to \\input: from seven tasks on across both columns of a page."""
-    header = ["Method", *(arrow(task) for task in table.columns), "Avg"]
-    floating = "table*" if len(table.columns) > 6 else "table"
-    lines = [
+    lines = []
+    for row in table.rows:
+        label = ("" if row.heads_block else "\\quad ") + latex_escape(row.label)
+        lines.append((row.heads_block, [label, *map(_latex_cell, row.cells)]))
+    label = f"{table.suite}-{table.selection}"
+    return latex_table(table.columns, lines, f"{table.title}. {table.caption}", label)
+
+
+def latex_table(
+    columns: Sequence[str], lines: Iterable[tuple[bool, Sequence[str]]], caption: str, label: str
+) -> str:
+    """A table of methods, `columns` and averages. `lines`: whether a rule stands above, and cells in LaTeX."""
+    header = ["Method", *(arrow(task) for task in columns), "Avg"]
+    floating = "table*" if len(columns) > 6 else "table"
+    head = [
         "% \\usepackage{booktabs, graphicx}",
         f"\\begin{{{floating}}}[t]",
         "\\centering",
-        f"\\caption{{{latex_escape(f'{table.title}. {table.caption}')}}}",
-        f"\\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', f'{table.suite}-{table.selection}')}}}",
+        f"\\caption{{{latex_escape(caption)}}}",
+        f"\\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', label)}}}",
         "\\vspace{1ex}",
         "\\setlength{\\tabcolsep}{4pt}",
         "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
-        f"\\begin{{tabular}}{{l{'c' * len(table.columns)}c}}",
+        f"\\begin{{tabular}}{{l{'c' * len(columns)}c}}",
         "\\toprule",
         " & ".join(latex_escape(name) for name in header) + " \\\\",
     ]
-    for row in table.rows:
-        lines += ["\\midrule"] * row.heads_block
-        label = ("" if row.heads_block else "\\quad ") + latex_escape(row.label)
-        lines.append(" & ".join([label, *map(_latex_cell, row.cells)]) + " \\\\")
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}", f"\\end{{{floating}}}", ""])
+    body = ["\\midrule\n" * ruled + " & ".join(cells) + " \\\\" for ruled, cells in lines]
+    return "\n".join([*head, *body, "\\bottomrule", "\\end{tabular}}", f"\\end{{{floating}}}", ""])
 
 
 def terminal(table: AccuracyTable, width: int | None = None) -> Table:

@@ -18,7 +18,11 @@ from pipeline.report import (
     distance,
     loss_curve,
     per_class,
+    published,
+    rank_diagram,
     stamp,
+    statistics,
+    statistics_text,
     tables,
     tsne,
 )
@@ -27,6 +31,8 @@ from pipeline.stage import Progress
 from pipeline.store import write_atomic
 
 FORMATS = {".csv": tables.csv, ".md": tables.markdown, ".tex": tables.latex}
+PUBLISHED_FORMATS = {".csv": published.csv, ".md": published.markdown, ".tex": published.latex}
+STATISTICS_FORMATS = {".csv": statistics_text.csv, ".md": statistics_text.markdown}
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,10 @@ def write_report(
     suite: Suite, records: pd.DataFrame, artifacts: Artifacts, folder: Path, progress: Progress | None = None
 ) -> list[Path]:
     """Tables and pictures under `folder`; the paths of all, written now or found unchanged."""
-    written = write_tables(suite, list(artifacts.tasks), artifacts.classes, records, folder)
+    tasks = list(artifacts.tasks)
+    written = write_tables(suite, tasks, artifacts.classes, records, folder)
+    written += write_published(suite, tasks, records, folder)
+    written += write_statistics(suite, tasks, records, folder)
     return written + write_plots(suite, records, artifacts, folder, progress)
 
 
@@ -90,6 +99,33 @@ def write_tables(
         for suffix, writer in FORMATS.items():
             written.append(folder / "tables" / f"{name}{suffix}")
             write_atomic(written[-1], writer(table))
+    return written
+
+
+def write_published(suite: Suite, tasks: Sequence[str], records: pd.DataFrame, folder: Path) -> list[Path]:
+    """folder/tables/published_SELECTION.{csv,md,tex} where a row of the suite has a published counterpart."""
+    figures, written = published.read_all(published.folder()), []
+    for selection in suite.selections:
+        table = published.published_table(records, suite, tasks, selection, figures)
+        for suffix, writer in PUBLISHED_FORMATS.items() if table else ():
+            written.append(folder / "tables" / f"published_{selection}{suffix}")
+            write_atomic(written[-1], writer(table))
+    return written
+
+
+def write_statistics(suite: Suite, tasks: Sequence[str], records: pd.DataFrame, folder: Path) -> list[Path]:
+    """folder/tables/statistics_SELECTION.{csv,md} and, where ranks can be tested, folder/plots/ranks_SELECTION.{png,pdf}."""
+    written = []
+    for selection in suite.selections:
+        found = statistics.statistics(records, suite, tasks, selection)
+        for suffix, writer in STATISTICS_FORMATS.items():
+            written.append(folder / "tables" / f"statistics_{selection}{suffix}")
+            write_atomic(written[-1], writer(found))
+        if found.ranks.critical is not None:
+            title = f"{suite.name}: average ranks, {selection} checkpoint"
+            draw = partial(rank_diagram.draw, found.ranks, title)
+            picture = Picture(f"ranks_{selection}", (found.ranks, title), (".png", ".pdf"), draw)
+            written += _draw(picture, folder / "plots")
     return written
 
 

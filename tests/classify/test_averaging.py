@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from train_samples import ignore, parameters, products
+from train_samples import ignore, killed_and_resumed, parameters, products
 
 from pipeline.classify.averaging import Averaging, Valley, estimate_statistics, find_valley
-from pipeline.classify.train import _make_loop, run
+from pipeline.classify.train import _make_loop
 from pipeline.config import Swad
 
 Make = Callable[..., Path]
@@ -114,24 +114,12 @@ def test_killed_and_run_again_gives_the_same_bytes(
 ) -> None:
     inputs, choice = {"data": prepared()}, SETTINGS | setting
     whole = products(train(inputs, **choice))
-    for steps in (7, 14):
-        with pytest.raises(KeyboardInterrupt):
-            run(parameters(**choice), inputs, tmp_path / "killed", stop_after(steps))
-    run(parameters(**choice), inputs, tmp_path / "killed", ignore)
-    assert products(tmp_path / "killed") == whole
+    assert killed_and_resumed(choice, inputs, tmp_path / "killed", 7, 14) == whole
     told = json.loads(whole["averaging.json"])
     assert told["iterates"] == told["last"] - told["first"] + 1
     rows = json.loads(whole["records.json"])
     assert {row["method"] for row in rows} == {f"{setting.get('method', 'ERM')}+SWAD"}
     assert len({row["accuracy"] for row in rows}) == 1  # there is one network to select
-
-
-def stop_after(steps: int) -> Callable[[int, int, str], None]:
-    def progress(done: int, total: int, what: str) -> None:
-        if done == steps:
-            raise KeyboardInterrupt
-
-    return progress
 
 
 def test_one_that_never_converges_is_the_last_iterate(train: Make, prepared: Make) -> None:

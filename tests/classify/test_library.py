@@ -6,9 +6,11 @@ from types import ModuleType
 
 import pytest
 import torch
-from method_samples import tiny_method
+from method_samples import Flat
 
 from pipeline.classify import library, registry
+from pipeline.classify.backbones import Network
+from pipeline.classify.method import make_method
 from pipeline.errors import UserError
 
 
@@ -28,7 +30,8 @@ def test_it_tells_which() -> None:
 def test_a_method_says_whether_it_uses_the_library(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     imported, original = [], library._imported
     monkeypatch.setattr(library, "_imported", lambda module: imported.append(module) or original(module))
-    assert tiny_method(name).uses_library == bool(imported)
+    method = make_method(name, {}, Network(Flat(), 3, bottleneck=None), seed=0)
+    assert method.uses_library == bool(imported)
 
 
 def test_a_loss_comes_from_the_package_named() -> None:

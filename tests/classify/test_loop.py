@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from train_samples import CLASSES, ignore, parameters, products
+from train_samples import CLASSES, killed_and_resumed, parameters, products
 
 from pipeline.classify.loop import Loop
-from pipeline.classify.train import _make_loop, run
+from pipeline.classify.train import _make_loop
 from pipeline.errors import UserError
 
 Make = Callable[..., Path]
@@ -88,15 +88,7 @@ def test_bf16_changes_the_passes_alone_and_goes_on_after_a_kill(
         products(train(inputs, **choice | {"precision": "fp32"})),
     )
     assert whole["model.safetensors"] != plain["model.safetensors"]
-
-    def killed(done: int, total: int, what: str) -> None:
-        if done == 8:
-            raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        run(parameters(**choice), inputs, tmp_path / "killed", killed)
-    run(parameters(**choice), inputs, tmp_path / "killed", ignore)
-    assert products(tmp_path / "killed") == whole
+    assert killed_and_resumed(choice, inputs, tmp_path / "killed", 8) == whole
 
     loop = make_loop(precision="bf16")
     step = loop._forward(*loop._batch(loop.done))

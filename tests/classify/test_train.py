@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load
-from train_samples import CLASSES, ignore, parameters, products
+from train_samples import CLASSES, Killed, ignore, killed_after, killed_and_resumed, parameters, products
 
 from pipeline.classify import loop, registry
 from pipeline.classify import train as train_stage
@@ -22,18 +22,6 @@ Make = Callable[..., Path]
 
 LAYERS = ("hidden", "width")
 """Hyper-parameters that are narrower here than by default, to save time."""
-
-
-class Killed(Exception):
-    """Stands for kill -9."""
-
-
-def killed_after(steps: int) -> Callable[[int, int, str], None]:
-    def progress(done: int, total: int, what: str) -> None:
-        if done == steps:
-            raise Killed
-
-    return progress
 
 
 def records(workspace: Path) -> list[dict]:
@@ -135,11 +123,7 @@ def test_discriminators_and_their_warm_start_go_on_after_a_kill(
 ) -> None:
     inputs = {"data": prepared()}
     choice = {"method": method, "hyperparameters": {"hidden": 8}, "optimizer": "sgd", "learning_rate": 0.05}
-    whole = products(train(inputs, **choice))
-    with pytest.raises(Killed):
-        run(parameters(**choice), inputs, tmp_path / "killed", killed_after(8))
-    run(parameters(**choice), inputs, tmp_path / "killed", ignore)
-    assert products(tmp_path / "killed") == whole
+    assert killed_and_resumed(choice, inputs, tmp_path / "killed", 8) == products(train(inputs, **choice))
 
 
 def test_erm_ignores_the_target_and_mcc_does_not(train: Make, prepared: Make) -> None:
@@ -252,11 +236,11 @@ def test_a_loss_that_is_no_number_stops_with_step_and_method(
 ) -> None:
     original = loop.Loop._forward
 
-    def poisoned(self: loop.Loop) -> loop.Step:
+    def poisoned(self: loop.Loop, *batch: loop.Tensor) -> loop.Step:
         if self.done == 7:
             with loop.torch.no_grad():
                 self.network.head.bias.fill_(float("nan"))
-        return original(self)
+        return original(self, *batch)
 
     monkeypatch.setattr(loop.Loop, "_forward", poisoned)
     with pytest.raises(loop.Diverged, match=r"method MCC: the loss became nan at step 8 of 12;.*is kept"):

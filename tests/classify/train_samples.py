@@ -1,10 +1,13 @@
 """Tiny domains and parameters, on which a training takes a fraction of a second."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from pipeline.classify.train import run
 from pipeline.config import TrainParams, TrainSettings
 from pipeline.data.domains import DomainArrays
 from pipeline.seeds import derive
@@ -56,3 +59,28 @@ def products(workspace: Path) -> dict[str, bytes]:
     """The files that would become the artifact, without those for resuming."""
     files = [path for path in sorted(workspace.rglob("*")) if path.is_file()]
     return {path.name: path.read_bytes() for path in files if "scratch" not in path.parts}
+
+
+class Killed(Exception):
+    """Stands for kill -9."""
+
+
+def killed_after(steps: int) -> Callable[[int, int, str], None]:
+    """A progress callback that ends the training after so many steps."""
+
+    def progress(done: int, total: int, what: str) -> None:
+        if done == steps:
+            raise Killed
+
+    return progress
+
+
+def killed_and_resumed(
+    choice: dict[str, Any], inputs: dict[str, Path], workspace: Path, *kills: int
+) -> dict[str, bytes]:
+    """The products of a training that is killed after each number of steps, and run again until it is done."""
+    for steps in kills:
+        with pytest.raises(Killed):
+            run(parameters(**choice), inputs, workspace, killed_after(steps))
+    run(parameters(**choice), inputs, workspace, ignore)
+    return products(workspace)

@@ -20,6 +20,14 @@ pytestmark = pytest.mark.slow
 COMMAND = [sys.executable, str(ROOT / "run_benchmark.py")]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def heed_interrupts() -> Iterator[None]:
+    """What a shell starts in the background ignores Ctrl-C, and so do the processes that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def start(folder: Path, *extra: str) -> subprocess.Popen[str]:
     """`run` on the smoke suite, in a process group of its own."""
     command = [

@@ -55,6 +55,8 @@ FILES = [
     "tables/accuracy_last.csv",
     "tables/accuracy_last.md",
     "tables/accuracy_last.tex",
+    "tables/statistics_last.csv",
+    "tables/statistics_last.md",
 ]
 
 
@@ -81,7 +83,7 @@ def test_where_the_mean_of_classes_counts_each_task_has_a_table_of_them(tmp_path
     write_report(suite, records.read(tmp_path / "records.csv"), artifacts, tmp_path / "results")
     folder = tmp_path / "results" / "tables"
     assert {path.stem for path in folder.iterdir()} == {
-        "accuracy_last", "classes_MN-to-MM_last", "classes_MN-to-UC_last",
+        "accuracy_last", "classes_MN-to-MM_last", "classes_MN-to-UC_last", "statistics_last",
     }  # fmt: skip
     table = pd.read_csv(folder / "classes_MN-to-UC_last.csv").loc[0]
     assert list(table[CLASSES].astype(float).round(6).fillna(-1)) == [80.0, 20.0, -1, 50.0, 20.0]
@@ -100,7 +102,8 @@ def test_a_sweep_is_rows_of_its_own(tmp_path, artifacts):
     ]
     suite = make_suite(methods=sweep, augmentations=["none"], seeds=[0])
     rows = [
-        make_row("MN->UC", "none", 0, 50.0 + place, method=spec["label"]) for place, spec in enumerate(sweep)
+        make_row("MN->UC", "none", 0, 50.0 + place, method=spec["label"], per_class=[50.0] * 5)
+        for place, spec in enumerate(sweep)
     ]
     records.write(tmp_path / "records.csv", rows)
     found = records.read(tmp_path / "records.csv")

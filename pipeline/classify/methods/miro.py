@@ -26,9 +26,10 @@ class MIRO(Method):
          + ld * gaussian_surprise(o, mean f, variance v),
     with f [b, d] the features of the labelled images, o [b, d] those that the network gave before training (its
     frozen copy, BatchNorm in evaluation mode), and v [d] = softplus(s) + 1e-5 for a trained s, 0.1 at first: the
-    mean encoder is the identity, the variance encoder one number for each channel. The paper does so with the output of every block of the backbone; this with the last, which every backbone has. Made images
-    have their weight in the cross-entropy alone. Defaults: ld 0.1 (the paper takes 0.01 to 0.1). Says something
-    of pretrained backbones alone, and takes no bottleneck, for that is new.
+    mean encoder is the identity, the variance encoder one number for each channel. The paper does so with the
+    output of every block of the backbone; this with the last, which every backbone has. Made images have their
+    weight in the cross-entropy alone. Defaults: ld 0.1 (the paper takes 0.01 to 0.1). Says something of pretrained
+    backbones alone, and takes no bottleneck, for that is new.
     """
 
     ld: float = 0.1

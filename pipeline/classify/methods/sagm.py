@@ -13,7 +13,8 @@ class SAGM(Method):
     loss = ascent = cross-entropy of the labelled logits [b, classes] for labels [b], L(w); made images count
     with their weight, if they have one. The step follows (g + h) / 2, with g the gradient of L at the network's
     weights w, and h that at w + (rho / |g| - alpha) g: to first order that of L(w) + L(w + rho g / |g| - alpha g),
-    which is low where L is low and flat and the two gradients agree (the halves are those of the authors' code). Defaults: rho 0.05, alpha 0.001 (both above 0).
+    which is low where L is low and flat and the two gradients agree (the halves are those of the authors' code).
+    Defaults: rho 0.05, alpha 0.001 (both above 0).
     """
 
     rho: float = 0.05

@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from train_samples import CLASSES, domain, ignore, parameters, products
+from train_samples import CLASSES, domain, killed_and_resumed, parameters, products
 
 from pipeline.classify.batches import MemoryPool
 from pipeline.classify.domains import DomainBatches, split_domain
-from pipeline.classify.train import _make_loop, run
+from pipeline.classify.train import _make_loop
 from pipeline.data.domains import DomainArrays, load_labelled, save_domain
 from pipeline.errors import UserError
 
@@ -103,15 +103,7 @@ def test_killed_and_run_again_gives_the_same_bytes(
     inputs = {"data": prepared(), "base": generated("base")}
     choice = {"method": method, "augmentation": "base", "made_weight": 0.5, "batch_size": 4} | DG
     whole = products(train(inputs, **choice))
-
-    def killing(done: int, total: int, what: str) -> None:
-        if done == 8:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(parameters(**choice), inputs, tmp_path / "killed", killing)
-    run(parameters(**choice), inputs, tmp_path / "killed", ignore)
-    assert products(tmp_path / "killed") == whole
+    assert killed_and_resumed(choice, inputs, tmp_path / "killed", 8) == whole
     (record,) = json.loads(whole["records.json"])
     assert (record["setting"], record["task"], record["method"]) == ("dg", "->T", method)
 
