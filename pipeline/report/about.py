@@ -21,7 +21,11 @@ class Stage(Strict):
 
 
 class About(Strict):
-    """A suite as it was run. file: as `run` was told. plugins: files of methods. stages: None if not known."""
+    """A suite as it was run. file: as `run` was told. plugins: files of methods. stages: None if not known.
+
+    made_with: versions and machines by name (see pipeline.made_with), as the manifests of finished jobs tell them, and
+    under each value how many jobs. untold: how many finished jobs do not tell. note: what else a reader has to know.
+    """
 
     suite: Suite
     card: DatasetCard
@@ -29,6 +33,9 @@ class About(Strict):
     file: str
     plugins: list[str] = Field(default=[])
     stages: list[Stage] | None = None
+    made_with: dict[str, dict[str, int]] = Field(default={})
+    untold: int = 0
+    note: str = ""
 
     @field_serializer("suite")
     def _as_written(self, suite: Suite) -> dict:

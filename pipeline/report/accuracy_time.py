@@ -36,7 +36,7 @@ def draw(found: pd.DataFrame, title: str) -> dict[str, bytes]:
         for index, (method, rows) in enumerate(found.groupby("method", sort=False)):
             colour = figures.COLOURS[index % len(figures.COLOURS)]
             stroke = STROKES[index // len(figures.COLOURS) % len(STROKES)]
-            axes.plot(rows["seconds"], rows["accuracy"], stroke, color=colour, linewidth=0.9, alpha=0.7)
+            axes.plot(rows["seconds"], rows["accuracy"], stroke, color=colour, linewidth=0.9, alpha=0.5)
             entries.append(Line2D([], [], ls=stroke, color=colour, linewidth=2, label=method))
             for row in rows.itertuples():
                 axes.errorbar(
@@ -45,6 +45,8 @@ def draw(found: pd.DataFrame, title: str) -> dict[str, bytes]:
                 )  # fmt: skip
         if found["seconds"].max() > 10 * found["seconds"].min():
             axes.set_xscale("log")
+        else:  # from 0, so that what is mere noise of the clock looks small
+            axes.set_xlim(0, 1.08 * found["seconds"].max())
         axes.grid(color="#E6E6E6", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set(title=title, ylabel="average accuracy (%)")

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.data.generated import read_manifest
 from pipeline.errors import UserError
+from pipeline.report import figures
 from pipeline.report.figures import FAINT, INK, font_file
 
 MARGIN = 16
@@ -36,8 +37,8 @@ def draw(
     *,
     sources: Mapping[str, np.ndarray] | None = None,
     per_class: int = 12,
-) -> bytes:
-    """PNG of the first `per_class` images of each class of a `generate` artifact, in its manifest's order.
+) -> dict[str, bytes]:
+    """{".png", ".pdf"} of the first `per_class` images of each class of a `generate` artifact, in its manifest's order.
 
     sources: for adapted images, the source images uint8 [H, W, 3] by name: each is then shown above its
     adapted one, so that one sees what was kept and what changed.
@@ -55,7 +56,8 @@ def draw(
             )
             lines.append(Line("", "adapted", made))
     subtitle = f"the first {per_class} of each class, in order; {len(manifest)} images in all"
-    return _png(_sheet(lines, title, subtitle))
+    sheet = _sheet(lines, title, subtitle)
+    return {".png": _png(sheet), ".pdf": figures.picture_pdf(sheet)}
 
 
 def _open(path: Path) -> Image.Image:

@@ -86,7 +86,7 @@ def draw(networks: Sequence[Network], title: str) -> dict[str, bytes]:
     found = measure(networks)
     tasks, methods = list(found["task"].unique())[::-1], list(found["method"].unique())
     place = {task: index for index, task in enumerate(tasks)}
-    size = (max(6.4, 2.2 * len(methods) + 1), 0.3 * len(tasks) + 2.1)
+    size = (max(6.4, 2.2 * len(methods) + 1), 0.34 * len(tasks) + 2.1)
     with figures.house_style():
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(1, len(methods), sharex=True, sharey=True, squeeze=False)[0]
@@ -105,13 +105,15 @@ def draw(networks: Sequence[Network], title: str) -> dict[str, bytes]:
 
 
 def _panel(axes: Axes, found: pd.DataFrame, place: Mapping[str, int]) -> None:
-    """One method's distances: a mark for each set, on the line of its task."""
-    for colour, (key, (name, marker, filled)) in zip(figures.COLOURS, LINES.items(), strict=False):
+    """One method's distances: a mark for each set, about the line of its task, each kind at its own height."""
+    heights = 0.3 * (0.5 - np.arange(len(LINES)) / (len(LINES) - 1))
+    kinds = zip(heights, figures.COLOURS, LINES.items(), strict=False)
+    for height, colour, (key, (name, marker, filled)) in kinds:
         chosen = found[(found["augmentation"] == key[0]) & (found["set"] == key[1])]
         if len(chosen):
             face = colour if filled else "white"
             axes.scatter(
-                chosen["distance"], chosen["task"].map(place),
+                chosen["distance"], chosen["task"].map(place) + height,
                 marker=marker, facecolors=face, edgecolors=colour, linewidths=1.3, s=30, label=name, zorder=3,
             )  # fmt: skip
     axes.axvline(0, color="#B0B0B0", linewidth=0.8)

@@ -15,8 +15,8 @@ LINES = {
 """The columns of losses.csv that are drawn, each with its name and colour."""
 
 
-def draw(losses: Path, title: str, window: int | None = None) -> bytes:
-    """PNG of losses.csv (step, loss, source_loss, target_loss): each step faint, its running mean bold.
+def draw(losses: Path, title: str, window: int | None = None) -> dict[str, bytes]:
+    """{".png", ".pdf"} of losses.csv (step, loss, source_loss, target_loss): each step faint, its running mean bold.
 
     window: the steps that a mean is over; by default a twentieth of all.
     """
@@ -37,4 +37,4 @@ def draw(losses: Path, title: str, window: int | None = None) -> bytes:
         axes.margins(x=0)
         axes.set(title=title, xlabel="step", ylabel=f"loss, mean of {window} steps", ylim=(0, 1.5 * highest))
         figure.legend(loc="outside right upper")
-        return figures.png(figure)
+        return {".png": figures.png(figure), ".pdf": figures.pdf(figure)}

@@ -10,19 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import pandas as pd
 import yaml
 from PIL import Image
 
 from pipeline.config import Suite
-from pipeline.report import accuracy, repeat, stamp, tables
+from pipeline.report import accuracy, html, published, repeat, stamp, statistics, statistics_text
 from pipeline.report.about import About
 from pipeline.store import write_atomic
 
 FILE = "index.html"
-PARTS = Path(__file__).parent
-"""Where page.html.j2, page.css and page.js are."""
 
 WIDEST = 1280
 """Pixels: wider pictures are made smaller in the page; the files beside it stay as they are."""
@@ -35,12 +32,17 @@ GROUPS = {
         "A-distance",
         "How well a linear classifier tells images from the target's by the network's features: 2 always, 0 not at all.",
     ),
+    "ranks": ("Average ranks", "1 is best; a bar joins rows that the test does not tell apart."),
     "tsne": (
         "t-SNE",
         "Features of the trained network, four classes. Real images are filled marks, made ones hollow.",
     ),
     "contact": ("Images", "Images of the made sets by class; adapted ones are beneath their sources."),
     "classes": ("Accuracy by class", "Mean over seeds; lines are standard errors."),
+    "confusion": (
+        "Confusion matrices",
+        "Rows are true classes, columns what the network says of their test images, in percent.",
+    ),
     "loss": ("Losses of fine-tuning", "Each step faint, the running mean bold."),
 }  # fmt: skip
 """How pictures are grouped, in order: by how the name of a file begins, with a heading and what is to be seen."""
@@ -57,6 +59,29 @@ class Shown:
     width: int
     height: int
     files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A table of words: the names of its columns, and its lines, which begin with their own name."""
+
+    header: Sequence[str]
+    lines: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the page shows under one selection rule; `words` say which that is."""
+
+    name: str
+    words: str
+    tables: Sequence[accuracy.AccuracyTable]
+    sentences: Sequence[str]
+    gains: Plain
+    ranks: Plain
+    about_ranks: str
+    published: Plain | None
+    about_published: str | None
 
 
 @dataclass(frozen=True)
@@ -79,36 +104,35 @@ def write(folder: Path, about: About, records: pd.DataFrame) -> Path:
 
 def render(about: About, records: pd.DataFrame, pictures: Sequence[Path], mark: str = "") -> str:
     """The page. pictures: PNG files in the folder plots/ beside it."""
-    loader = jinja2.FileSystemLoader(PARTS)
-    surroundings = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
     suite = about.suite
-    rules = [(name, accuracy.RULES[name], _tables(about, records, name)) for name in suite.selections]
-    return surroundings.get_template("page.html.j2").render(
-        mark=mark,
-        about=about,
-        suite=suite,
-        rules=rules,
-        best=_best(rules[0][2][0]),
-        groups=_groups(pictures),
-        versions=sorted(records["version"].unique()),
-        libraries=_libraries(records),
-        trainings=records.drop_duplicates("key")["seconds"],
-        settings=yaml.safe_dump(
-            suite.model_dump(mode="json", exclude_unset=True), sort_keys=False, width=100, allow_unicode=True
-        ),
-        commands=_commands(about),
-        whole=f"{repeat.PROGRAM} run {about.file}",
-        arrow=tables.arrow,
-        full_label=full_label,
-        spell=spell,
+    figures = published.read_all(published.folder())
+    rules = [_rule(about, records, figures, name) for name in suite.selections]
+    return (
+        html.surroundings()
+        .get_template("page.html.j2")
+        .render(
+            mark=mark,
+            about=about,
+            suite=suite,
+            rules=rules,
+            how=statistics_text.HOW,
+            best=_best(rules[0].tables[0]),
+            groups=_groups(pictures),
+            versions=sorted(records["version"].unique()),
+            libraries=_libraries(records),
+            trainings=records.drop_duplicates("key"),
+            failed=_failed(records),
+            settings=yaml.safe_dump(
+                suite.model_dump(mode="json", exclude_unset=True),
+                sort_keys=False,
+                width=100,
+                allow_unicode=True,
+            ),
+            commands=_commands(about),
+            whole=f"{repeat.PROGRAM} run {about.file}",
+            spell=spell,
+        )
     )
-
-
-def full_label(row: accuracy.Row) -> str:
-    """A row's name that stands by itself, wherever sorting puts it: `MCC + Terra`."""
-    return row.label if row.heads_block else f"{row.method} {row.label}"
 
 
 def spell(seconds: float) -> str:
@@ -119,9 +143,20 @@ def spell(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
 
 
+def _failed(records: pd.DataFrame) -> list[tuple[str, str]]:
+    """The trainings that failed, each with its reason."""
+    there = records[records["status"] == "failed"].drop_duplicates("key")
+    return [
+        (f"{row.task}, {statistics_text.row_name(row.method, row.augmentation)}, seed {row.seed}", row.reason)
+        for row in there.itertuples()
+    ]
+
+
 def _mark(about: About, records: pd.DataFrame, pictures: Sequence[Path]) -> str:
     """A hash of all that the page is made of."""
-    parts = [(PARTS / name).read_bytes() for name in ("page.html.j2", "page.css", "page.js")]
+    names = ("page.html.j2", "tables.html.j2", "page.css", "page.js")
+    parts = [(html.PARTS / name).read_bytes() for name in names]
+    parts += [path.read_bytes() for path in sorted(published.folder().glob("*.csv"))]
     drawn = [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in pictures]
     return stamp.stamp(parts, drawn, about.model_dump_json(), records.to_csv())
 
@@ -135,13 +170,26 @@ def _bears(path: Path, mark: str) -> bool:
         return False
 
 
-def _tables(about: About, records: pd.DataFrame, selection: str) -> list[accuracy.AccuracyTable]:
-    """The main table under a rule, and where the mean of classes counts one of the classes for each task."""
-    suite = about.suite
-    by_class = about.tasks if suite.metric == "class_mean" else []
-    return [accuracy.accuracy_table(records, suite, about.tasks, selection)] + [
-        accuracy.class_table(records, suite, task, about.card.classes, selection) for task in by_class
-    ]
+def _rule(about: About, records: pd.DataFrame, figures: pd.DataFrame, selection: str) -> Rule:
+    """All tables under one selection rule; where the mean of classes counts, one of the classes for each task."""
+    suite, tasks = about.suite, about.tasks
+    found = statistics.statistics(records, suite, tasks, selection)
+    beside = published.published_table(records, suite, tasks, selection, figures)
+    return Rule(
+        name=selection,
+        words=accuracy.RULES[selection],
+        tables=[accuracy.accuracy_table(records, suite, tasks, selection)]
+        + [
+            accuracy.class_table(records, suite, task, about.card.classes, selection)
+            for task in (tasks if suite.metric == "class_mean" else [])
+        ],
+        sentences=statistics_text.sentences(found),
+        gains=Plain(statistics_text.GAIN_HEADER, list(map(statistics_text.gain_cells, found.gains))),
+        ranks=Plain(statistics_text.RANK_HEADER, statistics_text.rank_cells(found.ranks)),
+        about_ranks=statistics_text.ranks_caption(found.ranks),
+        published=None if beside is None else Plain(published.header(beside), published.lines(beside)),
+        about_published=None if beside is None else beside.caption,
+    )
 
 
 def _best(table: accuracy.AccuracyTable) -> accuracy.Row | None:

@@ -14,8 +14,10 @@ from pipeline.data.domains import load_unlabelled
 from pipeline.report import (
     accuracy,
     accuracy_time,
+    confusion,
     contact_sheet,
     distance,
+    html,
     loss_curve,
     per_class,
     published,
@@ -30,7 +32,7 @@ from pipeline.report.records import CELL, wanted
 from pipeline.stage import Progress
 from pipeline.store import write_atomic
 
-FORMATS = {".csv": tables.csv, ".md": tables.markdown, ".tex": tables.latex}
+FORMATS = {".csv": tables.csv, ".md": tables.markdown, ".tex": tables.latex, ".html": html.accuracy_html}
 PUBLISHED_FORMATS = {".csv": published.csv, ".md": published.markdown, ".tex": published.latex}
 STATISTICS_FORMATS = {".csv": statistics_text.csv, ".md": statistics_text.markdown}
 
@@ -84,9 +86,9 @@ def write_report(
 def write_tables(
     suite: Suite, tasks: Sequence[str], classes: Sequence[str], records: pd.DataFrame, folder: Path
 ) -> list[Path]:
-    """folder/tables/accuracy_SELECTION.{csv,md,tex} for every selection rule of the suite.
+    """folder/tables/accuracy_SELECTION.{csv,md,tex,html} for every selection rule of the suite.
 
-    Where the suite's metric is the mean of classes, also classes_TASK_SELECTION.{csv,md,tex} for every task.
+    Where the suite's metric is the mean of classes, also classes_TASK_SELECTION.{csv,md,tex,html} for every task.
     """
     made = {}
     for selection in suite.selections:
@@ -114,18 +116,13 @@ def write_published(suite: Suite, tasks: Sequence[str], records: pd.DataFrame, f
 
 
 def write_statistics(suite: Suite, tasks: Sequence[str], records: pd.DataFrame, folder: Path) -> list[Path]:
-    """folder/tables/statistics_SELECTION.{csv,md} and, where ranks can be tested, folder/plots/ranks_SELECTION.{png,pdf}."""
+    """folder/tables/statistics_SELECTION.{csv,md}."""
     written = []
     for selection in suite.selections:
         found = statistics.statistics(records, suite, tasks, selection)
         for suffix, writer in STATISTICS_FORMATS.items():
             written.append(folder / "tables" / f"statistics_{selection}{suffix}")
             write_atomic(written[-1], writer(found))
-        if found.ranks.critical is not None:
-            title = f"{suite.name}: average ranks, {selection} checkpoint"
-            draw = partial(rank_diagram.draw, found.ranks, title)
-            picture = Picture(f"ranks_{selection}", (found.ranks, title), (".png", ".pdf"), draw)
-            written += _draw(picture, folder / "plots")
     return written
 
 
@@ -144,7 +141,9 @@ def write_plots(
 
 def list_pictures(suite: Suite, records: pd.DataFrame, artifacts: Artifacts) -> list[Picture]:
     """The pictures that can be drawn from `records` and `artifacts`."""
-    pictures = _record_pictures(suite, records, artifacts) + _distances(suite, artifacts)
+    pictures = _record_pictures(suite, records, artifacts)
+    pictures += _rank_pictures(suite, records, list(artifacts.tasks))
+    pictures += _distances(suite, artifacts)
     if artifacts.base is not None:
         title = f"{suite.title}: images of the un-adapted base model"
         pictures.append(_sheet("contact_base", artifacts.base, artifacts.classes, title))
@@ -152,6 +151,7 @@ def list_pictures(suite: Suite, records: pd.DataFrame, artifacts: Artifacts) -> 
         name, shown = file_name(task), tables.arrow(task)
         pictures += _stage_pictures(name, shown, made, artifacts)
         pictures += _network_pictures(name, shown, made, artifacts.classes, suite)
+        pictures += _confusions(name, shown, made, artifacts.classes, suite)
     return pictures
 
 
@@ -165,7 +165,7 @@ def _record_pictures(suite: Suite, records: pd.DataFrame, artifacts: Artifacts) 
     selection, tasks = suite.selections[0], list(artifacts.tasks)
     asked = records.merge(wanted(suite, tasks), on=CELL)
     asked = asked[(asked["selection"] == selection) & asked["accuracy"].notna()]
-    rule, pictures = accuracy.RULES[selection].split(" (")[0], []
+    rule, pictures = accuracy.short_rule(selection), []
     points = accuracy_time.points(accuracy.accuracy_table(records, suite, tasks, selection), asked)
     if len(points):
         title = f"Average accuracy against time ({rule})"
@@ -176,6 +176,18 @@ def _record_pictures(suite: Suite, records: pd.DataFrame, artifacts: Artifacts) 
         draw = partial(per_class.draw, rows, suite, artifacts.classes, title)
         parts = (rows.to_csv(), list(map(suite.label, suite.methods)), artifacts.classes, title)
         pictures.append(Picture(f"classes_{file_name(task)}", parts, (".png", ".pdf"), draw))
+    return pictures
+
+
+def _rank_pictures(suite: Suite, records: pd.DataFrame, tasks: Sequence[str]) -> list[Picture]:
+    """The ranks of all rows under each selection rule where they can be tested."""
+    pictures = []
+    for selection in suite.selections:
+        found = statistics.ranks(statistics.grids(records, suite, tasks, selection))
+        if found.critical is not None:
+            title = f"{suite.name}: average ranks, {selection} checkpoint"
+            draw = partial(rank_diagram.draw, found, title)
+            pictures.append(Picture(f"ranks_{selection}", (found, title), (".png", ".pdf"), draw))
     return pictures
 
 
@@ -208,8 +220,8 @@ def _stage_pictures(name: str, shown: str, made: TaskArtifacts, artifacts: Artif
     pictures = []
     if made.finetune is not None:
         title = f"{shown}: losses of fine-tuning"
-        draw = partial(_as_png, loss_curve.draw, made.finetune / "losses.csv", title)
-        pictures.append(Picture(f"loss_{name}", (made.finetune.name, title), (".png",), draw))
+        draw = partial(loss_curve.draw, made.finetune / "losses.csv", title)
+        pictures.append(Picture(f"loss_{name}", (made.finetune.name, title), (".png", ".pdf"), draw))
     if made.adapted is not None and artifacts.data is not None:
         title = f"{shown}: source images, and adapted to the target"
         sources = (artifacts.data, made.sources[0])
@@ -236,9 +248,42 @@ def _network_pictures(
         domains = (", ".join(made.sources), made.target)
         draw = partial(tsne.draw, artifact / "features.npz", classes, domains, title)
         parts = (artifact.name, classes, domains, title)
-        file = re.sub(r"[^\w.+=-]+", "-", f"tsne_{name}_{method}_{augmentation}")
+        file = _slug(f"tsne_{name}_{method}_{augmentation}")
         pictures.append(Picture(file, parts, (".png", ".pdf"), draw))
     return pictures
+
+
+def _confusions(
+    name: str, shown: str, made: TaskArtifacts, classes: Sequence[str], suite: Suite
+) -> list[Picture]:
+    """Of stage three: for each method its confusions under the suite's first selection rule, over all seeds there are.
+
+    Trainings from before there was predictions.npz have none.
+    """
+    selection, pictures = suite.selections[0], []
+    for method in map(suite.label, suite.methods):
+        found = {}
+        for augmentation in sorted(suite.augmentations, key=list(accuracy.MADE).index):
+            trained = (made.trained.get((method, augmentation, seed)) for seed in suite.seeds)
+            files = [folder / "predictions.npz" for folder in trained if folder is not None]
+            found[augmentation] = [file for file in files if file.exists()]
+        found = {augmentation: files for augmentation, files in found.items() if files}
+        if found:
+            title = f"{shown}: {method}, confusions ({accuracy.short_rule(selection)})"
+            parts = (
+                {key: [file.parent.name for file in files] for key, files in found.items()},
+                classes,
+                title,
+            )
+            draw = partial(confusion.draw, found, selection, classes, title)
+            file = _slug(f"confusion_{name}_{method}")
+            pictures.append(Picture(file, parts, (".png", ".pdf"), draw))
+    return pictures
+
+
+def _slug(name: str) -> str:
+    """A name of a file without what shells and addresses take for something else."""
+    return re.sub(r"[^\w.+=-]+", "-", name)
 
 
 def _sheet(
@@ -251,14 +296,10 @@ def _sheet(
         if sources is not None:
             domain = load_unlabelled(*sources, "train")
             images = dict(zip(domain.names, domain.images, strict=True))
-        return _as_png(contact_sheet.draw, artifact, classes, title, sources=images)
+        return contact_sheet.draw(artifact, classes, title, sources=images)
 
     beside = None if sources is None else (sources[0].name, sources[1])
-    return Picture(name, (artifact.name, classes, title, beside), (".png",), draw)
-
-
-def _as_png(draw: Callable[..., bytes], *args: object, **kwargs: object) -> dict[str, bytes]:
-    return {".png": draw(*args, **kwargs)}
+    return Picture(name, (artifact.name, classes, title, beside), (".png", ".pdf"), draw)
 
 
 def _draw(picture: Picture, folder: Path) -> list[Path]:
