@@ -26,13 +26,17 @@ WIDEST = 1280
 QUALITY = 75
 """Of WebP, from 0 to 100: a contact sheet takes a quarter of what its PNG does, and looks the same."""
 
-GROUPS = {
+OVERVIEW = {
     "accuracy_time": ("Accuracy against time", "A point is a row of the table; the line joins those of one method."),
+    "ranks": ("Average ranks", "1 is best; a bar joins rows that the test does not tell apart."),
     "distance": (
         "A-distance",
         "How well a linear classifier tells images from the target's by the network's features: 2 always, 0 not at all.",
     ),
-    "ranks": ("Average ranks", "1 is best; a bar joins rows that the test does not tell apart."),
+}  # fmt: skip
+"""Pictures of the whole run, which stand in one group: by how the name of a file begins, with a name and what is to be seen."""
+
+GROUPS = {
     "tsne": (
         "t-SNE",
         "Features of the trained network, four classes. Real images are filled marks, made ones hollow.",
@@ -45,16 +49,20 @@ GROUPS = {
     ),
     "loss": ("Losses of fine-tuning", "Each step faint, the running mean bold."),
 }  # fmt: skip
-"""How pictures are grouped, in order: by how the name of a file begins, with a heading and what is to be seen."""
+"""How the other pictures are grouped, in order: as above, with a heading."""
 
 OTHER = ("Other pictures", "")
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture in the page: what it is called, its bytes as a data URI, its size, and its files beside the page."""
+    """A picture in the page: what it is called, its bytes as a data URI, its size, and its files beside the page.
+
+    about: what is to be seen, where the pictures of its group differ in that.
+    """
 
     name: str
+    about: str
     source: str
     width: int
     height: int
@@ -218,14 +226,19 @@ def _commands(about: About) -> list[tuple[str, str]]:
 
 def _groups(pictures: Sequence[Path]) -> list[Group]:
     """The pictures, by kind; a kind without any is left out."""
-    by_kind: dict[str, list[Shown]] = {kind: [] for kind in [*GROUPS, ""]}
+    by_kind: dict[str, list[Path]] = {kind: [] for kind in [*OVERVIEW, *GROUPS, ""]}
     for path in pictures:
-        kind = next((kind for kind in GROUPS if path.stem == kind or path.stem.startswith(f"{kind}_")), "")
-        by_kind[kind].append(_shown(path, kind))
-    return [Group(*GROUPS.get(kind, OTHER), shown) for kind, shown in by_kind.items() if shown]
+        kinds = (kind for kind in by_kind if kind and f"{path.stem}_".startswith(f"{kind}_"))
+        by_kind[next(kinds, "")].append(path)
+    overview = [_shown(path, kind, *OVERVIEW[kind]) for kind in OVERVIEW for path in by_kind[kind]]
+    groups = [Group("Overview", "", overview)] + [
+        Group(heading, about, [_shown(path, kind, heading) for path in by_kind[kind]])
+        for kind, (heading, about) in [*GROUPS.items(), ("", OTHER)]
+    ]
+    return [group for group in groups if group.pictures]
 
 
-def _shown(path: Path, kind: str) -> Shown:
+def _shown(path: Path, kind: str, heading: str, about: str = "") -> Shown:
     """A picture made small enough for a page; its files are named as seen from the page."""
     with Image.open(path) as image:
         small = image.convert("RGB")
@@ -236,5 +249,4 @@ def _shown(path: Path, kind: str) -> Shown:
     beside = sorted(path.parent.glob(f"{path.stem}.*"))
     files = {other.suffix[1:].upper(): f"{path.parent.name}/{other.name}" for other in beside}
     rest = path.stem.removeprefix(kind).strip("_").removeprefix("to-").replace("-to-", "→").replace("_", " ")
-    name = GROUPS.get(kind, OTHER)[0] + (f": {rest}" if rest else "")
-    return Shown(name, uri, *small.size, files)
+    return Shown(f"{heading}: {rest}" if rest else heading, about, uri, *small.size, files)

@@ -31,9 +31,9 @@ class Browser:
         self._said = 0
         self._session: dict[str, str] = {}
         self.problems: list[str] = []
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"]
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
         self._process = subprocess.Popen(
-            [CHROMIUM, *options, f"--user-data-dir={folder}", "about:blank"],
+            [CHROMIUM, *options, "--remote-debugging-pipe", f"--user-data-dir={folder}", "about:blank"],
             pass_fds=(3, 4),
             preexec_fn=lambda: _give(heard, said),  # noqa: PLW1509 - no other thread runs here
             stderr=subprocess.DEVNULL,
@@ -117,6 +117,9 @@ class Browser:
         self.call("Input.dispatchKeyEvent", type="keyUp", **same)
 
     def picture(self, file: Path, whole: bool = False) -> None:
-        """A PNG of the window, or of the whole page."""
+        """A PNG of the window, or of the whole page, once its pictures are there."""
+        self.run(
+            "Promise.all([...document.images].filter((i) => i.src && i.checkVisibility()).map((i) => i.decode()))"
+        )
         taken = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
         file.write_bytes(base64.b64decode(taken["data"]))
