@@ -86,7 +86,7 @@ def draw(networks: Sequence[Network], title: str) -> dict[str, bytes]:
     found = measure(networks)
     tasks, methods = list(found["task"].unique())[::-1], list(found["method"].unique())
     place = {task: index for index, task in enumerate(tasks)}
-    size = (max(6.4, 2.2 * len(methods) + 1), 0.34 * len(tasks) + 2.1)
+    size = (max(6.4, 2.2 * len(methods) + 1), 0.4 * len(tasks) + 2.1)
     with figures.house_style():
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(1, len(methods), sharex=True, sharey=True, squeeze=False)[0]
@@ -106,7 +106,7 @@ def draw(networks: Sequence[Network], title: str) -> dict[str, bytes]:
 
 def _panel(axes: Axes, found: pd.DataFrame, place: Mapping[str, int]) -> None:
     """One method's distances: a mark for each set, about the line of its task, each kind at its own height."""
-    heights = 0.3 * (0.5 - np.arange(len(LINES)) / (len(LINES) - 1))
+    heights = 0.55 * (0.5 - np.arange(len(LINES)) / (len(LINES) - 1))
     kinds = zip(heights, figures.COLOURS, LINES.items(), strict=False)
     for height, colour, (key, (name, marker, filled)) in kinds:
         chosen = found[(found["augmentation"] == key[0]) & (found["set"] == key[1])]

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import io
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ FILE = "index.html"
 
 WIDEST = 1280
 """Pixels: wider pictures are made smaller in the page; the files beside it stay as they are."""
+LARGEST = 2_500_000
+"""Bytes of all pictures in the page: above it they are made smaller still, but not below half, so that it can be sent by mail."""
 QUALITY = 75
 """Of WebP, from 0 to 100: a contact sheet takes a quarter of what its PNG does, and looks the same."""
 
@@ -125,7 +128,7 @@ def render(about: About, records: pd.DataFrame, pictures: Sequence[Path], mark: 
             rules=rules,
             how=statistics_text.HOW,
             best=_best(rules[0].tables[0]),
-            groups=_groups(pictures),
+            groups=_fitting(pictures),
             versions=sorted(records["version"].unique()),
             libraries=_libraries(records),
             trainings=records.drop_duplicates("key"),
@@ -224,25 +227,43 @@ def _commands(about: About) -> list[tuple[str, str]]:
     ]
 
 
-def _groups(pictures: Sequence[Path]) -> list[Group]:
+def _fitting(pictures: Sequence[Path]) -> list[Group]:
+    """The pictures as large as they may be for all of them together to have LARGEST bytes."""
+    groups = _groups(pictures)
+    size = sum(len(picture.source) for group in groups for picture in group.pictures)
+    # Bytes fall more slowly than pixels: about as the side to the power 1.5.
+    return groups if size <= LARGEST else _groups(pictures, max(0.5, (LARGEST / size) ** (1 / 1.5)))
+
+
+def _groups(pictures: Sequence[Path], scale: float = 1.0) -> list[Group]:
     """The pictures, by kind; a kind without any is left out."""
     by_kind: dict[str, list[Path]] = {kind: [] for kind in [*OVERVIEW, *GROUPS, ""]}
     for path in pictures:
         kinds = (kind for kind in by_kind if kind and f"{path.stem}_".startswith(f"{kind}_"))
         by_kind[next(kinds, "")].append(path)
-    overview = [_shown(path, kind, *OVERVIEW[kind]) for kind in OVERVIEW for path in by_kind[kind]]
-    groups = [Group("Overview", "", overview)] + [
-        Group(heading, about, [_shown(path, kind, heading) for path in by_kind[kind]])
-        for kind, (heading, about) in [*GROUPS.items(), ("", OTHER)]
+    with ThreadPoolExecutor() as pool:  # Pillow's work is done beside Python's
+        overview = [
+            pool.submit(_shown, path, kind, scale, *OVERVIEW[kind])
+            for kind in OVERVIEW
+            for path in by_kind[kind]
+        ]
+        others = [
+            (heading, about, [pool.submit(_shown, path, kind, scale, heading) for path in by_kind[kind]])
+            for kind, (heading, about) in [*GROUPS.items(), ("", OTHER)]
+        ]
+    groups = [
+        Group(heading, about, [picture.result() for picture in shown])
+        for heading, about, shown in [("Overview", "", overview), *others]
     ]
     return [group for group in groups if group.pictures]
 
 
-def _shown(path: Path, kind: str, heading: str, about: str = "") -> Shown:
+def _shown(path: Path, kind: str, scale: float, heading: str, about: str = "") -> Shown:
     """A picture made small enough for a page; its files are named as seen from the page."""
     with Image.open(path) as image:
         small = image.convert("RGB")
-    small.thumbnail((WIDEST, 4 * WIDEST))
+    widest = round(scale * min(WIDEST, small.width))
+    small.thumbnail((widest, 4 * WIDEST))
     file = io.BytesIO()
     small.save(file, format="WEBP", quality=QUALITY, method=2)
     uri = "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()

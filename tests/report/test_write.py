@@ -139,10 +139,11 @@ def test_nothing_made_yet(tmp_path, frame):
     assert sorted(contents(tmp_path / "results")) == [name for name in FILES if name.startswith("tables")]
 
 
-def test_no_torch_is_imported(features):
+def test_no_torch_is_imported_and_letters_are_embedded(features):
     code = (
         "import sys; from pathlib import Path; from pipeline.report import records, tables, write, tsne\n"
-        f"tsne.draw(Path({str(features)!r}), {CLASSES!r}, ('MN', 'MM'), 'title')\n"
+        f"pdf = tsne.draw(Path({str(features)!r}), {CLASSES!r}, ('MN', 'MM'), 'title')['.pdf']\n"
+        "assert b'/CIDFontType2' in pdf and b'/Type3' not in pdf, 'letters have to stay letters'\n"
         "assert 'sklearn' in sys.modules\n"
         "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)\n"
     )
