@@ -35,6 +35,8 @@ examples:
   run_benchmark.py export digits --to digits.csv         records for other programs
   run_benchmark.py bench images benchmarks/digits_demo.yaml   how good the made images are
   run_benchmark.py bench classify                        how fast training is beside plain code
+  run_benchmark.py bench adapters                        what Terra costs beside a LoRA and the base model
+  run_benchmark.py export-lora ARTIFACT --t 0.5 --to lora.safetensors    an adapter for stock diffusers
 
 exit codes: 0 done; 1 some jobs failed (the rest were made), or compare found a difference; 2 a mistake in the command or a file; 130 interrupted"""
 
@@ -54,6 +56,16 @@ def port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 65535, not {text!r}")
     return int(text)
+
+
+def time_point(text: str) -> list[float]:
+    """Numbers between commas, for argparse."""
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"expected a number, or several as in 0.5,-1, not {text!r}"
+        ) from error
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -142,8 +154,34 @@ def build_parser() -> argparse.ArgumentParser:
     methods = command("methods", show_methods, "list the classifier methods and their hyper-parameters")
     with_plugins(methods)
 
+    export = command(
+        "export-lora", export_adapter, "write an adapter at one t as a standard LoRA",
+        "A Terra is\nanother LoRA at every t: at 0 that of the source domain, at 1 that of the target, blends between"
+        " and exaggerations\nbeyond. Stock diffusers loads the file and renders what Terra renders at that t:\n\n"
+        "  run_benchmark.py export-lora results/store/artifacts/finetune/KEY --t 0.5 --to half.safetensors\n"
+        "  pipe.load_lora_weights(\"half.safetensors\")   # pipe: the base model it was fine-tuned on\n\n"
+        "No base model is loaded. A warning says if K(t) of a layer is singular at that t.",
+    )  # fmt: skip
+    export.add_argument(
+        "adapter", type=Path, metavar="ARTIFACT_OR_FILE",
+        help="the folder of a finished fine-tuning, as `plan --json` names its key, or an adapter.safetensors",
+    )  # fmt: skip
+    export.add_argument(
+        "--t", type=time_point, metavar="T",
+        help="the time: a number such as 0.5, or as many as t has dimensions, such as 0.5,-1 (--t=-1,0.5 if the "
+        "first is negative); a plain LoRA takes none",
+    )  # fmt: skip
+    export.add_argument(
+        "--to", type=Path, metavar="FILE", required=True, help="what to write, named *.safetensors"
+    )
+    export.add_argument(
+        "--scale", type=float, metavar="S", default=1.0,
+        help="a factor on the update, as generate.scale of a suite (default: %(default)s)",
+    )  # fmt: skip
+    export.add_argument("--json", action="store_true", help="answer as JSON on standard output")
+
     bench = commands.add_parser(
-        "bench", help="measure: the quality of images, the speed of training and of reports"
+        "bench", help="measure: images, and the speed of training, adapters and reports"
     )
     benches = bench.add_subparsers(dest="bench", required=True, metavar="WHAT")
     images = benches.add_parser(
@@ -182,7 +220,23 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=formatter,
     )
     timed.set_defaults(call=bench_report)
-    for sub in (classify, timed):
+    adapters = benches.add_parser(
+        "adapters",
+        help="what Terra costs beside a LoRA and the base model",
+        description="Measure Terra on the mini model, the sides taking turns in one run, and print the ratios\n"
+        "(medians). Other work on this machine slows all sides alike. A few minutes; needs no suite.\n\n"
+        "  train       the time of a training step over that of peft's LoRA, of the same rank and layers\n"
+        "  merged      the time of the denoiser with Terra merged at one t over that of the base model\n"
+        "  per_sample  the time of the denoiser with a t for each sample over that with one t for all\n"
+        "  parameters  learned numbers more than the LoRA's, for each layer and dimension of t",
+        formatter_class=formatter,
+    )
+    adapters.set_defaults(call=bench_adapters)
+    adapters.add_argument(
+        "--turns", type=positive, metavar="N", default=15,
+        help="how often each side is timed (default: %(default)s)",
+    )  # fmt: skip
+    for sub in (classify, timed, adapters):
         sub.add_argument("--json", action="store_true", help="answer as JSON on standard output")
         sub.add_argument("--quiet", action="store_true", help="no progress")
     return parser
@@ -486,6 +540,37 @@ def bench_report(options: argparse.Namespace) -> int:
 
     measured = bench.measure(say)
     print(json.dumps(measured) if options.json else bench.described(measured))
+    return 0
+
+
+def bench_adapters(options: argparse.Namespace) -> int:
+    """`bench adapters`."""
+    from pipeline.diffusion import bench
+
+    def say(text: str) -> None:
+        if not options.quiet:
+            print(text, file=sys.stderr)
+
+    measured = bench.measure(options.turns, say)
+    print(json.dumps(measured) if options.json else bench.described(measured))
+    return 0
+
+
+def export_adapter(options: argparse.Namespace) -> int:
+    """`export-lora`."""
+    import warnings
+
+    from pipeline.diffusion.adapters.export import export_lora
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        written = export_lora(options.adapter, options.to, options.t, options.scale)
+    for warning in caught:
+        print(f"warning: {warning.message}", file=sys.stderr)
+    if options.json:
+        print(json.dumps(written | {"warnings": [str(warning.message) for warning in caught]}))
+    else:
+        print(f"{written['file']}: a LoRA of rank {written['rank']} on {written['layers']} layers")
     return 0
 
 

@@ -16,7 +16,7 @@ from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.config import FinetuneParams, FinetuneSettings, prompt
 from pipeline.data.domains import load_labelled, load_unlabelled
 from pipeline.determinism import reproducible
-from pipeline.diffusion.adapters.terra import TerraAdapter
+from pipeline.diffusion.adapters import Adapter, make_adapter
 from pipeline.diffusion.base import BaseModel
 from pipeline.errors import UserError
 from pipeline.seeds import derive
@@ -86,7 +86,7 @@ def losses(
 
 
 def train_adapter(
-    model: BaseModel, adapter: TerraAdapter, data: PairData, workspace: Path, progress: Progress
+    model: BaseModel, adapter: Adapter, data: PairData, workspace: Path, progress: Progress
 ) -> list[list[float]]:
     """Train to the end, from the last checkpoint if there is one. Returns [step, loss, source, target] of each step."""
     settings, state = data.settings, workspace / "scratch" / "checkpoint.safetensors"
@@ -123,7 +123,7 @@ def run(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, progre
     with reproducible(params.threads):
         model = BaseModel.load(params.base_model)
         data = PairData(model, params, inputs["data"])
-        adapter = TerraAdapter(model.denoiser, params.adapter, params.settings.seed)
+        adapter = make_adapter(model.denoiser, params.adapter, params.settings.seed)
         log = train_adapter(model, adapter, data, workspace, progress)
         adapter.save(workspace / "adapter.safetensors")
         rows = [f"{step:.0f},{loss:.6g},{source:.6g},{target:.6g}\n" for step, loss, source, target in log]

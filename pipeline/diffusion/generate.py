@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pipeline.config import GenerateParams, prompt
 from pipeline.data.domains import ImageSet, load_labelled, load_unlabelled
 from pipeline.determinism import reproducible
-from pipeline.diffusion.adapters.terra import TerraAdapter, saved_spec
+from pipeline.diffusion.adapters import load_adapter
 from pipeline.diffusion.base import BaseModel
 from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample
 from pipeline.seeds import derive
@@ -48,10 +48,9 @@ class Denoisers:
         @cache  # a content_scale of 1 needs no third copy of the weights
         def merged(t: float, scale: float) -> nn.Module:
             denoiser = copy.deepcopy(model.denoiser)
-            terra = TerraAdapter(denoiser, saved_spec(adapter), seed=0)
-            terra.load(adapter)
-            terra.set_scale(scale)
-            terra.merge(t)
+            loaded = load_adapter(denoiser, adapter)
+            loaded.set_scale(scale)
+            loaded.merge(t)
             return denoiser
 
         scale = params.scale

@@ -66,7 +66,7 @@ def test_p_is_adjusted_for_the_number_of_cells():
 samples = st.lists(st.integers(0, 100).map(float), min_size=1, max_size=4)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(samples, samples)
 def test_swapping_the_runs_negates(a, b):
     (one,), (other,) = compare.compare(run(a), run(b)).changes, compare.compare(run(b), run(a)).changes

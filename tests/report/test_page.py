@@ -161,6 +161,14 @@ def test_run_json_comes_back(tmp_path):
         about.read(tmp_path)
 
 
+def test_the_reference_run_tells_its_commit_and_fits_into_a_mail():
+    folder = config.ROOT / "results" / "reference" / "digits"
+    told = about.read(folder)
+    assert "commit 40df669" in told.note and sum(stage.done for stage in told.stages) == 254
+    shown = (folder / page.FILE).read_text()
+    assert "commit 40df669" in shown and len(shown) < 3_000_000
+
+
 @pytest.mark.parametrize("augmentation", ["none", "terra"])
 def test_the_command_of_a_row_asks_for_its_jobs(tmp_path, augmentation):
     """The shell writes a suite whose trainings have the keys of that row's in the whole suite."""

@@ -128,7 +128,7 @@ def test_full_suite_fits_a_terminal_of_80_columns():
     tasks = [f"{a}->{b}" for a in domains for b in domains if a != b]
     suite = make_suite(methods=["ERM", "MCC"], seeds=[0, 1, 2])
     rows = [
-        cell | {"accuracy": 50.0 + 7 * cell["seed"]}
+        cell | {"accuracy": 50.0 + 7 * cell["seed"], "version": "0.1.0"}
         for cell in records.wanted(suite, tasks).to_dict("records")
     ]
     text = shown(tables.terminal(accuracy.accuracy_table(pd.DataFrame(rows), suite, tasks, "last"), 80), 80)

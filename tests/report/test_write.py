@@ -57,6 +57,7 @@ FILES = [
     "plots/tsne_MN-to-MM_ERM_terra.pdf",
     "plots/tsne_MN-to-MM_ERM_terra.png",
     "tables/accuracy_last.csv",
+    "tables/accuracy_last.html",
     "tables/accuracy_last.md",
     "tables/accuracy_last.tex",
     "tables/statistics_last.csv",

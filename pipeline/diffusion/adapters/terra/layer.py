@@ -1,63 +1,90 @@
-"""One adapted layer: dW(t) = scale * B K(t) A with K(t) = I + t W."""
+"""One adapted layer: dW(t) = scale * B K(t) A."""
 
-import math
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.config import AdapterSpec
+from pipeline.diffusion.adapters.adapter import first_down
+from pipeline.diffusion.adapters.terra import forms
+from pipeline.errors import UserError
+
 
 @dataclass
 class TerraState:
-    """What all adapted layers of one model share: the time of each sample, and the factor on the update."""
+    """What all adapted layers of one model share: t, [t_dim] or [n, t_dim], and the factor on the update."""
 
-    t: Tensor = field(default_factory=lambda: torch.zeros(()))
+    t: Tensor = field(default_factory=lambda: torch.zeros(1))
     scale: float = 1.0
 
 
 class TerraLayer(nn.Module):
-    """A frozen Linear or Conv2d with the low-rank update B (I + t W) A beside it.
+    """A frozen Linear or Conv2d with the low-rank update B K(t) A beside it.
 
-    Shapes for a Linear in -> out: `down` (A) [r, in], `middle` (W) [r, r], `up` (B) [out, r]. For a Conv2d, A has
-    the kernel, stride and padding of the base layer, and W and B are 1x1, so that the update is again one kernel.
-    B and W start at zero: the adapted layer starts as the base layer, and at t = 0 it is a LoRA.
+    Shapes for a Linear in -> out: `down` (A) [r, in], `up` (B) [out, r]; `middle`, the weights of K(t), is as
+    forms.py says. For a Conv2d, A has the kernel, stride and padding of the base layer, and K and B are 1x1, so that
+    the update is again one kernel. B starts at zero: the adapted layer starts as the base layer.
 
-    The time in the shared state is a number, or one for each sample of the batch, [n]; the batch is the first
-    dimension of the input.
+    The batch, for which the state may hold a t for each sample, is the first dimension of the input.
     """
 
     def __init__(
-        self, base: nn.Linear | nn.Conv2d, rank: int, state: TerraState, generator: torch.Generator
+        self,
+        base: nn.Linear | nn.Conv2d,
+        spec: AdapterSpec,
+        state: TerraState,
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.base, self.state, self.rank = base, state, rank
+        self.base, self.state, self.spec = base, state, spec
         weight = base.weight
-        down = torch.empty(rank, *weight.shape[1:]).uniform_(-1, 1, generator=generator)
-        fan_in = math.prod(weight.shape[1:])
-        self.down = nn.Parameter((down / math.sqrt(fan_in)).to(weight.device))
-        self.middle = nn.Parameter(torch.zeros(rank, rank, device=weight.device))
-        self.up = nn.Parameter(torch.zeros(weight.shape[0], rank, device=weight.device))
+        self.channels = 1 if isinstance(base, nn.Conv2d) else -1
+        self.down = nn.Parameter(first_down(base, spec.rank, generator))
+        self.middle = nn.Parameter(forms.first_weights(spec, generator).to(weight.device))
+        self.up = nn.Parameter(torch.zeros(weight.shape[0], spec.rank, device=weight.device))
         self._base_weight: Tensor | None = None
+
+    @property
+    def in_features(self) -> int:
+        """Of the base layer, a Linear: stock pipelines of SDXL ask the embedding of sizes for it."""
+        return self.base.in_features
+
+    def _mixed(self, hidden: Tensor, matrix: Tensor) -> Tensor:
+        """A matrix [out, r] times the channels of hidden [n, ..., r] or [n, r, h, w]."""
+        if self.channels == 1:
+            return F.conv2d(hidden, matrix[:, :, None, None])
+        return F.linear(hidden, matrix)
+
+    def _turned(self, hidden: Tensor) -> Tensor:
+        """K(t) times the channels of `hidden`, every sample's at its own t."""
+        t, r = self.state.t.to(hidden), self.spec.rank
+        if t.ndim == 2 and len(t) != len(hidden):
+            raise UserError(f"set_t was given {len(t)} times, but the batch has {len(hidden)} samples")
+        if self.spec.form == "linear" and not self.spec.diagonal:
+            # Each W_d once for all samples: any number of different t costs no more than one.
+            turned = hidden
+            for t_d, w_d in zip(t.unbind(-1), self.middle.reshape(-1, r, r).unbind(), strict=True):
+                turned = turned + t_d.reshape(-1, *[1] * (hidden.ndim - 1)) * self._mixed(hidden, w_d)
+            return turned
+        k = forms.middle(self.spec, self.middle, t)
+        rows = hidden.movedim(self.channels, -1)
+        if self.spec.diagonal:
+            turned = rows * k.reshape(-1, *[1] * (rows.ndim - 2), r)
+        elif k.ndim == 2:
+            return self._mixed(hidden, k)
+        else:
+            turned = (rows.reshape(len(k), -1, r) @ k.mT).reshape(rows.shape)
+        return turned.movedim(-1, self.channels)
 
     def _low_rank(self, x: Tensor) -> Tensor:
         if isinstance(self.base, nn.Linear):
             hidden = F.linear(x, self.down)
-            turned = F.linear(hidden, self.middle)
         else:
             base = self.base
             hidden = F.conv2d(x, self.down, None, base.stride, base.padding, base.dilation)
-            turned = F.conv2d(hidden, self.middle[:, :, None, None])
-        t = self.state.t
-        if t.ndim:
-            t = t.reshape(-1, *[1] * (hidden.ndim - 1))
-        hidden = hidden + t * turned
-        up = self.up * self.state.scale
-        return (
-            F.linear(hidden, up)
-            if isinstance(self.base, nn.Linear)
-            else F.conv2d(hidden, up[:, :, None, None])
-        )
+        return self._mixed(self._turned(hidden), self.up * self.state.scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """The base layer's output plus the update's, or the merged layer's output."""
@@ -65,17 +92,18 @@ class TerraLayer(nn.Module):
             return self.base(x)
         return self.base(x) + self._low_rank(x)
 
-    def delta(self, t: float) -> Tensor:
-        """dW(t), of the shape of the base layer's weight."""
-        middle = torch.eye(self.rank, device=self.middle.device) + t * self.middle
+    def delta(self, t: forms.Time) -> Tensor:
+        """dW(t), one t, of the shape of the base layer's weight."""
+        middle = forms.matrix(self.spec, self.middle, forms.one_time(self.spec, t, self.middle.dtype))
         product = self.state.scale * (self.up @ middle @ self.down.flatten(1))
         return product.reshape(self.base.weight.shape)
 
     @torch.no_grad()
-    def merge(self, t: float) -> None:
+    def merge(self, t: forms.Time) -> None:
         """Add dW(t) to the base weight, whose old values are kept."""
+        update = self.delta(t)
         self._base_weight = self.base.weight.detach().clone()
-        self.base.weight += self.delta(t)
+        self.base.weight += update
 
     @torch.no_grad()
     def unmerge(self) -> None:

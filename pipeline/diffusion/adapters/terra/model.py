@@ -1,66 +1,87 @@
-"""Terra on a whole denoiser: which layers it wraps, its time, merging, saving."""
+"""Terra on a whole denoiser: which layers it wraps, its time, merging; and one that starts from a LoRA."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from pipeline.config import AdapterSpec
+from pipeline.diffusion.adapters.adapter import Adapter, Time, layer_generator, matching_layers
+from pipeline.diffusion.adapters.lora.file import read_lora
+from pipeline.diffusion.adapters.terra import forms
 from pipeline.diffusion.adapters.terra.layer import TerraLayer, TerraState
 from pipeline.errors import UserError
-from pipeline.seeds import derive
-from pipeline.store import write_atomic
 
-LAYER_TYPES = {"Linear": nn.Linear, "Conv2d": nn.Conv2d}
+PARTS = ("down", "middle", "up")
 
 
-class TerraAdapter:
+class TerraAdapter(Adapter):
     """Wraps, in place, the layers of `denoiser` that `spec` names, and freezes everything else.
 
-    Several states are possible: adapted (each sample at its own t, set by `set_t`) and merged (one t for all,
-    inside the base weights, at the base model's cost).
+    UserError if no layer matches, or one that does can't be wrapped.
     """
 
     def __init__(self, denoiser: nn.Module, spec: AdapterSpec, seed: int) -> None:
         self.spec = spec
         self.factor = spec.alpha / spec.rank
-        self.state = TerraState(scale=self.factor)
+        self.state = TerraState(t=torch.zeros(spec.t_dim), scale=self.factor)
         self.layers: dict[str, TerraLayer] = {}
         denoiser.requires_grad_(False)
-        types = tuple(LAYER_TYPES[name] for name in spec.layers)
-        pattern = re.compile(spec.include)
-        for name, layer in list(denoiser.named_modules()):
-            if isinstance(layer, types) and pattern.fullmatch(name):
-                if isinstance(layer, nn.Conv2d) and layer.groups != 1:
-                    raise UserError(f"adapter: layer {name} is a grouped convolution, which Terra can't wrap")
-                generator = torch.Generator().manual_seed(derive(seed, "terra", name))
-                wrapped = TerraLayer(layer, spec.rank, self.state, generator)
-                parent, _, child = name.rpartition(".")
-                setattr(denoiser.get_submodule(parent), child, wrapped)
-                self.layers[name] = wrapped
-        if not self.layers:
-            raise UserError(
-                f"adapter: no {' or '.join(spec.layers)} layer of the base model matches {spec.include!r}"
-            )
+        for name, layer in matching_layers(denoiser, spec).items():
+            wrapped = TerraLayer(layer, spec, self.state, layer_generator(seed, name))
+            parent, _, child = name.rpartition(".")
+            setattr(denoiser.get_submodule(parent), child, wrapped)
+            self.layers[name] = wrapped
 
-    def set_t(self, t: float | Tensor) -> None:
-        """The time: a number, or one for each sample of the batches to come, shape [n]."""
-        self.state.t = torch.as_tensor(t, dtype=torch.float32)
+    @classmethod
+    def from_lora(
+        cls,
+        denoiser: nn.Module,
+        path: Path,
+        seed: int,
+        form: Literal["linear", "exponential", "cosine"] = "linear",
+        diagonal: bool = False,
+        t_dim: int = 1,
+    ) -> "TerraAdapter":
+        """A new Terra that at t = 0 is the LoRA in the file at `path`, on the layers and of the rank that it has.
+
+        B is multiplied by the inverse of K(0), which is I of the linear and exponential forms, and of the cosine
+        form the diagonal of sum_d a_d. UserError if the file does not fit `denoiser`, or has layers of different
+        ranks.
+        """
+        factors = read_lora(denoiser, path)
+        ranks = {len(down) for down, _ in factors.values()}
+        if len(ranks) > 1:
+            raise UserError(f"{path} has layers of ranks {sorted(ranks)}, but those of a Terra have one rank")
+        (rank,) = ranks
+        include = "|".join(map(re.escape, factors))
+        spec = AdapterSpec(form=form, diagonal=diagonal, t_dim=t_dim, rank=rank, alpha=rank, include=include)
+        adapter = cls(denoiser, spec, seed)
+        with torch.no_grad():
+            for name, (down, up) in factors.items():
+                layer = adapter.layers[name]
+                at_zero = forms.matrix(spec, layer.middle, torch.zeros(t_dim))
+                layer.down.copy_(down)
+                layer.up.copy_(torch.linalg.solve(at_zero, up, left=False))
+        return adapter
+
+    def set_t(self, t: Time) -> None:
+        """The time: a number or [t_dim], or one for each sample of the batches to come, [n] or [n, t_dim]."""
+        self.state.t = forms.as_time(self.spec, t)
 
     def set_scale(self, scale: float) -> None:
         """A factor on the update, on top of alpha / rank."""
-        self.state.scale = scale * self.factor
+        self.scale, self.state.scale = scale, scale * self.factor
 
-    def merge(self, t: float) -> None:
-        """Put dW(t) into the base weights."""
+    def merge(self, t: Time) -> None:
+        """Put dW(t) into the base weights; SingularWarning if K(t) of a layer is singular there."""
         self.unmerge()
-        for layer in self.layers.values():
+        for name, layer in self.layers.items():
             layer.merge(t)
+            forms.warn_if_singular(self.spec, name, layer.middle, forms.one_time(self.spec, t, torch.float64))
 
     def unmerge(self) -> None:
         """Restore the base weights bit for bit."""
@@ -70,10 +91,10 @@ class TerraAdapter:
     def parameters(self) -> Iterator[nn.Parameter]:
         """Everything that learns."""
         for layer in self.layers.values():
-            yield from (layer.down, layer.middle, layer.up)
+            yield from (getattr(layer, part) for part in PARTS)
 
     def parameter_groups(self, learning_rate: float, middle_factor: float) -> list[dict]:
-        """For an optimiser: A and B at `learning_rate`, W at `middle_factor` times that."""
+        """For an optimiser: A and B at `learning_rate`, the weights of K at `middle_factor` times that."""
         outer = [p for layer in self.layers.values() for p in (layer.down, layer.up)]
         middle = [layer.middle for layer in self.layers.values()]
         return [
@@ -86,37 +107,14 @@ class TerraAdapter:
         return {
             f"{name}.{part}": getattr(layer, part).detach().contiguous()
             for name, layer in self.layers.items()
-            for part in ("down", "middle", "up")
+            for part in PARTS
         }
 
-    def save(self, path: Path) -> None:
-        """Write the learned tensors with the configuration inside, as safetensors."""
-        write_atomic(path, save(self.tensors(), metadata={"terra": json.dumps(self.spec.model_dump())}))
-
-    @torch.no_grad()
-    def load(self, path: Path) -> None:
-        """Read what `save` wrote; UserError that names both sides if it does not fit this model."""
-        saved = saved_spec(path)
-        if saved != self.spec:
-            raise UserError(f"{path} holds an adapter of {saved}, but the model was given {self.spec}")
-        with safe_open(path, "pt") as file:
-            own = self.tensors()
-            if set(file.keys()) != set(own):
-                odd = min(set(file.keys()) ^ set(own))
-                raise UserError(f"{path} does not fit this base model: {odd} is on one side only")
-            for name, tensor in own.items():
-                held = file.get_tensor(name)
-                if held.shape != tensor.shape:
-                    raise UserError(
-                        f"{path}: {name} is {list(held.shape)}, the base model needs {list(tensor.shape)}"
-                    )
-                tensor.copy_(held)
-
-
-def saved_spec(path: Path) -> AdapterSpec:
-    """The configuration inside an adapter that `TerraAdapter.save` wrote."""
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
-    if "terra" not in metadata:
-        raise UserError(f"{path} is not a Terra adapter: it holds no configuration")
-    return AdapterSpec.model_validate_json(metadata["terra"])
+    def singular_times(self) -> dict[str, Tensor]:
+        """The t at which K(t) of each layer is singular (forms.singular_times); UserError unless t_dim is 1."""
+        if self.spec.t_dim != 1:
+            raise UserError(f"singular times are points of a line, but t_dim is {self.spec.t_dim}")
+        one = torch.ones(1)
+        return {
+            name: forms.singular_times(self.spec, layer.middle, one) for name, layer in self.layers.items()
+        }

@@ -1,0 +1,118 @@
+"""The parameters of each kind of job, as its key hashes them."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.config.base import Count, Fraction, Rate, Seed, Setting, Strict
+from pipeline.config.cards import DatasetCard
+from pipeline.config.suites import (
+    AdapterSpec,
+    BaseModelSpec,
+    FinetuneSettings,
+    Guidance,
+    LatentStatistics,
+    TrainSettings,
+    method_label,
+)
+
+
+class PrepareParams(Strict):
+    """What `prepare` makes: every domain of a card as arrays."""
+
+    card: DatasetCard
+
+
+class PairParams(Strict):
+    """What stages one and two know of an ordered pair of domains: words of the classes, never the target's labels."""
+
+    source: str
+    target: str
+    words: list[str]
+
+
+def prompt(template: str, word: str) -> str:
+    """`template` with the words of a class in the place of {class}."""
+    return template.replace("{class}", word)
+
+
+class FinetuneParams(Strict):
+    """Stage one for one ordered pair."""
+
+    pair: PairParams
+    base_model: BaseModelSpec
+    adapter: AdapterSpec
+    settings: FinetuneSettings
+    threads: Count
+
+
+class InversionSettings(Strict):
+    """How images are taken to noise (see GenerateSettings). Images from noise start at depth 1."""
+
+    depth: float
+    refinements: int
+    statistics: LatentStatistics
+
+
+class GenerateParams(Strict):
+    """Stage two: one set of images. `pair` is None for `base`, which knows no domain."""
+
+    contents: Literal["adapted", "generated", "base"]
+    pair: PairParams | None
+    words: list[str]
+    per_class: Count | None = Field(
+        description="images of each class; null = every source image (adapted alone)"
+    )
+    base_model: BaseModelSpec
+    guidance: Guidance
+    inversion: InversionSettings
+    steps: Count
+    batch_size: Count
+    scale: Rate
+    source_prompt: str
+    target_prompt: str
+    seed: Seed
+    threads: Count
+
+
+def task_name(setting: Setting, sources: Sequence[str], target: str) -> str:
+    """How a task is called: `MN->MM` (uda), `->MM` (dg, the domain held out)."""
+    return f"->{target}" if setting == "dg" else f"{sources[0]}->{target}"
+
+
+class TrainParams(Strict):
+    """Stage three: one training of one method on one task. sources: one domain under uda, two or more under dg."""
+
+    dataset: str
+    setting: Setting
+    sources: list[str] = Field(min_length=1)
+    target: str
+    classes: list[str]
+    image_size: Count
+    method: str
+    hyperparameters: dict[str, float | int | bool | str]
+    augmentation: Literal["none", "base", "terra"]
+    made_fraction: Fraction | None
+    made_weight: Rate
+    settings: TrainSettings
+    selections: list[str]
+    seed: Seed
+    threads: Count
+
+    @property
+    def task(self) -> str:
+        """As records name it."""
+        return task_name(self.setting, self.sources, self.target)
+
+    def identity(self) -> dict[str, str | int]:
+        """The columns of its records that are known before it has run."""
+        return {
+            "dataset": self.dataset,
+            "setting": self.setting,
+            "task": self.task,
+            "method": method_label(self.method, self.settings),
+            "augmentation": self.augmentation,
+            "backbone": self.settings.backbone,
+            "seed": self.seed,
+        }

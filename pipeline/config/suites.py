@@ -1,0 +1,319 @@
+"""benchmarks/NAME.yaml: the form of a suite, and of what its stages are told."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from pipeline.config.base import Count, Fraction, Rate, Seed, Setting, Strict
+
+MADE_SETS = {"none": (), "base": ("base",), "terra": ("adapted", "generated")}
+"""Which sets of made images an augmentation may bring into training."""
+
+
+class BaseModelSpec(Strict):
+    """The diffusion model: `mini`, or any diffusers folder or hub id, with the resolution it works at."""
+
+    name: str
+    resolution: Count = 32
+    revision: str | None = None
+
+
+class AdapterSpec(Strict):
+    """A low-rank adapter on every layer of the types named: Terra, dW(t) = alpha / rank * B K(t) A, or a plain LoRA.
+
+    form: linear, K(t) = I + sum_d t_d W_d; exponential, exp(sum_d t_d W_d); cosine, sums of a_d cos(t_d w_d) on the
+    diagonal and of a_d sin(t_d w_d) off it (pipeline/diffusion/adapters/terra/forms.py).
+    """
+
+    type: Literal["terra", "lora"] = "terra"
+    form: Literal["linear", "exponential", "cosine"] = "linear"
+    diagonal: bool = Field(
+        default=False, description="K(t) is diagonal: rank numbers instead of rank squared"
+    )
+    t_dim: Annotated[int, Field(ge=1, le=3)] = Field(default=1, description="dimensions of the time t")
+    rank: Count = 32
+    alpha: Rate = 32.0
+    layers: list[Literal["Linear", "Conv2d"]] = Field(default=["Linear", "Conv2d"])
+    include: str = Field(
+        default=".*", description="regular expression that the names of adapted layers match"
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out what came later and is at its default: the keys of jobs, hashes of this, stay what they were."""
+        later = {"diagonal": False, "t_dim": 1}
+        return {n: value for n, value in dump(self).items() if n not in later or value != later[n]}
+
+    @model_validator(mode="after")
+    def _a_lora_has_no_time(self) -> "AdapterSpec":
+        given = self.model_fields_set & {"form", "diagonal", "t_dim"}
+        if self.type == "lora" and (self.form, self.diagonal, self.t_dim) != ("linear", False, 1):
+            raise ValueError(f"type lora has no K(t), so that it takes no {' or '.join(sorted(given))}")
+        return self
+
+
+class FinetuneSettings(Strict):
+    """Stage one. Defaults: the Terra authors' settings where they fit any model."""
+
+    steps: Count = 5000
+    batch_size: Count = Field(default=4, description="images of each domain in a step")
+    learning_rate: Rate = 5e-5
+    middle_lr_factor: Rate = Field(default=100.0, description="learning rate of W over that of A and B")
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: Annotated[int, Field(ge=0)] = 0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    clip_norm: Rate = 1.0
+    source_prompt: str = "A {class}"
+    target_prompt: str = "An image"
+    unconditional: Fraction = Field(
+        default=0.0, description="share of source prompts replaced by target_prompt"
+    )
+    early_bias: Rate = Field(
+        default=1.0,
+        description="timesteps are drawn as T * u**(1/early_bias): above 1, more of the noisy ones",
+    )
+    checkpoint_every: Count = 100
+    seed: Seed = 0
+
+
+class Guidance(Strict):
+    """How predictions with and without the prompt are combined (see pipeline/diffusion/sampling.py)."""
+
+    weight: Annotated[float, Field(ge=0)] = 7.5
+    content_scale: Fraction = Field(
+        default=1.0,
+        description="share of the adapter's update in the model that guides the class: 1 = classifier-free guidance, "
+        "0 = the base model guides, for it knows the prompts, which no target image was trained with",
+    )
+
+
+LatentStatistics = Literal["own", "noise", "target"]
+
+
+class GenerateSettings(Strict):
+    """Stage two."""
+
+    steps: Count = Field(default=25, description="DDIM steps, of inversion as of sampling")
+    batch_size: Count = 8
+    adapted: Count | None = Field(
+        default=None, description="source images to adapt, balanced over classes; null = all"
+    )
+    generated: Count = Field(default=50, description="images per class to generate from noise")
+    adapted_guidance: Guidance = Guidance(weight=1.0)
+    generated_guidance: Guidance = Guidance()
+    base_guidance: Guidance = Guidance()
+    inversion_depth: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="how far towards noise a source image is inverted; 1 = all the way"
+    )
+    inversion_refinements: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="fixed-point iterations per inversion step: each costs as much as the step itself",
+    )
+    inversion_statistics: LatentStatistics = Field(
+        default="own",
+        description="means and deviations that inverted source images are given: their own, those of Gaussian "
+        "noise, or those of inverted target images, one drawn for each",
+    )
+    scale: Rate = Field(default=1.0, description="factor on the adapter's update")
+    seed: Seed = 0
+
+
+class Mix(Strict):
+    """What a labelled batch is made of when made images enter."""
+
+    sets: list[Literal["adapted", "generated"]] = Field(default=["adapted", "generated"], min_length=1)
+    made_fraction: Fraction | None = Field(
+        default=None, description="share of made images in a labelled batch; null = their share in the pool"
+    )
+    made_weight: Rate = Field(
+        default=1.0, description="dg: what a made image counts in the loss of the task; a real one counts 1"
+    )
+
+
+class Swad(Strict):
+    """When weights are averaged (see pipeline/classify/averaging.py): counts are of evaluations."""
+
+    n_converge: Count = Field(
+        default=3, description="the window whose first loss is its least where it starts"
+    )
+    n_tolerance: Count = Field(default=6, description="the window whose losses are too high where it ended")
+    tolerance_ratio: Annotated[float, Field(ge=0)] = Field(
+        default=0.3, description="how far above the first window's mean a loss is too high"
+    )
+
+
+class TrainSettings(Strict):
+    """Stage three: one loop for every method."""
+
+    backbone: str
+    pretrained: str | None = Field(
+        default=None,
+        description="weights of the backbone: hub, the path of a .safetensors or .pth file, or null = from the seed",
+    )
+    pretrained_sha256: str | None = Field(
+        default=None, description="of that file; found when a suite is opened, for the key of a training"
+    )
+    frozen_batchnorm: bool = Field(
+        default=False, description="keep the statistics that the backbone's BatchNorm layers came with"
+    )
+    bottleneck: Count | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="of features, before the head"
+    )
+    iterations: Count
+    batch_size: Count = Field(
+        default=36,
+        description="labelled images in a step, and as many unlabelled target images; dg: of each domain",
+    )
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: Rate = 0.005
+    backbone_lr_factor: Rate = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-3
+    momentum: Fraction = 0.9
+    clip_norm: Rate | None = Field(
+        default=None, description="the greatest norm that the gradient of all weights may have; null = any"
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="of the network's passes; weights and losses are fp32 in any case"
+    )
+    schedule: Literal["inverse", "constant", "cosine"] = "inverse"
+    holdout: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.2, description="dg: share of every source domain that is not trained on, for selection"
+    )
+    averaging: Literal["none", "swad"] = "none"
+    swad: Swad = Swad()
+    augment_shift: Annotated[int, Field(ge=0)] = Field(default=0, description="random translation, in pixels")
+    crop: Literal["none", "centre", "random_resized"] = Field(
+        default="none",
+        description="what training sees of an image: all of it; or of 8/7 of the size that the network takes (256 "
+        "for 224), the centre, or a random part enlarged or reduced to that size; evaluation takes the centre",
+    )
+    crop_scale: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.08, description="random_resized: the least share of an image's area in a crop"
+    )
+    flip: bool = Field(default=False, description="mirror half of the images that training sees; with a crop")
+    evaluate_every: Count | None = Field(
+        default=None,
+        description="iterations; null = at the end alone (ten times if selections ask for more than last, "
+        "fifty times for swad)",
+    )
+    checkpoint_every: Count = 500
+    keep_weights: bool = False
+    # The result of a training depends on neither of these, so that they are left out of its key.
+    workers: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        exclude=True,
+        description="threads that prepare batches ahead; 0 = none, which is best for images in memory",
+    )
+    cache_gib: Annotated[float, Field(ge=0)] = Field(
+        default=8.0,
+        exclude=True,
+        description="GiB on disk for images decoded once, under $TERRABENCH_CACHE (results/cache)",
+    )
+
+    @model_validator(mode="after")
+    def _crop_and_shift_fit(self) -> "TrainSettings":
+        if self.crop == "none" and self.flip:
+            raise ValueError("flip goes with a crop: centre or random_resized")
+        if self.crop != "none" and self.augment_shift:
+            raise ValueError(f"augment_shift goes with crop: none, not {self.crop}")
+        return self
+
+
+class MethodSpec(Strict):
+    """A classifier method and the hyper-parameters that differ from its defaults."""
+
+    name: str
+    label: str | None = Field(
+        default=None,
+        min_length=1,
+        description="what tables and records call it; null = its name (see Suite.label)",
+    )
+    hyperparameters: dict[str, float | int | bool | str] = Field(default={})
+    train: dict[str, Any] = Field(
+        default={}, description="settings of `train` that this method has otherwise"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+def method_label(name: str, settings: TrainSettings) -> str:
+    """How a method is called: with SWAD it is another row than without."""
+    return f"{name}+SWAD" if settings.averaging == "swad" else name
+
+
+class Suite(Strict):
+    """benchmarks/NAME.yaml: what to compare."""
+
+    name: str
+    title: str
+    dataset: str
+    setting: Setting
+    tasks: Literal["all"] | list[str]
+    base_model: BaseModelSpec
+    adapter: AdapterSpec
+    finetune: FinetuneSettings
+    generate: GenerateSettings
+    mix: Mix = Mix()
+    methods: list[MethodSpec] = Field(min_length=1)
+    augmentations: list[Literal["none", "base", "terra"]] = Field(min_length=1)
+    train: TrainSettings
+    seeds: list[Seed] = Field(min_length=1)
+    selections: list[Literal["last", "source", "unsupervised", "oracle"]] = Field(default=["last"])
+    metric: Literal["accuracy", "class_mean"] = Field(
+        default="accuracy",
+        description="what tables show: the share of right images, or the mean of the classes' shares, with a table "
+        "of the classes for every task, as is usual for VisDA",
+    )
+    threads: Count = Field(
+        default=1, description="CPU threads of a job: part of the record, for sums depend on it"
+    )
+
+    def train_settings(self, method: MethodSpec) -> TrainSettings:
+        """`train` with what `method` has otherwise."""
+        return TrainSettings.model_validate(dict(self.train) | method.train)
+
+    def label(self, method: MethodSpec) -> str:
+        """As records and tables name `method`."""
+        return method.label or method_label(method.name, self.train_settings(method))
+
+    @model_validator(mode="after")
+    def _methods_may_override(self) -> "Suite":
+        for method in self.methods:
+            self.train_settings(method)
+        labels = [self.label(method) for method in self.methods]
+        repeated = {label for label in labels if labels.count(label) > 1}
+        if repeated:
+            raise ValueError(f"methods names {sorted(repeated)} more than once; give each a label of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_setting(self) -> "Suite":
+        if self.setting == "uda":
+            if self.mix.made_weight != 1:
+                raise ValueError("mix.made_weight is for setting dg alone; under uda, say mix.made_fraction")
+            if self.adapter.t_dim != 1:
+                raise ValueError(
+                    f"adapter.t_dim is {self.adapter.t_dim}, but setting uda has its source at t = 0 and its "
+                    "target at t = 1; take t_dim: 1"
+                )
+            return self
+        if "unsupervised" in self.selections:
+            raise ValueError(
+                "selections: 'unsupervised' looks at the target's images, which setting dg holds out; "
+                "take last, source or oracle"
+            )
+        if "terra" in self.augmentations:
+            raise ValueError(
+                "augmentations: 'terra' cannot be made under setting dg yet, for it learns from the target's "
+                "images; take none or base"
+            )
+        if self.mix.made_fraction is not None:
+            raise ValueError(
+                "mix.made_fraction is for setting uda alone; under dg made images are a domain of their own, "
+                "with mix.made_weight"
+            )
+        return self

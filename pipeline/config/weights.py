@@ -1,0 +1,78 @@
+"""Which weights a suite names: their files are hashed, so that the keys of jobs change with them."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from pipeline.config.base import ROOT
+from pipeline.config.suites import BaseModelSpec, Suite, TrainSettings
+from pipeline.errors import UserError
+from pipeline.store import sha256
+
+MINI = ROOT / "pipeline" / "diffusion" / "mini" / "weights"
+
+
+def base_model_path(spec: BaseModelSpec) -> str:
+    """What `DiffusionPipeline.from_pretrained` is given: a folder, or a hub id."""
+    return str(MINI) if spec.name == "mini" else spec.name
+
+
+def resolve_base_model(spec: BaseModelSpec) -> BaseModelSpec:
+    """`spec` with a revision that identifies the weights, so that a job's key changes when they do.
+
+    A folder's revision is a hash of the names and sizes of its files and of the contents of those up to 64 MiB
+    (the whole of `mini`); a hub id keeps the revision that the suite states.
+    """
+    folder = Path(base_model_path(spec))
+    if not folder.is_dir():
+        if spec.name == "mini" or os.path.isabs(spec.name) or spec.name.startswith("."):
+            raise UserError(f"base_model {spec.name!r}: there is no folder {folder}")
+        return spec
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".txt")):
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(folder)} {size}\n".encode())
+        if size <= 64 * 2**20:
+            digest.update(path.read_bytes())
+    return spec.model_copy(update={"revision": digest.hexdigest()[:16]})
+
+
+SMALL = "digits_cnn"
+"""The one backbone that is not of timm."""
+
+HUB = "hub"
+"""What `pretrained` says for weights that timm fetches."""
+
+
+def resolve_pretrained(suite: Suite) -> Suite:
+    """`suite` with the hash of each method's file of pretrained weights, so that a training's key changes with it.
+
+    UserError if a file is not there, or is not the one whose hash the suite states.
+    """
+    methods, hashed = [], cache(sha256)
+    for method in suite.methods:
+        settings = suite.train_settings(method)
+        found = None
+        if settings.pretrained not in (None, HUB):
+            found = _hash_of_weights(settings, f"method {suite.label(method)}: ", hashed)
+        told = {"pretrained_sha256": found} if found != suite.train.pretrained_sha256 else {}
+        methods.append(method.model_copy(update={"train": method.train | told}))
+    return suite.model_copy(update={"methods": methods})
+
+
+def _hash_of_weights(settings: TrainSettings, what: str, hashed: Callable[[Path], str]) -> str:
+    """The hash of the file `settings.pretrained`."""
+    path = Path(str(settings.pretrained))
+    if not path.is_file():
+        raise UserError(
+            f"{what}train.pretrained: there is no file {path}; expected hub, a file's path, or null"
+        )
+    found = hashed(path)
+    if settings.pretrained_sha256 not in (None, found):
+        raise UserError(
+            f"{what}train.pretrained: {path} has sha256 {found[:16]}…, "
+            f"but train.pretrained_sha256 is {str(settings.pretrained_sha256)[:16]}…"
+        )
+    return found

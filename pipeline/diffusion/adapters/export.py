@@ -1,0 +1,56 @@
+"""An adapter at one t as a standard LoRA, from its file alone: no base model is loaded."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipeline.config import AdapterSpec
+from pipeline.diffusion.adapters.adapter import Time, read_adapter
+from pipeline.diffusion.adapters.lora.file import Factors, write_lora
+from pipeline.diffusion.adapters.terra import forms
+from pipeline.errors import UserError
+
+FILE = "adapter.safetensors"
+"""What a fine-tuning calls the adapter in its artifact."""
+
+
+@torch.no_grad()
+def lora_factors(
+    spec: AdapterSpec, tensors: dict[str, Tensor], t: Time | None, scale: float = 1.0
+) -> Factors:
+    """A and scale * alpha / rank * B K(t) of every layer: the LoRA that a Terra is at t (or that a LoRA is, always).
+
+    SingularWarning if K(t) of a layer is singular there; UserError if t is not one point of the adapter's.
+    """
+    factors: Factors = {}
+    for name in sorted(key.removesuffix(".up") for key in tensors if key.endswith(".up")):
+        up = scale * spec.alpha / spec.rank * tensors[f"{name}.up"].flatten(1)
+        if spec.type == "terra":
+            weights = tensors[f"{name}.middle"]
+            point = forms.one_time(spec, t, weights.dtype)
+            forms.warn_if_singular(spec, name, weights, point)
+            up = up @ forms.matrix(spec, weights, point)
+        factors[name] = tensors[f"{name}.down"], up
+    return factors
+
+
+def export_lora(source: Path, to: Path, t: list[float] | None, scale: float = 1.0) -> dict[str, object]:
+    """Write the adapter of the file or artifact `source` at t as a LoRA to `to`, and return what was written.
+
+    UserError if there is no adapter, if t is missing or not of its dimensions, or if `to` is no .safetensors file.
+    """
+    path = source / FILE if source.is_dir() else source
+    if not path.is_file():
+        raise UserError(f"there is no adapter {path}; give an artifact of a fine-tuning, or its {FILE}")
+    if to.suffix != ".safetensors":
+        raise UserError(
+            f"--to {to}: expected a name that ends in .safetensors, by which diffusers knows the file"
+        )
+    spec, tensors = read_adapter(path)
+    if spec.type == "terra" and t is None:
+        raise UserError(f"{path} holds a Terra, which is another LoRA at every t: say which, such as --t 0.5")
+    factors = lora_factors(spec, tensors, t, scale)
+    about = {"t": t, "scale": scale, "adapter": spec.model_dump()}
+    write_lora(to, factors, about)
+    return {"file": str(to), "layers": len(factors), "rank": spec.rank, **about}

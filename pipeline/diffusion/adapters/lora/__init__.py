@@ -1,0 +1,5 @@
+"""LoRA (Hu et al., ICLR 2022) by peft, the baseline without a time, and the files that hold one."""
+
+from pipeline.diffusion.adapters.lora.model import LoraAdapter
+
+__all__ = ["LoraAdapter"]
