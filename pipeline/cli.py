@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,8 @@ EXAMPLES = """\
 examples:
   run_benchmark.py plan benchmarks/digits_demo.yaml      what would be made, and what is there already
   run_benchmark.py run benchmarks/digits_demo.yaml       make it, then print the table
-  run_benchmark.py tables benchmarks/digits_demo.yaml    draw tables and pictures again, with no training
+  run_benchmark.py tables benchmarks/digits_demo.yaml    draw tables, pictures and page again, with no training
+  run_benchmark.py report results/reference/digits --serve    look at a run in a browser
   run_benchmark.py compare results/reference/digits results/digits   what changed, by more than noise
   run_benchmark.py export digits --to digits.csv         records for other programs
   run_benchmark.py bench images benchmarks/digits_demo.yaml   how good the made images are
@@ -46,6 +48,13 @@ def positive(text: str) -> int:
     """A whole number of at least 1, for argparse."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """A port, for argparse."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 65535, not {text!r}")
     return int(text)
 
 
@@ -92,7 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="answer as JSON on standard output")
         sub.add_argument("--quiet", action="store_true", help="no progress")
 
-    run = command("run", run_suite, "make what is missing of a suite, then its records, tables and plots",
+    run = command("run", run_suite, "make what is missing of a suite, then its records, tables, plots and page",
                   "Ctrl-C stops it; the same command goes on from the last checkpoint of every job.")  # fmt: skip
     with_suite(run)
     run.add_argument(
@@ -102,9 +111,10 @@ def build_parser() -> argparse.ArgumentParser:
     plan = command("plan", show_plan, "print the jobs of a suite, and which are done")
     with_suite(plan)
     tables = command(
-        "tables", draw_tables, "write records, tables and plots from what is finished, without training"
+        "tables", draw_tables, "write records, tables, plots and page from what is finished, without training"
     )
     with_suite(tables)
+    add_report(command)
     verify = command("verify", verify_suite, "check every file of a suite's artifacts against its hash")
     with_suite(verify)
 
@@ -170,7 +180,9 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     export.add_argument("--json", action="store_true", help="answer as JSON on standard output")
 
-    bench = commands.add_parser("bench", help="measure: the quality of images, the speed of training")
+    bench = commands.add_parser(
+        "bench", help="measure: images, and the speed of training, adapters and reports"
+    )
     benches = bench.add_subparsers(dest="bench", required=True, metavar="WHAT")
     images = benches.add_parser(
         "images",
@@ -198,8 +210,16 @@ def build_parser() -> argparse.ArgumentParser:
         "--workers", type=positive, metavar="N", default=1,
         help="threads that read images, and processes of the DataLoader (default: %(default)s)",
     )  # fmt: skip
-    classify.add_argument("--json", action="store_true", help="answer as JSON on standard output")
-    classify.add_argument("--quiet", action="store_true", help="no progress")
+    timed = benches.add_parser(
+        "report",
+        help="how long tables, page and t-SNE take",
+        description="Make up records and features, and print how long it takes to write what a researcher looks at.\n"
+        "A minute or two; needs no suite.\n\n"
+        "  report   from 5,184 records to the tables, statistics and page of a suite, without pictures\n"
+        "  t-SNE    of 5,000 features of 256 dimensions, twice, and whether both have the same bytes",
+        formatter_class=formatter,
+    )
+    timed.set_defaults(call=bench_report)
     adapters = benches.add_parser(
         "adapters",
         help="what Terra costs beside a LoRA and the base model",
@@ -216,9 +236,34 @@ def build_parser() -> argparse.ArgumentParser:
         "--turns", type=positive, metavar="N", default=15,
         help="how often each side is timed (default: %(default)s)",
     )  # fmt: skip
-    adapters.add_argument("--json", action="store_true", help="answer as JSON on standard output")
-    adapters.add_argument("--quiet", action="store_true", help="no progress")
+    for sub in (classify, timed, adapters):
+        sub.add_argument("--json", action="store_true", help="answer as JSON on standard output")
+        sub.add_argument("--quiet", action="store_true", help="no progress")
     return parser
+
+
+def add_report(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The command line of `report`."""
+    page = command(
+        "report", show_report, "write index.html, a page with a suite's tables, pictures, settings and times",
+        "It is drawn\nfrom the suite's results folder alone (records.csv, run.json, plots/), with no artifacts, and is one\n"
+        "file that needs no network: send it to whom you like. `run` and `tables` write it too.\n\n"
+        "  report digits                       of the suite digits, in results/digits/\n"
+        "  report results/reference/digits     of any folder with a records.csv\n"
+        "  report digits --serve               and look at it in a browser on this machine",
+    )  # fmt: skip
+    page.add_argument("what", metavar="SUITE|FOLDER", help="a suite's file or name, or a folder of results")
+    page.add_argument(
+        "--results", type=Path, metavar="FOLDER", default=None,
+        help="where the suite's folder is, if a suite is named (default: results/)",
+    )  # fmt: skip
+    page.add_argument(
+        "--serve", action="store_true", help="then serve the folder at http://127.0.0.1, until Ctrl-C"
+    )
+    page.add_argument(
+        "--port", type=port, metavar="N", default=8000,
+        help="where to serve it (default: %(default)s; 0: any that is free)",
+    )  # fmt: skip
 
 
 def open_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
@@ -278,27 +323,26 @@ def check_backbones(plan: "Plan") -> None:
 
 
 def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespace) -> None:
-    """Write records, tables and plots of what is finished, and print the table."""
+    """Write records, tables, plots and page of what is finished, and print the table."""
     from rich.console import Console
 
-    from pipeline.report import records, tables
-    from pipeline.results import collect, drawn_from
+    from pipeline.report import about, page, tables
+    from pipeline.report.write import write_report
+    from pipeline.results import about_records, about_run, drawn_from, gather
 
-    rows, file = collect(plan, store), folder / "records.csv"
+    recorded, said = gather(plan, store, folder / "records.csv")
     written: list[Path] = []
-    if rows:
-        records.write(file, rows)
-    elif file.exists():  # such as the reference runs: their artifacts are elsewhere
-        print(f"no training of {plan.suite.name} is in the store; drawn from {file} alone", file=sys.stderr)
-    recorded = records.read(file) if file.exists() else None
+    print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
     if recorded is not None:
-        from pipeline.report.write import write_report
-
-        rows = rows or json.loads(recorded.to_json(orient="records", double_precision=15))
         written = write_report(plan.suite, recorded, drawn_from(plan, store), folder)
+        trained = any(store.has(cell.job.kind, cell.job.key) for cell in plan.cells)
+        tell = partial(about_run, store=store) if trained else partial(about_records, folder=folder)
+        told = tell(plan, file=options.suite, plugins=options.plugin)
+        written += [about.write(folder, told), page.write(folder, told, recorded)]
     if options.json:
         counts = {"jobs": len(plan.jobs), "done": sum(store.has(job.kind, job.key) for job in plan.jobs)}
         files = [str(path) for path in written]
+        rows = [] if recorded is None else json.loads(recorded.to_json(orient="records", double_precision=15))
         print(
             json.dumps(
                 {"suite": plan.suite.name, **counts, "folder": str(folder), "files": files, "records": rows}
@@ -314,7 +358,7 @@ def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespa
     caption, shown.caption = shown.caption, None
     console.print(shown, caption, sep="\n")
     print_gains(recorded, plan, folder)
-    print(f"records, tables and plots: {folder}\nartifacts: {store.root}")
+    print(f"records, tables and plots: {folder}\npage: {folder / page.FILE}\nartifacts: {store.root}")
 
 
 def print_gains(recorded: "DataFrame", plan: "Plan", folder: Path) -> None:
@@ -335,6 +379,26 @@ def draw_tables(options: argparse.Namespace) -> int:
     plan, store, folder = open_suite(options)
     check_writable(folder)
     report(plan, store, folder, options)
+    return 0
+
+
+def show_report(options: argparse.Namespace) -> int:
+    """`report`."""
+    from pipeline import config
+    from pipeline.report import page, records, serve
+    from pipeline.report.write import write_plots
+    from pipeline.results import about_folder, check_writable, without_artifacts
+
+    folder = Path(options.what)
+    if not folder.is_dir():
+        folder = (options.results or config.ROOT / "results") / config.read_suite(options.what).name
+    recorded = records.read(folder / "records.csv")
+    check_writable(folder)
+    told = about_folder(folder, recorded)
+    write_plots(told.suite, recorded, without_artifacts(told), folder)
+    print(page.write(folder, told, recorded))
+    if options.serve:
+        serve.serve(folder, options.port)
     return 0
 
 
@@ -468,6 +532,19 @@ def bench_classify(options: argparse.Namespace) -> int:
             print(text, file=sys.stderr)
 
     measured = bench.measure(options.workers, say)
+    print(json.dumps(measured) if options.json else bench.described(measured))
+    return 0
+
+
+def bench_report(options: argparse.Namespace) -> int:
+    """`bench report`."""
+    from pipeline.report import bench
+
+    def say(text: str) -> None:
+        if not options.quiet:
+            print(text, file=sys.stderr)
+
+    measured = bench.measure(say)
     print(json.dumps(measured) if options.json else bench.described(measured))
     return 0
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pipeline.classify import registry
 from pipeline.errors import UserError
+from pipeline.made_with import made_with
 from pipeline.plan import Job
 from pipeline.stage import Progress
 from pipeline.store import Store
@@ -66,6 +67,7 @@ def make(job: Job, store: Store, progress: Progress) -> None:
             "params": job.params.model_dump(mode="json"),
             "seconds": time.monotonic() - started,
             "inputs": {role: needed.key for role, needed in job.inputs.items()},
+            "made_with": made_with(),
         }
         if job.plugin is not None:
             about["plugin"] = {"file": job.plugin.path.name, "sha256": job.plugin.sha256}

@@ -10,7 +10,7 @@ from pipeline.data.domains import load_unlabelled
 from pipeline.data.generated import read_manifest
 from pipeline.report import contact_sheet, loss_curve, times
 from pipeline.report.artifacts import AdapterArtifacts, Artifacts, TaskArtifacts
-from pipeline.report.picture import Picture, as_png
+from pipeline.report.picture import Picture
 
 
 def stage_pictures(name: str, shown: str, task: TaskArtifacts, artifacts: Artifacts) -> list[Picture]:
@@ -30,8 +30,8 @@ def _adapter_pictures(
     sets = made.made
     if made.finetune is not None:
         title = f"{shown}: losses of fine-tuning"
-        draw = partial(as_png, loss_curve.draw, made.finetune / "losses.csv", title)
-        pictures.append(Picture(f"loss_{name}", (made.finetune.name, title), (".png",), draw))
+        draw = partial(loss_curve.draw, made.finetune / "losses.csv", title)
+        pictures.append(Picture(f"loss_{name}", (made.finetune.name, title), (".png", ".pdf"), draw))
     if (adapted := sets.get("adapted")) is not None and source is not None:
         title = f"{shown}: source images, and adapted to the target"
         pictures.append(sheet(f"contact_{name}_adapted", adapted, classes, title, source))
@@ -40,9 +40,9 @@ def _adapter_pictures(
         pictures.append(sheet(f"contact_{name}_generated", generated, classes, title))
     if (interpolated := sets.get("interpolated")) is not None:
         title = f"{shown}: interpolated domains"
-        draw = partial(as_png, contact_sheet.draw_times, interpolated, classes, title)
+        draw = partial(contact_sheet.draw_times, interpolated, classes, title)
         parts = (interpolated.name, classes, title)
-        pictures.append(Picture(f"contact_{name}_interpolated", parts, (".png",), draw))
+        pictures.append(Picture(f"contact_{name}_interpolated", parts, (".png", ".pdf"), draw))
     if made.times is not None:
         pictures.append(_times(f"times_{name}", made.times, interpolated, f"{shown}: predicted t"))
     if made.flow is not None and source is not None:
@@ -64,9 +64,9 @@ def _times(name: str, artifact: Path, interpolated: Path | None, title: str) -> 
 
 def _flow(name: str, artifact: Path, title: str, source: tuple[Path, str]) -> Picture:
     def draw() -> dict[str, bytes]:
-        return as_png(contact_sheet.draw_flow, artifact, _by_name(source), title)
+        return contact_sheet.draw_flow(artifact, _by_name(source), title)
 
-    return Picture(name, (artifact.name, title, source[0].name, source[1]), (".png",), draw)
+    return Picture(name, (artifact.name, title, source[0].name, source[1]), (".png", ".pdf"), draw)
 
 
 def _by_name(source: tuple[Path, str]) -> Mapping[str, np.ndarray]:
@@ -82,7 +82,7 @@ def sheet(
 
     def draw() -> dict[str, bytes]:
         images = None if sources is None else _by_name(sources)
-        return as_png(contact_sheet.draw, artifact, classes, title, sources=images)
+        return contact_sheet.draw(artifact, classes, title, sources=images)
 
     beside = None if sources is None else (sources[0].name, sources[1])
-    return Picture(name, (artifact.name, classes, title, beside), (".png",), draw)
+    return Picture(name, (artifact.name, classes, title, beside), (".png", ".pdf"), draw)

@@ -18,8 +18,8 @@ DOWN = SIDE + contact_sheet.BETWEEN_CLASSES
 POINTS = ["-1 0.5", "0 0", "1 2"]
 
 
-def opened(png: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(png))
+def opened(drawn: dict[str, bytes]) -> Image.Image:
+    image = Image.open(io.BytesIO(drawn[".png"]))
     image.load()
     return image
 
