@@ -233,7 +233,8 @@ def open_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
     for method in suite.methods:
         registry.check_method(method)
         registry.check_setting(method.name, suite.setting)
-    card, base_model = config.read_card(suite.dataset), config.resolve_base_model(suite.base_model)
+    card = config.resolve_card(config.read_card(suite.dataset))
+    base_model = config.resolve_base_model(suite.base_model)
     plan = make_plan(suite, card, base_model, registry.plugged_in())
     results = options.results or config.ROOT / "results"
     store = options.store or os.environ.get("TERRABENCH_STORE") or config.ROOT / "results" / "store"

@@ -4,7 +4,15 @@ Imports no torch, so that `plan`, `tables` and `--help` answer at once.
 """
 
 from pipeline.config.base import ROOT, Count, Fraction, Rate, Seed, Setting, Strict, nearest
-from pipeline.config.cards import DatasetCard, DomainCard
+from pipeline.config.cards import (
+    Archive,
+    BuiltCard,
+    DatasetCard,
+    DomainCard,
+    FolderCard,
+    FolderDomain,
+    Source,
+)
 from pipeline.config.jobs import (
     FinetuneParams,
     GenerateParams,
@@ -15,6 +23,7 @@ from pipeline.config.jobs import (
     prompt,
     task_name,
 )
+from pipeline.config.places import IN_PLACE, data_folder, resolve_card
 from pipeline.config.reading import card_folder, read_card, read_suite
 from pipeline.config.suites import (
     MADE_SETS,
@@ -42,17 +51,22 @@ from pipeline.config.weights import (
 
 __all__ = [
     "HUB",
+    "IN_PLACE",
     "MADE_SETS",
     "MINI",
     "ROOT",
     "SMALL",
     "AdapterSpec",
+    "Archive",
     "BaseModelSpec",
+    "BuiltCard",
     "Count",
     "DatasetCard",
     "DomainCard",
     "FinetuneParams",
     "FinetuneSettings",
+    "FolderCard",
+    "FolderDomain",
     "Fraction",
     "GenerateParams",
     "GenerateSettings",
@@ -66,6 +80,7 @@ __all__ = [
     "Rate",
     "Seed",
     "Setting",
+    "Source",
     "Strict",
     "Suite",
     "Swad",
@@ -73,12 +88,14 @@ __all__ = [
     "TrainSettings",
     "base_model_path",
     "card_folder",
+    "data_folder",
     "method_label",
     "nearest",
     "prompt",
     "read_card",
     "read_suite",
     "resolve_base_model",
+    "resolve_card",
     "resolve_pretrained",
     "task_name",
 ]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipeline.config import Suite
 from pipeline.data.domains import load_unlabelled
+from pipeline.data.image_files import ByName
 from pipeline.report import (
     accuracy,
     contact_sheet,
@@ -200,8 +201,7 @@ def _sheet(
     def draw() -> dict[str, bytes]:
         images = None
         if sources is not None:
-            domain = load_unlabelled(*sources, "train")
-            images = dict(zip(domain.names, domain.images, strict=True))
+            images = ByName(load_unlabelled(*sources, "train"), contact_sheet.ENLARGED_TO)
         return _as_png(contact_sheet.draw, artifact, classes, title, sources=images)
 
     beside = None if sources is None else (sources[0].name, sources[1])
