@@ -9,6 +9,7 @@ A data set is in place when dataset.json is there. <data> is $TERRABENCH_DATA, e
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -108,3 +109,14 @@ def differences(card: FolderCard, table: pd.DataFrame) -> Iterator[Difference]:
             count = int(found.get(label, 0))
             if domain.per_class is not None and count != domain.per_class[label]:
                 yield Difference(short, name, domain.per_class[label], count)
+
+
+def damaged(card: FolderCard, table: pd.DataFrame) -> Iterator[str]:
+    """The images in place that are missing, or of another size than when they were imported, in words."""
+    folder = data_folder(card.name) / IMAGES
+    for domain, name, size in zip(table["domain"], table["name"], table["bytes"], strict=True):
+        path = f"{folder}/{domain}/{name}"
+        if not os.path.isfile(path):
+            yield f"{path} is missing"
+        elif os.path.getsize(path) != size:
+            yield f"{path} has {os.path.getsize(path):,} bytes, not {size:,}"
