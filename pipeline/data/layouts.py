@@ -294,7 +294,7 @@ class _Places:
 
     def __init__(self, folder: Path, file: Path) -> None:
         above = [parent for parent in file.parents if parent == folder or folder in parent.parents]
-        self.bases = list(dict.fromkeys([folder, *above]))
+        self.bases = list(dict.fromkeys([folder, *above, *_subfolders(folder)]))
         self.last, self.lost = (folder, 0), 0
 
     def find(self, path: PurePosixPath) -> Path | None:
