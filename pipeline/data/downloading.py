@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from pipeline.errors import UserError
 from pipeline.store import write_atomic
 
 PIECE = 2**18
-"""Bytes read at once."""
+"""Bytes read at once, at most."""
 
 ENOUGH = 2**20
 """A try that brought so many bytes counts as none: a bad line may break off often before a large file is there."""
@@ -71,7 +72,7 @@ def download(url: str, to: Path, checksum: str | None = None, patience: Patience
             _check(part.path, checksum)
             part.finish(to)
             return
-        except (requests.RequestException, _Failed) as error:
+        except (requests.RequestException, HTTPError, _Failed) as error:
             went_on = part.size - had >= ENOUGH
             if isinstance(error, _Wrong):
                 part.drop()
@@ -96,9 +97,9 @@ def check_file(path: Path, checksum: str | None) -> None:
 
 def _words(error: Exception) -> str:
     """What happened, without the insides of libraries."""
-    if isinstance(error, requests.Timeout) or "timed out" in str(error):
+    if isinstance(error, requests.Timeout | ReadTimeoutError):
         return "the server fell silent"
-    if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
+    if isinstance(error, requests.ConnectionError | HTTPError):
         return "the connection broke off or could not be made"
     return str(error)
 
@@ -160,7 +161,8 @@ def _receive(url: str, part: _Part, patience: Patience, progress: Progress) -> N
             part.begin(url, answer.headers.get("ETag") or answer.headers.get("Last-Modified"))
         total = part.size + int(length) if length is not None and length.isdecimal() else None
         with part.path.open("ab") as file:
-            for piece in answer.iter_content(PIECE):
+            # Not iter_content, which keeps what came of a piece to itself when the rest of it does not come.
+            while piece := answer.raw.read1(PIECE, decode_content=False):
                 file.write(piece)
                 progress(file.tell(), total)
     if total is not None and part.size != total:
