@@ -63,7 +63,10 @@ def recognise(card: FolderCard, folder: Path) -> Found:
     """The images of `card` in `folder`: by lists if every domain has one, else by folders; UserError if by neither."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
-    return _by_lists(card, folder) or _by_folders(card, folder)
+    try:
+        return _by_lists(card, folder) or _by_folders(card, folder)
+    except OSError as error:  # such as a folder that belongs to someone else
+        raise UserError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
 
 
 def _spellings(card: FolderCard) -> dict[str, str]:
@@ -192,7 +195,7 @@ def _by_lists(card: FolderCard, folder: Path) -> Found | None:
     if {each.domain for each in lists} != set(card.domains):
         return None
     lines = {each: list(_lines(each.path)) for each in lists}
-    labels = _labels(card, lines.values())
+    class_of = _ClassOf(card, lines.values())
     found = Found(
         "image lists: " + ", ".join(f"{each.path.relative_to(folder)} = {each.domain}" for each in lists)
     )
@@ -208,7 +211,7 @@ def _by_lists(card: FolderCard, folder: Path) -> Found | None:
             before = splits.get((each.domain, path))
             if before is not None and before.split != split:
                 split = BOTH
-            splits[each.domain, path] = Image(each.domain, labels(line), split, path)
+            splits[each.domain, path] = Image(each.domain, class_of(line), split, path)
         if lost:
             found.notes.append(
                 f"{each.path.relative_to(folder)} lists {lost:,} images that are not in {folder}"
@@ -258,7 +261,7 @@ def _lines(path: Path) -> Iterator[Line]:
         yield Line(f"{path}, line {number}", PurePosixPath(name.strip().replace("\\", "/")), int(label))
 
 
-class _labels:
+class _ClassOf:
     """Gives the class of a line: the folder of its image, if that is called like one, else its number.
 
     Lists number classes in orders of their own (the transfer-learning library's of Office-Home begin with Drill) and

@@ -27,13 +27,16 @@ def fault(path: str) -> str | None:
                 return f"has values of 32 bits (mode {image.mode}), of which no brightness is known"
             as_rgb(image)
     except Exception as error:  # noqa: BLE001 - decoders raise anything at all on broken files; the reason is reported
-        return f"cannot be read: {' '.join(str(error).split()) or type(error).__name__}"
+        told = " ".join(str(error).replace(repr(path), "").split()).rstrip(
+            " :"
+        )  # the same wherever the images are
+        return f"cannot be read: {told or type(error).__name__}"
     return None
 
 
 def faults(paths: Iterable[str]) -> Iterator[str | None]:
     """`fault` of each path, in order, by as many threads as there are cores; a few paths are held at a time."""
-    threads, paths = len(os.sched_getaffinity(0)), iter(paths)
+    threads, paths = os.cpu_count() or 1, iter(paths)
     with ThreadPoolExecutor(threads) as pool:
         while some := list(islice(paths, AHEAD * threads)):
             yield from pool.map(fault, some)
