@@ -1,13 +1,12 @@
 """The pictures of stages one and two: losses, predicted t, and what was made."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from pipeline.data.domains import load_unlabelled
 from pipeline.data.generated import read_manifest
+from pipeline.data.image_files import ByName
 from pipeline.report import contact_sheet, loss_curve, times
 from pipeline.report.artifacts import AdapterArtifacts, Artifacts, TaskArtifacts
 from pipeline.report.picture import Picture
@@ -64,15 +63,11 @@ def _times(name: str, artifact: Path, interpolated: Path | None, title: str) -> 
 
 def _flow(name: str, artifact: Path, title: str, source: tuple[Path, str]) -> Picture:
     def draw() -> dict[str, bytes]:
-        return contact_sheet.draw_flow(artifact, _by_name(source), title)
+        return contact_sheet.draw_flow(
+            artifact, ByName(load_unlabelled(*source, "train"), contact_sheet.ENLARGED_TO), title
+        )
 
     return Picture(name, (artifact.name, title, source[0].name, source[1]), (".png", ".pdf"), draw)
-
-
-def _by_name(source: tuple[Path, str]) -> Mapping[str, np.ndarray]:
-    """The training images uint8 [H, W, 3] of a domain by name. source: the prepare artifact and the domain."""
-    domain = load_unlabelled(*source, "train")
-    return dict(zip(domain.names, domain.images, strict=True))
 
 
 def sheet(
@@ -81,7 +76,9 @@ def sheet(
     """A contact sheet; `sources` says where the source images of adapted ones are: artifact and domain."""
 
     def draw() -> dict[str, bytes]:
-        images = None if sources is None else _by_name(sources)
+        images = (
+            None if sources is None else ByName(load_unlabelled(*sources, "train"), contact_sheet.ENLARGED_TO)
+        )
         return contact_sheet.draw(artifact, classes, title, sources=images)
 
     beside = None if sources is None else (sources[0].name, sources[1])
