@@ -45,6 +45,8 @@ GROUPS = {
         "Features of the trained network, four classes. Real images are filled marks, made ones hollow.",
     ),
     "contact": ("Images", "Images of the made sets by class; adapted ones are beneath their sources."),
+    "flow": ("Domain flow", "One source image a line, rendered at every t."),
+    "times": ("Predicted t", "Where each image lies between the domains, and the points at which new domains are made."),
     "classes": ("Accuracy by class", "Mean over seeds; lines are standard errors."),
     "confusion": (
         "Confusion matrices",
