@@ -14,6 +14,7 @@ from pipeline.errors import UserError
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from pipeline.execution.walk import Capacity, Outcome, Walker
     from pipeline.plan import Job, Plan
     from pipeline.store import Store
 
@@ -96,11 +97,28 @@ def build_parser() -> argparse.ArgumentParser:
                   "Ctrl-C stops it; the same command goes on from the last checkpoint of every job.")  # fmt: skip
     with_suite(run)
     run.add_argument(
-        "--workers", type=positive, metavar="N", default=os.cpu_count() or 1,
-        help="jobs at a time (default: one for each CPU core, %(default)s here); results do not depend on it",
+        "--workers", type=positive, metavar="N", default=None,
+        help="most jobs at a time (default: as many as there are CPU cores and GPUs for); results do not depend on it",
     )  # fmt: skip
-    plan = command("plan", show_plan, "print the jobs of a suite, and which are done")
+    run.add_argument(
+        "--executor", choices=["local", "ray"], default="local",
+        help="where jobs run: processes of this machine, or tasks of a Ray cluster (default: %(default)s)",
+    )  # fmt: skip
+    run.add_argument(
+        "--address", metavar="HOST:PORT", default=None,
+        help="of the Ray cluster, or auto for the one that this machine is of (default: a Ray of this machine alone)",
+    )  # fmt: skip
+    plan = command("plan", show_plan, "print the jobs of a suite, which are done, and what the others will need",
+                   "Hours, disk and GPU memory are\nestimates; it is said which rates are measured, and which are stated.")  # fmt: skip
     with_suite(plan)
+    for sub in (run, plan):
+        sub.add_argument(
+            "--only", metavar="WHICH", default=None,
+            help="a part of the suite: task, method, augmentation or seed, as in --only 'task=MN->MM,method=MCC'",
+        )  # fmt: skip
+        sub.add_argument(
+            "--cpu", action="store_true", help="use no GPU, even for what would take days without"
+        )
     tables = command(
         "tables", draw_tables, "write records, tables and plots from what is finished, without training"
     )
@@ -242,33 +260,59 @@ def open_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
 
 def run_suite(options: argparse.Namespace) -> int:
     """`run`."""
-    from pipeline.execution.local import missing, walk
-    from pipeline.execution.progress import Bars, spell
+    import importlib
+
+    from pipeline.execution.progress import Bars
+    from pipeline.execution.walk import Outcome, missing
+    from pipeline.only import pick
     from pipeline.results import check_writable
 
     plan, store, folder = open_suite(options)
+    part = pick(plan, options.only) if options.only else plan
     check_writable(folder)
-    check_backbones(plan)
-    with Bars([], options.workers, quiet=options.quiet) as bars:
-        todo = missing(plan.jobs, store, bars)
-    with Bars(todo, options.workers, quiet=options.quiet) as bars:
-        if todo:
-            bars.noted(
-                f"{plan.suite.name}: {len(todo)} of {len(plan.jobs)} jobs to make, "
-                f"{options.workers} at a time; about {spell(bars.time_left())}"
-            )
-        outcome = walk(todo, store, options.workers, bars)
+    with Bars({}, 1, quiet=options.quiet) as bars:
+        todo = missing(part.jobs, store, bars)
+    check_backbones(todo)
+    outcome = Outcome()
+    if todo:
+        executor = importlib.import_module(f"pipeline.execution.{options.executor}")
+        with executor.opened(options.workers, options.address, cpu=options.cpu) as capacity:
+            outcome = make_missing(part, todo, store, capacity, executor.walk, options)
     report(plan, store, folder, options)
     for job in outcome.skipped:
         print(f"not tried: {job.label}, for a job that it stands on failed", file=sys.stderr)
     return 1 if outcome.failed else 0
 
 
-def check_backbones(plan: "Plan") -> None:
+def make_missing(
+    plan: "Plan",
+    todo: "list[Job]",
+    store: "Store",
+    capacity: "Capacity",
+    walk: "Walker",
+    options: argparse.Namespace,
+) -> "Outcome":
+    """Say what is to come, and make `todo`."""
+    from pipeline import forecast
+    from pipeline.execution.progress import Bars, spell
+
+    remarks = forecast.check(todo, store, capacity, cpu=options.cpu)
+    several = forecast.at_a_time(todo, capacity)
+    with Bars(forecast.expected(todo, store, capacity), several, quiet=options.quiet) as bars:
+        for remark in remarks:
+            bars.noted(remark)
+        bars.noted(
+            f"{plan.suite.name}: {len(todo)} of {len(plan.jobs)} jobs to make, {several} at a time; "
+            f"about {spell(bars.time_left())}"
+        )
+        return walk(todo, store, capacity, bars)
+
+
+def check_backbones(todo: "list[Job]") -> None:
     """UserError if a backbone does not exist: better said before hours of work than after."""
     from pipeline.config import SMALL
 
-    named = {cell.job.params.settings.backbone for cell in plan.cells} - {SMALL}
+    named = {job.params.settings.backbone for job in todo if job.kind == "train"} - {SMALL}
     if named:
         from pipeline.classify.backbones import check_backbone  # imports torch
 
@@ -337,13 +381,6 @@ def draw_tables(options: argparse.Namespace) -> int:
     return 0
 
 
-def describe(job: "Job", store: "Store") -> dict[str, Any]:
-    """One job for `plan --json`."""
-    done = store.has(job.kind, job.key)
-    return {"kind": job.kind, "label": job.label, "key": job.key, "done": done,
-            "inputs": [needed.key for needed in job.inputs.values()]}  # fmt: skip
-
-
 def compare_runs(options: argparse.Namespace) -> int:
     """`compare`."""
     from pipeline import config
@@ -368,16 +405,17 @@ def export_records(options: argparse.Namespace) -> int:
 
 def show_plan(options: argparse.Namespace) -> int:
     """`plan`."""
+    from pipeline import forecast
+    from pipeline.execution import local
+    from pipeline.only import pick
+
     plan, store, _ = open_suite(options)
-    jobs = [describe(job, store) for job in plan.jobs]
-    if options.json:
-        print(json.dumps({"suite": plan.suite.name, "jobs": jobs}))
-        return 0
-    print(f"{plan.suite.name}: {plan.suite.title}\n{len(plan.tasks)} tasks: {', '.join(plan.tasks)}")
-    for kind in dict.fromkeys(job["kind"] for job in jobs):
-        of_kind = [job for job in jobs if job["kind"] == kind]
-        print(f"{kind:>10}  {len(of_kind):4} jobs, {sum(job['done'] for job in of_kind):4} done")
-    print(f"{'all':>10}  {len(jobs):4} jobs, {sum(job['done'] for job in jobs):4} done\nstore: {store.root}")
+    plan = pick(plan, options.only) if options.only else plan
+    with local.opened(None, None, cpu=options.cpu) as capacity:
+        if options.json:
+            print(json.dumps(forecast.as_json(plan, store, capacity)))
+        else:
+            print(forecast.described(plan, store, capacity))
     return 0
 
 
