@@ -29,11 +29,14 @@ EXAMPLES = """\
 examples:
   run_benchmark.py plan benchmarks/digits_demo.yaml      what would be made, and what is there already
   run_benchmark.py run benchmarks/digits_demo.yaml       make it, then print the table
+  run_benchmark.py run digits --only 'task=MN->MM,method=MCC' --executor ray    a part of it, on a Ray cluster
+  run_benchmark.py doctor                                what is missing here, and what gets it
   run_benchmark.py tables benchmarks/digits_demo.yaml    draw tables and pictures again, with no training
   run_benchmark.py compare results/reference/digits results/digits   what changed, by more than noise
   run_benchmark.py export digits --to digits.csv         records for other programs
   run_benchmark.py bench images benchmarks/digits_demo.yaml   how good the made images are
   run_benchmark.py bench classify                        how fast training is beside plain code
+  run_benchmark.py bench execution                       what the store and a Ray cluster cost
   run_benchmark.py bench adapters                        what Terra costs beside a LoRA and the base model
   run_benchmark.py export-lora ARTIFACT --t 0.5 --to lora.safetensors    an adapter for stock diffusers
 
@@ -126,6 +129,18 @@ def build_parser() -> argparse.ArgumentParser:
     verify = command("verify", verify_suite, "check every file of a suite's artifacts against its hash")
     with_suite(verify)
 
+    doctor = command(
+        "doctor", examine, "what this machine has, and for what is missing the command that gets it",
+        "Looks at python, torch,\nGPUs, disk, packages and extras, and the weights and data sets that the suites of "
+        "benchmarks/ name.\n\nexit codes: 0 SUITE can be run; 1 something that it needs is missing",
+    )  # fmt: skip
+    doctor.add_argument(
+        "suite", nargs="?", default="digits", help="a name under benchmarks/ (default: %(default)s)"
+    )
+    doctor.add_argument(
+        "--store", type=Path, metavar="FOLDER", default=None, help="where artifacts will be kept"
+    )
+    doctor.add_argument("--json", action="store_true", help="answer as JSON on standard output")
     compare = command(
         "compare", compare_runs, "which accuracies changed between two runs, and by more than their noise",
         "Reads records alone, in\nseconds. B is measured against A, cell by cell: a task, a method, an augmentation, a "
@@ -236,6 +251,19 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     adapters.add_argument("--json", action="store_true", help="answer as JSON on standard output")
     adapters.add_argument("--quiet", action="store_true", help="no progress")
+    execution = benches.add_parser(
+        "execution",
+        help="what the store, a finished suite and a Ray cluster cost",
+        description="Measure the machinery around the work, and print its cost. About three minutes; needs no suite. Other\n"
+        "work on this machine spoils it.\n\n"
+        "  store     milliseconds that the store takes for one finished job, beside 10,000 artifacts\n"
+        "  finished  seconds of `run` and `plan` on a suite of 505 jobs, all of them finished\n"
+        "  ray       how many times as fast trainings of about two seconds are on two Ray workers as on one",
+        formatter_class=formatter,
+    )
+    execution.set_defaults(call=bench_execution)
+    execution.add_argument("--json", action="store_true", help="answer as JSON on standard output")
+    execution.add_argument("--quiet", action="store_true", help="no progress")
     return parser
 
 
@@ -254,8 +282,15 @@ def open_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
     card, base_model = config.read_card(suite.dataset), config.resolve_base_model(suite.base_model)
     plan = make_plan(suite, card, base_model, registry.plugged_in())
     results = options.results or config.ROOT / "results"
-    store = options.store or os.environ.get("TERRABENCH_STORE") or config.ROOT / "results" / "store"
-    return plan, Store(Path(store).resolve()), results / suite.name
+    return plan, Store(store_root(options)), results / suite.name
+
+
+def store_root(options: argparse.Namespace) -> Path:
+    """The folder of the store that the user named, or the usual one."""
+    from pipeline import config
+
+    named = options.store or os.environ.get("TERRABENCH_STORE") or config.ROOT / "results" / "store"
+    return Path(named).resolve()
 
 
 def run_suite(options: argparse.Namespace) -> int:
@@ -439,6 +474,17 @@ def verify_suite(options: argparse.Namespace) -> int:
     return 1 if damaged else 0
 
 
+def examine(options: argparse.Namespace) -> int:
+    """`doctor`."""
+    from pipeline import config, doctor
+
+    named, others = config.read_suite(options.suite), doctor.known_suites()
+    suite = named.name
+    findings = doctor.examine(store_root(options), [named, *(one for one in others if one.name != suite)])
+    print(json.dumps(doctor.as_json(findings, suite)) if options.json else doctor.described(findings, suite))
+    return 1 if doctor.wanting(findings, suite) else 0
+
+
 def show_datasets(options: argparse.Namespace) -> int:
     """`datasets`."""
     from pipeline import config
@@ -513,6 +559,19 @@ def bench_adapters(options: argparse.Namespace) -> int:
             print(text, file=sys.stderr)
 
     measured = bench.measure(options.turns, say)
+    print(json.dumps(measured) if options.json else bench.described(measured))
+    return 0
+
+
+def bench_execution(options: argparse.Namespace) -> int:
+    """`bench execution`."""
+    from pipeline.execution import bench
+
+    def say(text: str) -> None:
+        if not options.quiet:
+            print(text, file=sys.stderr)
+
+    measured = bench.measure(say)
     print(json.dumps(measured) if options.json else bench.described(measured))
     return 0
 
