@@ -5,6 +5,7 @@ and have this project at the same path, or installed. `prepare`d data and produc
 """
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from pipeline.store import Store, write_atomic
 if TYPE_CHECKING:
     from ray import ObjectRef
     from ray.util.queue import Queue
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 RETRIES = 3
 """How often Ray runs a job again whose worker process or node is lost."""
@@ -46,6 +48,7 @@ def opened(workers: int | None, address: str | None, *, cpu: bool) -> Iterator[C
             "the executor ray needs Ray, which is not installed: pip install 'terrabench[cluster]'"
         ) from error
     os.environ.update(TELEMETRY)
+    at_terminate = signal.getsignal(signal.SIGTERM)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         cores, gpus = machine.cpus(), () if cpu else machine.gpus()
@@ -59,6 +62,7 @@ def opened(workers: int | None, address: str | None, *, cpu: bool) -> Iterator[C
                 "`ray start --head`, or leave --address out to use this machine alone"
             ) from error
         cores, gpus = _of_cluster(ray.nodes())
+    signal.signal(signal.SIGTERM, at_terminate)  # Ray has put its own in its place
     try:
         yield Capacity(cores, () if cpu else gpus, workers)
     finally:
@@ -103,28 +107,33 @@ class RayWalk(Walk):
         from ray.util.queue import Queue
 
         self.ray, self.capacity = ray, capacity
-        self.says = Queue(actor_options={"num_cpus": 0})
+        self.here = ray.get_runtime_context().get_node_id()
+        self.says = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": self.on_node(self.here)})
         self.pending: dict[ObjectRef, Job] = {}
         self.begun: dict[str, Job] = {}
 
-    def check_shared(self) -> None:
-        """UserError if a node does not see the store."""
+    @staticmethod
+    def on_node(node: str) -> "NodeAffinitySchedulingStrategy":
+        """On that node, or not at all."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+        return NodeAffinitySchedulingStrategy(node, soft=False)
+
+    def check_shared(self) -> None:
+        """UserError if another node does not see the store."""
+        nodes = {node["NodeID"]: node["NodeManagerHostname"] for node in self.ray.nodes() if node["Alive"]}
         marker = self.store.root / "work" / f"shared-{os.getpid()}"
         write_atomic(marker, "")
         look = self.ray.remote(num_cpus=0)(sees)
-        names = {node["NodeID"]: node["NodeManagerHostname"] for node in self.ray.nodes() if node["Alive"]}
         try:
-            for node, name in names.items():
-                there = NodeAffinitySchedulingStrategy(node, soft=False)
-                if not self.ray.get(look.options(scheduling_strategy=there).remote(marker)):
+            for node in nodes.keys() - {self.here}:
+                if not self.ray.get(look.options(scheduling_strategy=self.on_node(node)).remote(marker)):
                     raise UserError(
-                        f"node {name} does not see the store {self.store.root}; name a folder that all nodes share "
-                        "with --store FOLDER"
+                        f"node {nodes[node]} does not see the store {self.store.root}; name a folder that all nodes "
+                        "share with --store FOLDER"
                     )
         finally:
-            marker.unlink()
+            marker.unlink(missing_ok=True)
 
     def hand_out(self) -> None:
         """Let Ray have every job that is ready, or as many as may be under way together."""

@@ -11,6 +11,8 @@ import ray
 from quick_stage import Notes, quick
 from ray.cluster_utils import Cluster
 
+from pipeline.errors import UserError
+from pipeline.execution import ray as on_ray
 from pipeline.execution.ray import TELEMETRY, walk
 from pipeline.execution.walk import Capacity
 from pipeline.plan import Job
@@ -31,12 +33,25 @@ class Loses(Notes):
             self.cluster.add_node(num_cpus=1)
 
 
+def told_of_a_store_that_is_not_shared(folder: Path) -> str:
+    """What is said where the driver writes into a folder that the nodes do not see."""
+    write, on_ray.write_atomic = on_ray.write_atomic, lambda path, data: None
+    try:
+        walk([quick("a", folder)], Store(folder / "store"), Capacity(cpus=1), Notes())
+    except UserError as error:
+        return str(error)
+    finally:
+        on_ray.write_atomic = write
+    return "nothing"
+
+
 def main(folder: Path) -> None:
     """The head has no cores, so that jobs are made on the other nodes."""
     os.environ.update(TELEMETRY)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     node = cluster.add_node(num_cpus=1)
     ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
+    (folder / "told").write_text(told_of_a_store_that_is_not_shared(folder))
     notes = Loses(cluster, node)
     todo = [quick("lost", folder, seconds=3.0), quick("other", folder)]
     outcome = walk(todo, Store(folder / "store"), Capacity(cpus=1), notes)
