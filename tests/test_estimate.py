@@ -260,6 +260,7 @@ def test_json_says_the_same_for_machines(tmp_path: Path) -> None:
     assert "there is no GPU here, and `run` asks for one, or for --cpu" in text
 
 
+@pytest.mark.skipif(os.getloadavg()[0] > 2 * machine.cpus(), reason="other work on this machine")
 def test_a_suite_of_office_homes_size_is_planned_in_two_seconds(tmp_path: Path) -> None:
     """65 classes, 12 tasks, 7 methods, with and without Terra, 3 seeds: over 500 jobs."""
     import yaml
@@ -279,4 +280,4 @@ def test_a_suite_of_office_homes_size_is_planned_in_two_seconds(tmp_path: Path) 
     done = subprocess.run([*command, "--store", str(tmp_path)], capture_output=True, text=True, check=True)
     took = time.monotonic() - began
     assert len(json.loads(done.stdout)["jobs"]) > 500
-    assert took < 2 or os.getloadavg()[0] > 2 * (os.cpu_count() or 1), f"{took:.1f} s"
+    assert took < 2

@@ -152,10 +152,10 @@ def ray_speedup(root: Path) -> dict[str, float]:
     import ray
 
     from pipeline.execution import local
-    from pipeline.execution.ray import TELEMETRY, walk
+    from pipeline.execution.ray import SETTINGS, walk
     from pipeline.execution.walk import Capacity
 
-    os.environ.update(TELEMETRY)
+    os.environ.update(SETTINGS)
     store = Store(root)
     local.walk([_trainings(1)[0].inputs["data"]], store, Capacity(cpus=1), Deaf())
     seconds = {}

@@ -13,7 +13,7 @@ from ray.cluster_utils import Cluster
 
 from pipeline.errors import UserError
 from pipeline.execution import ray as on_ray
-from pipeline.execution.ray import TELEMETRY, walk
+from pipeline.execution.ray import SETTINGS, walk
 from pipeline.execution.walk import Capacity
 from pipeline.plan import Job
 from pipeline.store import Store
@@ -47,7 +47,7 @@ def told_of_a_store_that_is_not_shared(folder: Path) -> str:
 
 def main(folder: Path) -> None:
     """The head has no cores, so that jobs are made on the other nodes."""
-    os.environ.update(TELEMETRY)
+    os.environ.update(SETTINGS)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     node = cluster.add_node(num_cpus=1)
     ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")

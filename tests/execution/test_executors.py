@@ -1,5 +1,6 @@
 """Both executors on quick jobs: order, failures, workers that die, cores and GPUs that are counted, a lost node."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from quick_stage import Notes, events, quick
 
+from pipeline import machine
 from pipeline.errors import UserError
 from pipeline.execution import local
 from pipeline.execution import ray as on_ray
@@ -27,7 +29,7 @@ def ray_of_two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walker]:
     ray = pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))
-        for name, value in on_ray.TELEMETRY.items():
+        for name, value in on_ray.SETTINGS.items():
             patch.setenv(name, value)
         ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         yield on_ray.walk
@@ -169,10 +171,11 @@ def test_a_gpu_is_given_to_one_job_at_a_time_and_hidden_from_the_others(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.getloadavg()[0] > 2 * machine.cpus(), reason="other work on this machine")
 def test_two_ray_workers_are_nearly_twice_as_fast_as_one(ray_of_two: Walker, tmp_path: Path) -> None:
     def seconds(name: str, workers: int) -> float:
         (tmp_path / name).mkdir()
-        todo = [quick(f"{name}{i}", tmp_path / name, seconds=1.0) for i in range(6)]
+        todo = [quick(f"{name}{i}", tmp_path / name, seconds=2.0) for i in range(4)]
         began = time.monotonic()
         ray_of_two(todo, Store(tmp_path / "store"), Capacity(cpus=2, workers=workers), Notes())
         return time.monotonic() - began
