@@ -16,6 +16,7 @@ from pipeline.errors import UserError
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from pipeline.execution.walk import Capacity, Outcome, Walker
     from pipeline.plan import Job, Plan
     from pipeline.store import Store
 
@@ -30,12 +31,15 @@ EXAMPLES = """\
 examples:
   run_benchmark.py plan benchmarks/digits_demo.yaml      what would be made, and what is there already
   run_benchmark.py run benchmarks/digits_demo.yaml       make it, then print the table
+  run_benchmark.py run digits --only 'task=MN->MM,method=MCC' --executor ray    a part of it, on a Ray cluster
+  run_benchmark.py doctor                                what is missing here, and what gets it
   run_benchmark.py tables benchmarks/digits_demo.yaml    draw tables, pictures and page again, with no training
   run_benchmark.py report results/reference/digits --serve    look at a run in a browser
   run_benchmark.py compare results/reference/digits results/digits   what changed, by more than noise
   run_benchmark.py export digits --to digits.csv         records for other programs
   run_benchmark.py bench images benchmarks/digits_demo.yaml   how good the made images are
   run_benchmark.py bench classify                        how fast training is beside plain code
+  run_benchmark.py bench execution                       what the store and a Ray cluster cost
   run_benchmark.py bench adapters                        what Terra costs beside a LoRA and the base model
   run_benchmark.py bench data                            how fast images are prepared, and in how much memory
   run_benchmark.py datasets list                         the data sets, and which are in place
@@ -108,11 +112,28 @@ def build_parser() -> argparse.ArgumentParser:
                   "Ctrl-C stops it; the same command goes on from the last checkpoint of every job.")  # fmt: skip
     with_suite(run)
     run.add_argument(
-        "--workers", type=positive, metavar="N", default=os.cpu_count() or 1,
-        help="jobs at a time (default: one for each CPU core, %(default)s here); results do not depend on it",
+        "--workers", type=positive, metavar="N", default=None,
+        help="most jobs at a time (default: as many as there are CPU cores and GPUs for); results do not depend on it",
     )  # fmt: skip
-    plan = command("plan", show_plan, "print the jobs of a suite, and which are done")
+    run.add_argument(
+        "--executor", choices=["local", "ray"], default="local",
+        help="where jobs run: processes of this machine, or tasks of a Ray cluster (default: %(default)s)",
+    )  # fmt: skip
+    run.add_argument(
+        "--address", metavar="HOST:PORT", default=None,
+        help="of the Ray cluster, or auto for the one that this machine is of (default: a Ray of this machine alone)",
+    )  # fmt: skip
+    plan = command("plan", show_plan, "print the jobs of a suite, which are done, and what the others will need",
+                   "Hours, disk and GPU memory are\nestimates; it is said which rates are measured, and which are stated.")  # fmt: skip
     with_suite(plan)
+    for sub in (run, plan):
+        sub.add_argument(
+            "--only", metavar="WHICH", default=None,
+            help="a part of the suite: task, method, augmentation or seed, as in --only 'task=MN->MM,method=MCC'",
+        )  # fmt: skip
+        sub.add_argument(
+            "--cpu", action="store_true", help="use no GPU, even for what would take days without"
+        )
     tables = command(
         "tables", draw_tables, "write records, tables, plots and page from what is finished, without training"
     )
@@ -121,6 +142,18 @@ def build_parser() -> argparse.ArgumentParser:
     verify = command("verify", verify_suite, "check every file of a suite's artifacts against its hash")
     with_suite(verify)
 
+    doctor = command(
+        "doctor", examine, "what this machine has, and for what is missing the command that gets it",
+        "Looks at python, torch,\nGPUs, disk, packages and extras, and the weights and data sets that the suites of "
+        "benchmarks/ name.\n\nexit codes: 0 SUITE can be run; 1 something that it needs is missing",
+    )  # fmt: skip
+    doctor.add_argument(
+        "suite", nargs="?", default="digits", help="a name under benchmarks/ (default: %(default)s)"
+    )
+    doctor.add_argument(
+        "--store", type=Path, metavar="FOLDER", default=None, help="where artifacts will be kept"
+    )
+    doctor.add_argument("--json", action="store_true", help="answer as JSON on standard output")
     compare = command(
         "compare", compare_runs, "which accuracies changed between two runs, and by more than their noise",
         "Reads records alone, in\nseconds. B is measured against A, cell by cell: a task, a method, an augmentation, a "
@@ -253,6 +286,19 @@ def build_parser() -> argparse.ArgumentParser:
         "--images", type=positive, metavar="N", default=10_000, help="how many (default: %(default)s)"
     )
     data.add_argument("--json", action="store_true", help="answer as JSON on standard output")
+    execution = benches.add_parser(
+        "execution",
+        help="what the store, a finished suite and a Ray cluster cost",
+        description="Measure the machinery around the work, and print its cost. About three minutes; needs no suite. Other\n"
+        "work on this machine spoils it.\n\n"
+        "  store     milliseconds that the store takes for one finished job, beside 10,000 artifacts\n"
+        "  finished  seconds of `run` and `plan` on a suite of 505 jobs, all of them finished\n"
+        "  ray       how many times as fast trainings of about two seconds are on two Ray workers as on one",
+        formatter_class=formatter,
+    )
+    execution.set_defaults(call=bench_execution)
+    execution.add_argument("--json", action="store_true", help="answer as JSON on standard output")
+    execution.add_argument("--quiet", action="store_true", help="no progress")
     return parser
 
 
@@ -296,39 +342,72 @@ def open_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
     base_model = config.resolve_base_model(suite.base_model)
     plan = make_plan(suite, card, base_model, registry.plugged_in())
     results = options.results or config.ROOT / "results"
-    store = options.store or os.environ.get("TERRABENCH_STORE") or config.ROOT / "results" / "store"
-    return plan, Store(Path(store).resolve()), results / suite.name
+    return plan, Store(store_root(options)), results / suite.name
+
+
+def store_root(options: argparse.Namespace) -> Path:
+    """The folder of the store that the user named, or the usual one."""
+    from pipeline import config
+
+    named = options.store or os.environ.get("TERRABENCH_STORE") or config.ROOT / "results" / "store"
+    return Path(named).resolve()
 
 
 def run_suite(options: argparse.Namespace) -> int:
     """`run`."""
-    from pipeline.execution.local import missing, walk
-    from pipeline.execution.progress import Bars, spell
+    import importlib
+
+    from pipeline.execution.progress import Bars
+    from pipeline.execution.walk import Outcome, missing
+    from pipeline.only import pick
     from pipeline.results import check_writable
 
     plan, store, folder = open_suite(options)
+    part = pick(plan, options.only) if options.only else plan
     check_writable(folder)
-    check_backbones(plan)
-    with Bars([], options.workers, quiet=options.quiet) as bars:
-        todo = missing(plan.jobs, store, bars)
-    with Bars(todo, options.workers, quiet=options.quiet) as bars:
-        if todo:
-            bars.noted(
-                f"{plan.suite.name}: {len(todo)} of {len(plan.jobs)} jobs to make, "
-                f"{options.workers} at a time; about {spell(bars.time_left())}"
-            )
-        outcome = walk(todo, store, options.workers, bars)
+    with Bars({}, 1, quiet=options.quiet) as bars:
+        todo = missing(part.jobs, store, bars)
+    check_backbones(todo)
+    outcome = Outcome()
+    if todo:
+        executor = importlib.import_module(f"pipeline.execution.{options.executor}")
+        with executor.opened(options.workers, options.address, cpu=options.cpu) as capacity:
+            outcome = make_missing(part, todo, store, capacity, executor.walk, options)
     report(plan, store, folder, options)
     for job in outcome.skipped:
         print(f"not tried: {job.label}, for a job that it stands on failed", file=sys.stderr)
     return 1 if outcome.failed else 0
 
 
-def check_backbones(plan: "Plan") -> None:
+def make_missing(
+    plan: "Plan",
+    todo: "list[Job]",
+    store: "Store",
+    capacity: "Capacity",
+    walk: "Walker",
+    options: argparse.Namespace,
+) -> "Outcome":
+    """Say what is to come, and make `todo`."""
+    from pipeline import forecast
+    from pipeline.execution.progress import Bars, spell
+
+    remarks = forecast.check(todo, store, capacity, cpu=options.cpu)
+    several = forecast.at_a_time(todo, capacity)
+    with Bars(forecast.expected(todo, store, capacity), several, quiet=options.quiet) as bars:
+        for remark in remarks:
+            bars.noted(remark)
+        bars.noted(
+            f"{plan.suite.name}: {len(todo)} of {len(plan.jobs)} jobs to make, {several} at a time; "
+            f"about {spell(bars.time_left())}"
+        )
+        return walk(todo, store, capacity, bars)
+
+
+def check_backbones(todo: "list[Job]") -> None:
     """UserError if a backbone does not exist: better said before hours of work than after."""
     from pipeline.config import SMALL
 
-    networks = [job.params.settings for job in plan.jobs if job.kind in ("t_predictor", "train")]
+    networks = [job.params.settings for job in todo if job.kind in ("t_predictor", "train")]
     named = {settings.backbone for settings in networks} - {SMALL}
     if named:
         from pipeline.backbones import check_backbone  # imports torch
@@ -417,13 +496,6 @@ def show_report(options: argparse.Namespace) -> int:
     return 0
 
 
-def describe(job: "Job", store: "Store") -> dict[str, Any]:
-    """One job for `plan --json`."""
-    done = store.has(job.kind, job.key)
-    return {"kind": job.kind, "label": job.label, "key": job.key, "done": done,
-            "inputs": [needed.key for needed in job.inputs.values()]}  # fmt: skip
-
-
 def compare_runs(options: argparse.Namespace) -> int:
     """`compare`."""
     from pipeline import config
@@ -448,16 +520,17 @@ def export_records(options: argparse.Namespace) -> int:
 
 def show_plan(options: argparse.Namespace) -> int:
     """`plan`."""
+    from pipeline import forecast
+    from pipeline.execution import local
+    from pipeline.only import pick
+
     plan, store, _ = open_suite(options)
-    jobs = [describe(job, store) for job in plan.jobs]
-    if options.json:
-        print(json.dumps({"suite": plan.suite.name, "jobs": jobs}))
-        return 0
-    print(f"{plan.suite.name}: {plan.suite.title}\n{len(plan.tasks)} tasks: {', '.join(plan.tasks)}")
-    for kind in dict.fromkeys(job["kind"] for job in jobs):
-        of_kind = [job for job in jobs if job["kind"] == kind]
-        print(f"{kind:>10}  {len(of_kind):4} jobs, {sum(job['done'] for job in of_kind):4} done")
-    print(f"{'all':>10}  {len(jobs):4} jobs, {sum(job['done'] for job in jobs):4} done\nstore: {store.root}")
+    plan = pick(plan, options.only) if options.only else plan
+    with local.opened(None, None, cpu=options.cpu) as capacity:
+        if options.json:
+            print(json.dumps(forecast.as_json(plan, store, capacity)))
+        else:
+            print(forecast.described(plan, store, capacity))
     return 0
 
 
@@ -479,6 +552,17 @@ def verify_suite(options: argparse.Namespace) -> int:
     if damaged and not options.json:
         print("the damaged ones were taken away; `run` makes them again")
     return 1 if damaged else 0
+
+
+def examine(options: argparse.Namespace) -> int:
+    """`doctor`."""
+    from pipeline import config, doctor
+
+    named, others = config.read_suite(options.suite), doctor.known_suites()
+    suite = named.name
+    findings = doctor.examine(store_root(options), [named, *(one for one in others if one.name != suite)])
+    print(json.dumps(doctor.as_json(findings, suite)) if options.json else doctor.described(findings, suite))
+    return 1 if doctor.wanting(findings, suite) else 0
 
 
 def show_methods(options: argparse.Namespace) -> int:
@@ -570,6 +654,19 @@ def bench_data(options: argparse.Namespace) -> int:
     from pipeline.data import bench
 
     measured = bench.measure(options.images)
+    print(json.dumps(measured) if options.json else bench.described(measured))
+    return 0
+
+
+def bench_execution(options: argparse.Namespace) -> int:
+    """`bench execution`."""
+    from pipeline.execution import bench
+
+    def say(text: str) -> None:
+        if not options.quiet:
+            print(text, file=sys.stderr)
+
+    measured = bench.measure(say)
     print(json.dumps(measured) if options.json else bench.described(measured))
     return 0
 

@@ -330,7 +330,7 @@ def _train(suite: Suite, card: DatasetCard, sources: tuple[str, ...], target: st
     return Cell(params.task, name, augmentation, seed, Job("train", params, inputs, label, plugin))
 
 
-def _ordered(ends: Iterable[Job]) -> list[Job]:
+def ordered(ends: Iterable[Job]) -> list[Job]:
     """Every job that `ends` stand on, and they themselves, each once and after its inputs."""
     done: dict[str, Job] = {}
 
@@ -382,5 +382,5 @@ def make_plan(
                     )
     # The long jobs first, so that those that are left for the end, when workers run out of work, are short.
     long = [job for task in tasks.values() for made in task.adapters.values() for job in made.of_stage_two]
-    jobs = _ordered([*long, *(cell.job for cell in cells)])
+    jobs = ordered([*long, *(cell.job for cell in cells)])
     return Plan(suite, card, jobs, data, base, tasks, cells)
