@@ -73,10 +73,11 @@ def test_a_second_run_does_nothing_in_seconds(undisturbed: Path) -> None:
     assert made() == before
 
 
-def stages_without(undisturbed: Path, folder: Path, kind: str) -> None:
-    """A copy of the finished store in which the artifacts of `kind` are still to be made."""
-    shutil.copytree(undisturbed / "store", folder / "store")
-    shutil.rmtree(folder / "store" / "artifacts" / kind)
+def copied(undisturbed: Path, folder: Path, *without: str) -> None:
+    """The finished run in `folder`, where the artifacts of the kinds `without` are still to be made."""
+    shutil.copytree(undisturbed, folder, dirs_exist_ok=True)
+    for kind in without:
+        shutil.rmtree(folder / "store" / "artifacts" / kind)
 
 
 STAGES = ("prepare", "finetune", "generate", "train")
@@ -135,7 +136,7 @@ UNDER_WAY = {"finetune": "finetune/*/scratch/*", "train": "train/*/scratch/*"}
 def test_stopped_it_says_so_and_goes_on_to_the_same_bytes(
     undisturbed: Path, tmp_path: Path, kind: str, how: signal.Signals
 ) -> None:
-    stages_without(undisturbed, tmp_path, kind)
+    copied(undisturbed, tmp_path, kind)
     run = start(tmp_path, SUITE)
     run.wait_for(lambda: any((tmp_path / "store" / "work").glob(UNDER_WAY[kind])))
     run.kill(how)
@@ -161,6 +162,7 @@ def count_commits(log: Path) -> None:
 
 def test_two_runs_at_once_make_every_job_once(undisturbed: Path, tmp_path: Path) -> None:
     log = tmp_path / "made"
+    copied(undisturbed, tmp_path, *STAGES)
     runs = [start(tmp_path, SUITE, name=name, prepare=partial(count_commits, log)) for name in ("one", "two")]
     assert [run.finish() for run in runs] == [0, 0], [run.err for run in runs]
     assert set(Counter(log.read_text().split()).values()) == {1}
@@ -169,13 +171,13 @@ def test_two_runs_at_once_make_every_job_once(undisturbed: Path, tmp_path: Path)
 
 
 def test_one_worker_and_two_give_the_same(undisturbed: Path, tmp_path: Path) -> None:
-    stages_without(undisturbed, tmp_path, "train")
+    copied(undisturbed, tmp_path, "train")
     assert start(tmp_path, SUITE, "--workers", "1").finish() == 0
     assert products(tmp_path) == products(undisturbed)
 
 
 def test_a_damaged_artifact_is_named_and_made_again(undisturbed: Path, tmp_path: Path) -> None:
-    shutil.copytree(undisturbed / "store", tmp_path / "store")
+    copied(undisturbed, tmp_path)
     image = next((tmp_path / "store" / "artifacts" / "generate").glob("*/images/000003.png"))
     image.write_bytes(image.read_bytes()[:-1])
     run = start(tmp_path, SUITE)
@@ -184,8 +186,10 @@ def test_a_damaged_artifact_is_named_and_made_again(undisturbed: Path, tmp_path:
     assert products(tmp_path) == products(undisturbed)
 
 
-def test_verify_finds_one_byte_changed_behind_its_date(undisturbed: Path, tmp_path: Path) -> None:
-    shutil.copytree(undisturbed / "store", tmp_path / "store")
+def test_verify_finds_one_byte_changed_behind_its_date_and_it_is_made_again(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    copied(undisturbed, tmp_path)
     path = next((tmp_path / "store" / "artifacts" / "finetune").glob("*/adapter.safetensors"))
     times, content = path.stat(), bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -195,6 +199,9 @@ def test_verify_finds_one_byte_changed_behind_its_date(undisturbed: Path, tmp_pa
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert json.loads(done.stdout)["damaged"][0]["damage"] == "adapter.safetensors was changed"
+    assert products(tmp_path) != products(undisturbed)
+    assert start(tmp_path, SUITE).finish() == 0
+    assert products(tmp_path) == products(undisturbed)
 
 
 @contextmanager
@@ -251,5 +258,45 @@ def test_mistakes_are_one_sentence(arguments: list[str], told: str) -> None:
 
 def test_help_teaches() -> None:
     done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
-    for command in ("run", "plan", "tables", "verify", "datasets", "methods", "bench"):
+    for command in ("run", "plan", "tables", "verify", "doctor", "datasets", "methods", "bench"):
         assert command in done.stdout
+
+
+def test_begun_here_a_suite_goes_on_on_ray_and_ends_here(undisturbed: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    copied(undisturbed, tmp_path, "train")
+    part = start(tmp_path, SUITE, "--only", "method=erm,augmentation=none")
+    assert part.finish() == 0, part.err
+    assert len(finished(tmp_path)) == len(finished(undisturbed)) - 5
+    cluster = start(tmp_path, SUITE, "--executor", "ray", name="cluster")
+    cluster.wait_for(lambda: any((tmp_path / "store" / "work").glob(UNDER_WAY["train"])))
+    cluster.kill(signal.SIGTERM)
+    assert cluster.finish() == 130, cluster.err
+    assert "stopped; the same command goes on where it was" in cluster.err
+    assert "Traceback" not in cluster.err
+    again = start(tmp_path, SUITE, "--executor", "ray", name="again")
+    assert again.finish() == 0, again.err
+    assert products(tmp_path) == products(undisturbed)
+    assert numbers(tmp_path) == numbers(undisturbed)
+
+
+def test_without_a_gpu_a_suite_for_one_is_not_begun(tmp_path: Path) -> None:
+    text = (ROOT / "benchmarks" / f"{SUITE}.yaml").read_text()
+    text = text.replace("iterations: 20", "iterations: 100000").replace(
+        "backbone: digits_cnn", "backbone: resnet50"
+    )
+    (tmp_path / "heavy.yaml").write_text(text)
+    command = [
+        *COMMAND,
+        "run",
+        str(tmp_path / "heavy.yaml"),
+        "--store",
+        str(tmp_path),
+        "--results",
+        str(tmp_path),
+    ]
+    without = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=without, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "6 of the 11 jobs to make need a GPU" in done.stderr and "--cpu" in done.stderr
+    assert not (tmp_path / "artifacts").exists()
