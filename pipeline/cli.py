@@ -6,14 +6,17 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.data import command_line
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from pipeline.execution.walk import Capacity, Outcome, Walker
     from pipeline.plan import Job, Plan
     from pipeline.store import Store
 
@@ -28,12 +31,18 @@ EXAMPLES = """\
 examples:
   run_benchmark.py plan benchmarks/digits_demo.yaml      what would be made, and what is there already
   run_benchmark.py run benchmarks/digits_demo.yaml       make it, then print the table
-  run_benchmark.py tables benchmarks/digits_demo.yaml    draw tables and pictures again, with no training
+  run_benchmark.py run digits --only 'task=MN->MM,method=MCC' --executor ray    a part of it, on a Ray cluster
+  run_benchmark.py doctor                                what is missing here, and what gets it
+  run_benchmark.py tables benchmarks/digits_demo.yaml    draw tables, pictures and page again, with no training
+  run_benchmark.py report results/reference/digits --serve    look at a run in a browser
   run_benchmark.py compare results/reference/digits results/digits   what changed, by more than noise
   run_benchmark.py export digits --to digits.csv         records for other programs
   run_benchmark.py bench images benchmarks/digits_demo.yaml   how good the made images are
   run_benchmark.py bench classify                        how fast training is beside plain code
+  run_benchmark.py bench execution                       what the store and a Ray cluster cost
   run_benchmark.py bench adapters                        what Terra costs beside a LoRA and the base model
+  run_benchmark.py bench data                            how fast images are prepared, and in how much memory
+  run_benchmark.py datasets list                         the data sets, and which are in place
   run_benchmark.py export-lora ARTIFACT --t 0.5 --to lora.safetensors    an adapter for stock diffusers
 
 exit codes: 0 done; 1 some jobs failed (the rest were made), or compare found a difference; 2 a mistake in the command or a file; 130 interrupted"""
@@ -46,6 +55,13 @@ def positive(text: str) -> int:
     """A whole number of at least 1, for argparse."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """A port, for argparse."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 65535, not {text!r}")
     return int(text)
 
 
@@ -92,22 +108,52 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="answer as JSON on standard output")
         sub.add_argument("--quiet", action="store_true", help="no progress")
 
-    run = command("run", run_suite, "make what is missing of a suite, then its records, tables and plots",
+    run = command("run", run_suite, "make what is missing of a suite, then its records, tables, plots and page",
                   "Ctrl-C stops it; the same command goes on from the last checkpoint of every job.")  # fmt: skip
     with_suite(run)
     run.add_argument(
-        "--workers", type=positive, metavar="N", default=os.cpu_count() or 1,
-        help="jobs at a time (default: one for each CPU core, %(default)s here); results do not depend on it",
+        "--workers", type=positive, metavar="N", default=None,
+        help="most jobs at a time (default: as many as there are CPU cores and GPUs for); results do not depend on it",
     )  # fmt: skip
-    plan = command("plan", show_plan, "print the jobs of a suite, and which are done")
+    run.add_argument(
+        "--executor", choices=["local", "ray"], default="local",
+        help="where jobs run: processes of this machine, or tasks of a Ray cluster (default: %(default)s)",
+    )  # fmt: skip
+    run.add_argument(
+        "--address", metavar="HOST:PORT", default=None,
+        help="of the Ray cluster, or auto for the one that this machine is of (default: a Ray of this machine alone)",
+    )  # fmt: skip
+    plan = command("plan", show_plan, "print the jobs of a suite, which are done, and what the others will need",
+                   "Hours, disk and GPU memory are\nestimates; it is said which rates are measured, and which are stated.")  # fmt: skip
     with_suite(plan)
+    for sub in (run, plan):
+        sub.add_argument(
+            "--only", metavar="WHICH", default=None,
+            help="a part of the suite: task, method, augmentation or seed, as in --only 'task=MN->MM,method=MCC'",
+        )  # fmt: skip
+        sub.add_argument(
+            "--cpu", action="store_true", help="use no GPU, even for what would take days without"
+        )
     tables = command(
-        "tables", draw_tables, "write records, tables and plots from what is finished, without training"
+        "tables", draw_tables, "write records, tables, plots and page from what is finished, without training"
     )
     with_suite(tables)
+    add_report(command)
     verify = command("verify", verify_suite, "check every file of a suite's artifacts against its hash")
     with_suite(verify)
 
+    doctor = command(
+        "doctor", examine, "what this machine has, and for what is missing the command that gets it",
+        "Looks at python, torch,\nGPUs, disk, packages and extras, and the weights and data sets that the suites of "
+        "benchmarks/ name.\n\nexit codes: 0 SUITE can be run; 1 something that it needs is missing",
+    )  # fmt: skip
+    doctor.add_argument(
+        "suite", nargs="?", default="digits", help="a name under benchmarks/ (default: %(default)s)"
+    )
+    doctor.add_argument(
+        "--store", type=Path, metavar="FOLDER", default=None, help="where artifacts will be kept"
+    )
+    doctor.add_argument("--json", action="store_true", help="answer as JSON on standard output")
     compare = command(
         "compare", compare_runs, "which accuracies changed between two runs, and by more than their noise",
         "Reads records alone, in\nseconds. B is measured against A, cell by cell: a task, a method, an augmentation, a "
@@ -139,8 +185,7 @@ def build_parser() -> argparse.ArgumentParser:
             help="where the folders of suites are (default: results/)",
         )  # fmt: skip
 
-    datasets = command("datasets", show_datasets, "list the dataset cards, or show one")
-    datasets.add_argument("name", nargs="?", help="the card to show")
+    command_line.add_parser(commands)
     methods = command("methods", show_methods, "list the classifier methods and their hyper-parameters")
     with_plugins(methods)
 
@@ -170,7 +215,9 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     export.add_argument("--json", action="store_true", help="answer as JSON on standard output")
 
-    bench = commands.add_parser("bench", help="measure: the quality of images, the speed of training")
+    bench = commands.add_parser(
+        "bench", help="measure: images, and the speed of training, adapters and reports"
+    )
     benches = bench.add_subparsers(dest="bench", required=True, metavar="WHAT")
     images = benches.add_parser(
         "images",
@@ -198,8 +245,16 @@ def build_parser() -> argparse.ArgumentParser:
         "--workers", type=positive, metavar="N", default=1,
         help="threads that read images, and processes of the DataLoader (default: %(default)s)",
     )  # fmt: skip
-    classify.add_argument("--json", action="store_true", help="answer as JSON on standard output")
-    classify.add_argument("--quiet", action="store_true", help="no progress")
+    timed = benches.add_parser(
+        "report",
+        help="how long tables, page and t-SNE take",
+        description="Make up records and features, and print how long it takes to write what a researcher looks at.\n"
+        "A minute or two; needs no suite.\n\n"
+        "  report   from 5,184 records to the tables, statistics and page of a suite, without pictures\n"
+        "  t-SNE    of 5,000 features of 256 dimensions, twice, and whether both have the same bytes",
+        formatter_class=formatter,
+    )
+    timed.set_defaults(call=bench_report)
     adapters = benches.add_parser(
         "adapters",
         help="what Terra costs beside a LoRA and the base model",
@@ -216,9 +271,59 @@ def build_parser() -> argparse.ArgumentParser:
         "--turns", type=positive, metavar="N", default=15,
         help="how often each side is timed (default: %(default)s)",
     )  # fmt: skip
-    adapters.add_argument("--json", action="store_true", help="answer as JSON on standard output")
-    adapters.add_argument("--quiet", action="store_true", help="no progress")
+    for sub in (classify, timed, adapters):
+        sub.add_argument("--json", action="store_true", help="answer as JSON on standard output")
+        sub.add_argument("--quiet", action="store_true", help="no progress")
+    data = benches.add_parser(
+        "data",
+        help="how fast images are prepared, and in how much memory",
+        description="Write small JPEG files in VisDA's layout, import them and prepare them, each in a process of its own,\n"
+        "and print images a second and the most memory that was in use (aim: under 1 GiB for 100,000 images).",
+        formatter_class=formatter,
+    )
+    data.set_defaults(call=bench_data)
+    data.add_argument(
+        "--images", type=positive, metavar="N", default=10_000, help="how many (default: %(default)s)"
+    )
+    data.add_argument("--json", action="store_true", help="answer as JSON on standard output")
+    execution = benches.add_parser(
+        "execution",
+        help="what the store, a finished suite and a Ray cluster cost",
+        description="Measure the machinery around the work, and print its cost. About three minutes; needs no suite. Other\n"
+        "work on this machine spoils it.\n\n"
+        "  store     milliseconds that the store takes for one finished job, beside 10,000 artifacts\n"
+        "  finished  seconds of `run` and `plan` on a suite of 505 jobs, all of them finished\n"
+        "  ray       how many times as fast trainings of about two seconds are on two Ray workers as on one",
+        formatter_class=formatter,
+    )
+    execution.set_defaults(call=bench_execution)
+    execution.add_argument("--json", action="store_true", help="answer as JSON on standard output")
+    execution.add_argument("--quiet", action="store_true", help="no progress")
     return parser
+
+
+def add_report(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The command line of `report`."""
+    page = command(
+        "report", show_report, "write index.html, a page with a suite's tables, pictures, settings and times",
+        "It is drawn\nfrom the suite's results folder alone (records.csv, run.json, plots/), with no artifacts, and is one\n"
+        "file that needs no network: send it to whom you like. `run` and `tables` write it too.\n\n"
+        "  report digits                       of the suite digits, in results/digits/\n"
+        "  report results/reference/digits     of any folder with a records.csv\n"
+        "  report digits --serve               and look at it in a browser on this machine",
+    )  # fmt: skip
+    page.add_argument("what", metavar="SUITE|FOLDER", help="a suite's file or name, or a folder of results")
+    page.add_argument(
+        "--results", type=Path, metavar="FOLDER", default=None,
+        help="where the suite's folder is, if a suite is named (default: results/)",
+    )  # fmt: skip
+    page.add_argument(
+        "--serve", action="store_true", help="then serve the folder at http://127.0.0.1, until Ctrl-C"
+    )
+    page.add_argument(
+        "--port", type=port, metavar="N", default=8000,
+        help="where to serve it (default: %(default)s; 0: any that is free)",
+    )  # fmt: skip
 
 
 def open_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
@@ -233,42 +338,76 @@ def open_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
     for method in suite.methods:
         registry.check_method(method)
         registry.check_setting(method.name, suite.setting)
-    card, base_model = config.read_card(suite.dataset), config.resolve_base_model(suite.base_model)
+    card = config.resolve_card(config.read_card(suite.dataset))
+    base_model = config.resolve_base_model(suite.base_model)
     plan = make_plan(suite, card, base_model, registry.plugged_in())
     results = options.results or config.ROOT / "results"
-    store = options.store or os.environ.get("TERRABENCH_STORE") or config.ROOT / "results" / "store"
-    return plan, Store(Path(store).resolve()), results / suite.name
+    return plan, Store(store_root(options)), results / suite.name
+
+
+def store_root(options: argparse.Namespace) -> Path:
+    """The folder of the store that the user named, or the usual one."""
+    from pipeline import config
+
+    named = options.store or os.environ.get("TERRABENCH_STORE") or config.ROOT / "results" / "store"
+    return Path(named).resolve()
 
 
 def run_suite(options: argparse.Namespace) -> int:
     """`run`."""
-    from pipeline.execution.local import missing, walk
-    from pipeline.execution.progress import Bars, spell
+    import importlib
+
+    from pipeline.execution.progress import Bars
+    from pipeline.execution.walk import Outcome, missing
+    from pipeline.only import pick
     from pipeline.results import check_writable
 
     plan, store, folder = open_suite(options)
+    part = pick(plan, options.only) if options.only else plan
     check_writable(folder)
-    check_backbones(plan)
-    with Bars([], options.workers, quiet=options.quiet) as bars:
-        todo = missing(plan.jobs, store, bars)
-    with Bars(todo, options.workers, quiet=options.quiet) as bars:
-        if todo:
-            bars.noted(
-                f"{plan.suite.name}: {len(todo)} of {len(plan.jobs)} jobs to make, "
-                f"{options.workers} at a time; about {spell(bars.time_left())}"
-            )
-        outcome = walk(todo, store, options.workers, bars)
+    with Bars({}, 1, quiet=options.quiet) as bars:
+        todo = missing(part.jobs, store, bars)
+    check_backbones(todo)
+    outcome = Outcome()
+    if todo:
+        executor = importlib.import_module(f"pipeline.execution.{options.executor}")
+        with executor.opened(options.workers, options.address, cpu=options.cpu) as capacity:
+            outcome = make_missing(part, todo, store, capacity, executor.walk, options)
     report(plan, store, folder, options)
     for job in outcome.skipped:
         print(f"not tried: {job.label}, for a job that it stands on failed", file=sys.stderr)
     return 1 if outcome.failed else 0
 
 
-def check_backbones(plan: "Plan") -> None:
+def make_missing(
+    plan: "Plan",
+    todo: "list[Job]",
+    store: "Store",
+    capacity: "Capacity",
+    walk: "Walker",
+    options: argparse.Namespace,
+) -> "Outcome":
+    """Say what is to come, and make `todo`."""
+    from pipeline import forecast
+    from pipeline.execution.progress import Bars, spell
+
+    remarks = forecast.check(todo, store, capacity, cpu=options.cpu)
+    several = forecast.at_a_time(todo, capacity)
+    with Bars(forecast.expected(todo, store, capacity), several, quiet=options.quiet) as bars:
+        for remark in remarks:
+            bars.noted(remark)
+        bars.noted(
+            f"{plan.suite.name}: {len(todo)} of {len(plan.jobs)} jobs to make, {several} at a time; "
+            f"about {spell(bars.time_left())}"
+        )
+        return walk(todo, store, capacity, bars)
+
+
+def check_backbones(todo: "list[Job]") -> None:
     """UserError if a backbone does not exist: better said before hours of work than after."""
     from pipeline.config import SMALL
 
-    networks = [job.params.settings for job in plan.jobs if job.kind in ("t_predictor", "train")]
+    networks = [job.params.settings for job in todo if job.kind in ("t_predictor", "train")]
     named = {settings.backbone for settings in networks} - {SMALL}
     if named:
         from pipeline.backbones import check_backbone  # imports torch
@@ -278,27 +417,26 @@ def check_backbones(plan: "Plan") -> None:
 
 
 def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespace) -> None:
-    """Write records, tables and plots of what is finished, and print the table."""
+    """Write records, tables, plots and page of what is finished, and print the table."""
     from rich.console import Console
 
-    from pipeline.report import records, tables
-    from pipeline.results import collect, drawn_from
+    from pipeline.report import about, page, tables
+    from pipeline.report.write import write_report
+    from pipeline.results import about_records, about_run, drawn_from, gather
 
-    rows, file = collect(plan, store), folder / "records.csv"
+    recorded, said = gather(plan, store, folder / "records.csv")
     written: list[Path] = []
-    if rows:
-        records.write(file, rows)
-    elif file.exists():  # such as the reference runs: their artifacts are elsewhere
-        print(f"no training of {plan.suite.name} is in the store; drawn from {file} alone", file=sys.stderr)
-    recorded = records.read(file) if file.exists() else None
+    print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
     if recorded is not None:
-        from pipeline.report.write import write_report
-
-        rows = rows or json.loads(recorded.to_json(orient="records", double_precision=15))
         written = write_report(plan.suite, recorded, drawn_from(plan, store), folder)
+        trained = any(store.has(cell.job.kind, cell.job.key) for cell in plan.cells)
+        tell = partial(about_run, store=store) if trained else partial(about_records, folder=folder)
+        told = tell(plan, file=options.suite, plugins=options.plugin)
+        written += [about.write(folder, told), page.write(folder, told, recorded)]
     if options.json:
         counts = {"jobs": len(plan.jobs), "done": sum(store.has(job.kind, job.key) for job in plan.jobs)}
         files = [str(path) for path in written]
+        rows = [] if recorded is None else json.loads(recorded.to_json(orient="records", double_precision=15))
         print(
             json.dumps(
                 {"suite": plan.suite.name, **counts, "folder": str(folder), "files": files, "records": rows}
@@ -314,7 +452,7 @@ def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespa
     caption, shown.caption = shown.caption, None
     console.print(shown, caption, sep="\n")
     print_gains(recorded, plan, folder)
-    print(f"records, tables and plots: {folder}\nartifacts: {store.root}")
+    print(f"records, tables and plots: {folder}\npage: {folder / page.FILE}\nartifacts: {store.root}")
 
 
 def print_gains(recorded: "DataFrame", plan: "Plan", folder: Path) -> None:
@@ -338,11 +476,24 @@ def draw_tables(options: argparse.Namespace) -> int:
     return 0
 
 
-def describe(job: "Job", store: "Store") -> dict[str, Any]:
-    """One job for `plan --json`."""
-    done = store.has(job.kind, job.key)
-    return {"kind": job.kind, "label": job.label, "key": job.key, "done": done,
-            "inputs": [needed.key for needed in job.inputs.values()]}  # fmt: skip
+def show_report(options: argparse.Namespace) -> int:
+    """`report`."""
+    from pipeline import config
+    from pipeline.report import page, records, serve
+    from pipeline.report.write import write_plots
+    from pipeline.results import about_folder, check_writable, without_artifacts
+
+    folder = Path(options.what)
+    if not folder.is_dir():
+        folder = (options.results or config.ROOT / "results") / config.read_suite(options.what).name
+    recorded = records.read(folder / "records.csv")
+    check_writable(folder)
+    told = about_folder(folder, recorded)
+    write_plots(told.suite, recorded, without_artifacts(told), folder)
+    print(page.write(folder, told, recorded))
+    if options.serve:
+        serve.serve(folder, options.port)
+    return 0
 
 
 def compare_runs(options: argparse.Namespace) -> int:
@@ -369,16 +520,17 @@ def export_records(options: argparse.Namespace) -> int:
 
 def show_plan(options: argparse.Namespace) -> int:
     """`plan`."""
+    from pipeline import forecast
+    from pipeline.execution import local
+    from pipeline.only import pick
+
     plan, store, _ = open_suite(options)
-    jobs = [describe(job, store) for job in plan.jobs]
-    if options.json:
-        print(json.dumps({"suite": plan.suite.name, "jobs": jobs}))
-        return 0
-    print(f"{plan.suite.name}: {plan.suite.title}\n{len(plan.tasks)} tasks: {', '.join(plan.tasks)}")
-    for kind in dict.fromkeys(job["kind"] for job in jobs):
-        of_kind = [job for job in jobs if job["kind"] == kind]
-        print(f"{kind:>10}  {len(of_kind):4} jobs, {sum(job['done'] for job in of_kind):4} done")
-    print(f"{'all':>10}  {len(jobs):4} jobs, {sum(job['done'] for job in jobs):4} done\nstore: {store.root}")
+    plan = pick(plan, options.only) if options.only else plan
+    with local.opened(None, None, cpu=options.cpu) as capacity:
+        if options.json:
+            print(json.dumps(forecast.as_json(plan, store, capacity)))
+        else:
+            print(forecast.described(plan, store, capacity))
     return 0
 
 
@@ -402,21 +554,15 @@ def verify_suite(options: argparse.Namespace) -> int:
     return 1 if damaged else 0
 
 
-def show_datasets(options: argparse.Namespace) -> int:
-    """`datasets`."""
-    from pipeline import config
+def examine(options: argparse.Namespace) -> int:
+    """`doctor`."""
+    from pipeline import config, doctor
 
-    if options.name is None:
-        for path in sorted(config.card_folder().glob("*.yaml")):
-            card = config.read_card(path.stem)
-            print(f"{card.name:<12} {len(card.domains)} domains, {len(card.classes)} classes: {card.title}")
-        return 0
-    card = config.read_card(options.name)
-    print(f"{card.name}: {card.title}\nclasses: {', '.join(card.classes)}")
-    for short, domain in card.domains.items():
-        print(f"{short:>4}  {domain.train:6} train, {domain.test:6} test  {domain.name}. {domain.about}")
-    print(f"licence: {card.licence}\ncite: {card.citation}")
-    return 0
+    named, others = config.read_suite(options.suite), doctor.known_suites()
+    suite = named.name
+    findings = doctor.examine(store_root(options), [named, *(one for one in others if one.name != suite)])
+    print(json.dumps(doctor.as_json(findings, suite)) if options.json else doctor.described(findings, suite))
+    return 1 if doctor.wanting(findings, suite) else 0
 
 
 def show_methods(options: argparse.Namespace) -> int:
@@ -433,9 +579,14 @@ def bench_images(options: argparse.Namespace) -> int:
     import pandas as pd
 
     from pipeline.classify.image_quality import assess
+    from pipeline.config import FolderCard
     from pipeline.results import artifact
 
     plan, store, _ = open_suite(options)
+    if isinstance(plan.card, FolderCard):
+        raise UserError(
+            f"bench images is for data sets that are made here, such as digits, not for {plan.card.name}"
+        )
     tables = []
     for task, jobs in plan.tasks.items():
         made = {
@@ -472,6 +623,19 @@ def bench_classify(options: argparse.Namespace) -> int:
     return 0
 
 
+def bench_report(options: argparse.Namespace) -> int:
+    """`bench report`."""
+    from pipeline.report import bench
+
+    def say(text: str) -> None:
+        if not options.quiet:
+            print(text, file=sys.stderr)
+
+    measured = bench.measure(say)
+    print(json.dumps(measured) if options.json else bench.described(measured))
+    return 0
+
+
 def bench_adapters(options: argparse.Namespace) -> int:
     """`bench adapters`."""
     from pipeline.diffusion import bench
@@ -481,6 +645,28 @@ def bench_adapters(options: argparse.Namespace) -> int:
             print(text, file=sys.stderr)
 
     measured = bench.measure(options.turns, say)
+    print(json.dumps(measured) if options.json else bench.described(measured))
+    return 0
+
+
+def bench_data(options: argparse.Namespace) -> int:
+    """`bench data`."""
+    from pipeline.data import bench
+
+    measured = bench.measure(options.images)
+    print(json.dumps(measured) if options.json else bench.described(measured))
+    return 0
+
+
+def bench_execution(options: argparse.Namespace) -> int:
+    """`bench execution`."""
+    from pipeline.execution import bench
+
+    def say(text: str) -> None:
+        if not options.quiet:
+            print(text, file=sys.stderr)
+
+    measured = bench.measure(say)
     print(json.dumps(measured) if options.json else bench.described(measured))
     return 0
 

@@ -206,9 +206,8 @@ def _sampling(suite: Suite, base: BaseModelSpec, guidance: Guidance) -> dict[str
     }
 
 
-def _inversion(settings: GenerateSettings, contents: str) -> InversionSettings:
-    """Of images that are made from others; the rest start from noise."""
-    inverted = contents in ("adapted", "flow")
+def _inversion(settings: GenerateSettings, inverted: bool) -> InversionSettings:
+    """Of images that are made from others, which are inverted; the rest start from noise."""
     return InversionSettings(
         depth=settings.inversion_depth if inverted else 1.0,
         refinements=settings.inversion_refinements,
@@ -243,7 +242,7 @@ def _generate(
         pair=pair,
         words=_words(card),
         per_class=_per_class(suite, card, contents),
-        inversion=_inversion(suite.generate, contents),
+        inversion=_inversion(suite.generate, inverted=contents == "adapted"),
         **_sampling(suite, base, getattr(suite.generate, f"{contents}_guidance")),
     )
     what = f"{pair.source}->{pair.target} {contents}" if pair else "base"
@@ -272,7 +271,7 @@ def _pair_jobs(suite: Suite, card: DatasetCard, base: BaseModelSpec, name: str, 
     if settings is not None:
         params = FlowParams(
             pair=pair,
-            inversion=_inversion(suite.generate, "flow"),
+            inversion=_inversion(suite.generate, inverted=True),
             examples=settings.examples,
             times=settings.times,
             **_sampling(suite, base, suite.generate.adapted_guidance),
@@ -293,14 +292,17 @@ def _domains_jobs(suite: Suite, card: DatasetCard, base: BaseModelSpec, name: st
         threads=suite.threads,
     )
     times = Job("t_predictor", predictor, {"data": data}, f"t_predictor {shown}, t of {spec.t_dim}")
-    what = {"pair": None, "domains": DomainsParams(sources=domains, words=_words(card))}
-    finetune = _finetune(suite, base, spec, what, f"{shown} {name}", {"data": data, "times": times})
+    known = DomainsParams(sources=domains, words=_words(card))
+    inputs = {"data": data, "times": times}
+    finetune = _finetune(suite, base, spec, {"pair": None, "domains": known}, f"{shown} {name}", inputs)
+    from_sources = suite.generate.grid.start == "source"
     params = InterpolateParams(
-        words=_words(card),
+        domains=known,
         grid=suite.generate.grid,
+        inversion=_inversion(suite.generate, inverted=from_sources),
         **_sampling(suite, base, suite.generate.interpolated_guidance),
     )
-    inputs = {"adapter": finetune, "times": times}
+    inputs = {"adapter": finetune, "times": times} | ({"data": data} if from_sources else {})
     interpolated = Job("interpolate", params, inputs, f"interpolate {shown} {name}")
     return AdapterJobs(finetune, {"interpolated": interpolated}, times=times)
 
@@ -329,7 +331,7 @@ def _train(suite: Suite, card: DatasetCard, sources: tuple[str, ...], target: st
     return Cell(params.task, name, augmentation, seed, Job("train", params, inputs, label, plugin))
 
 
-def _ordered(ends: Iterable[Job]) -> list[Job]:
+def ordered(ends: Iterable[Job]) -> list[Job]:
     """Every job that `ends` stand on, and they themselves, each once and after its inputs."""
     done: dict[str, Job] = {}
 
@@ -381,5 +383,5 @@ def make_plan(
                     )
     # The long jobs first, so that those that are left for the end, when workers run out of work, are short.
     long = [job for task in tasks.values() for made in task.adapters.values() for job in made.of_stage_two]
-    jobs = _ordered([*long, *(cell.job for cell in cells)])
+    jobs = ordered([*long, *(cell.job for cell in cells)])
     return Plan(suite, card, jobs, data, base, tasks, cells)

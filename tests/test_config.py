@@ -184,6 +184,14 @@ def test_each_setting_has_its_own_way_to_mix_made_images_in(tmp_path: Path) -> N
     assert "mix.made_weight is for setting dg alone" in broken(tmp_path, "mix: {", "mix: {made_weight: 0.5, ")
 
 
+def test_swad_needs_evaluations_enough_to_find_a_valley() -> None:
+    train = config.read_suite("digits").train.model_dump()
+    swad = {"averaging": "swad", "iterations": 90}
+    config.TrainSettings.model_validate(train | swad | {"evaluate_every": 10})
+    with pytest.raises(ValueError, match="8 losses.* needs at least 9"):
+        config.TrainSettings.model_validate(train | swad | {"evaluate_every": 11})
+
+
 def test_an_adapter_takes_a_name_of_its_own_and_one_dimension_under_uda() -> None:
     whole = config.read_suite("digits").model_dump()
     for changes, told in (

@@ -121,7 +121,7 @@ def test_two_domains_are_too_few_to_hold_one_out() -> None:
 
 
 def test_a_method_with_swad_is_another_row() -> None:
-    swad = config.MethodSpec(name="ERM", train={"averaging": "swad"})
+    swad = config.MethodSpec(name="ERM", train={"averaging": "swad", "evaluate_every": None})
     whole = plan(**DG | {"methods": [config.MethodSpec(name="ERM"), swad]})
     assert {cell.method for cell in whole.cells} == {"ERM", "ERM+SWAD"}
 

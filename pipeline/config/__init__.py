@@ -4,7 +4,15 @@ Imports no torch, so that `plan`, `tables` and `--help` answer at once.
 """
 
 from pipeline.config.base import ROOT, Count, Fraction, Precision, Rate, Seed, Setting, Strict, nearest
-from pipeline.config.cards import DatasetCard, DomainCard
+from pipeline.config.cards import (
+    Archive,
+    BuiltCard,
+    DatasetCard,
+    DomainCard,
+    FolderCard,
+    FolderDomain,
+    Source,
+)
 from pipeline.config.jobs import (
     DomainsParams,
     FinetuneParams,
@@ -19,6 +27,7 @@ from pipeline.config.jobs import (
     prompt,
     task_name,
 )
+from pipeline.config.places import IN_PLACE, data_folder, resolve_card
 from pipeline.config.reading import card_folder, read_card, read_suite
 from pipeline.config.suites import (
     CONTROLS,
@@ -53,12 +62,15 @@ from pipeline.config.weights import (
 __all__ = [
     "CONTROLS",
     "HUB",
+    "IN_PLACE",
     "MADE_SETS",
     "MINI",
     "ROOT",
     "SMALL",
     "AdapterSpec",
+    "Archive",
     "BaseModelSpec",
+    "BuiltCard",
     "Count",
     "DatasetCard",
     "DomainCard",
@@ -67,6 +79,8 @@ __all__ = [
     "FinetuneSettings",
     "FlowParams",
     "FlowSettings",
+    "FolderCard",
+    "FolderDomain",
     "Fraction",
     "GenerateParams",
     "GenerateSettings",
@@ -84,6 +98,7 @@ __all__ = [
     "SamplingParams",
     "Seed",
     "Setting",
+    "Source",
     "Strict",
     "Suite",
     "Swad",
@@ -94,6 +109,7 @@ __all__ = [
     "ValidationSettings",
     "base_model_path",
     "card_folder",
+    "data_folder",
     "method_label",
     "nearest",
     "prompt",
@@ -101,6 +117,7 @@ __all__ = [
     "read_suite",
     "refuse_pickles",
     "resolve_base_model",
+    "resolve_card",
     "resolve_pretrained",
     "resolve_t_predictor",
     "task_name",

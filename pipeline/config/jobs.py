@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from pipeline.config.base import Count, Fraction, Precision, Rate, Seed, Setting, Strict, later
-from pipeline.config.cards import DatasetCard
+from pipeline.config.cards import BuiltCard, FolderCard
 from pipeline.config.suites import (
     AdapterSpec,
     BaseModelSpec,
@@ -20,9 +20,9 @@ from pipeline.config.times import GridSettings
 
 
 class PrepareParams(Strict):
-    """What `prepare` makes: every domain of a card as arrays."""
+    """What `prepare` makes: every domain of a card, as arrays or as a list of files."""
 
-    card: DatasetCard
+    card: BuiltCard | FolderCard
 
 
 class PairParams(Strict):
@@ -92,10 +92,11 @@ class GenerateParams(SamplingParams):
 
 
 class InterpolateParams(SamplingParams):
-    """Stage two under dg: images of every class at the points of a grid of t."""
+    """Stage two under dg: images of every class at the points of a grid of t. inversion: of images made from sources."""
 
-    words: list[str]
+    domains: DomainsParams
     grid: GridSettings
+    inversion: InversionSettings
 
 
 class FlowParams(SamplingParams):

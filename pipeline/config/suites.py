@@ -285,6 +285,19 @@ class TrainSettings(Strict):
     )
 
     @model_validator(mode="after")
+    def _swad_sees_enough(self) -> "TrainSettings":
+        needed = self.swad.n_converge + self.swad.n_tolerance
+        if self.averaging == "swad" and self.evaluate_every is not None:
+            seen = self.iterations // self.evaluate_every
+            if seen < needed:
+                raise ValueError(
+                    f"averaging: swad looks for the valley of {seen} losses, for evaluate_every is "
+                    f"{self.evaluate_every} of {self.iterations} iterations; it needs at least {needed} "
+                    "(swad.n_converge + swad.n_tolerance)"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _crop_and_shift_fit(self) -> "TrainSettings":
         if self.crop == "none" and self.flip:
             raise ValueError("flip goes with a crop: centre or random_resized")
@@ -415,6 +428,11 @@ class Suite(Strict):
             raise ValueError(
                 "selections: 'unsupervised' looks at the target's images, which setting dg holds out; "
                 "take last, source or oracle"
+            )
+        if self.generate.grid.start == "source" and self.generate.inversion_statistics == "target":
+            raise ValueError(
+                "generate.inversion_statistics: 'target' looks at the target's images, which setting dg holds out; "
+                "take own or noise"
             )
         if self.mix.made_fraction is not None:
             raise ValueError(

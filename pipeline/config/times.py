@@ -1,10 +1,10 @@
 """How a suite says which t an image has, and at which t new domains are made (setting dg)."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Count, Rate, Seed, Strict
+from pipeline.config.base import Count, Fraction, Rate, Seed, Strict
 
 TDim = Annotated[int, Field(ge=1, le=3)]
 
@@ -57,6 +57,16 @@ class GridSettings(Strict):
         default=0.5, description="how far outside the convex hull of the predicted t a point may lie"
     )
     per_class: Count = Field(default=4, description="images of each class to make at each point")
+    start: Literal["noise", "source"] = Field(
+        default="noise",
+        description="what images are made from: noise, or source images, inverted at the mean t of their domain",
+    )
+    scales: list[Fraction] = Field(
+        default=[1.0],
+        min_length=1,
+        description="factors on the adapter's update, which the points take in turn: below 1, domains between the "
+        "sources and what the base model knows by itself",
+    )
     points: Count | None = Field(
         default=None, description="the most points to take, evenly spread; null = all that fit"
     )

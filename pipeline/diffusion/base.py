@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.config import BaseModelSpec, Precision
+from pipeline.data.image_files import pixels
 from pipeline.diffusion.conditions import Conditions
 from pipeline.diffusion.loading import DTYPES, load_pipeline
 from pipeline.errors import UserError
@@ -110,11 +111,11 @@ class BaseModel:
 
     @torch.inference_mode()
     def encode(self, images: np.ndarray) -> Tensor:
-        """Images as latents: the posterior's mean, so that the same image always has the same latent."""
+        """Images, or the paths of their files, as latents: the posterior's mean, so that an image has one latent."""
         parts, vae, size = [], self.pipe.vae, (self.resolution, self.resolution)
         for start in range(0, len(images), self._at_once()):
-            some = np.ascontiguousarray(images[start : start + self._at_once()])
-            x = torch.from_numpy(some).permute(0, 3, 1, 2).float()
+            some = pixels(images[start : start + self._at_once()], self.resolution)
+            x = torch.from_numpy(np.ascontiguousarray(some)).permute(0, 3, 1, 2).float()
             if x.shape[-2:] != size:
                 x = F.interpolate(x, size, mode="bicubic", antialias=True).clamp(0, 255)
             x = (x / 127.5 - 1).to(vae.device, vae.dtype)

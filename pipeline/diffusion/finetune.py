@@ -12,7 +12,6 @@ from pipeline.determinism import reproducible
 from pipeline.diffusion import processes
 from pipeline.diffusion.adapters import make_adapter
 from pipeline.diffusion.base import BaseModel, device_here
-from pipeline.diffusion.memory import enough_memory, of_finetuning
 from pipeline.diffusion.tuner import Tuner
 from pipeline.diffusion.tuning_data import tuning_data
 from pipeline.diffusion.validation import draw
@@ -86,7 +85,7 @@ def run(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, progre
 
     inputs: `data`, a prepare artifact, and under dg `times`, that of a t-predictor.
     """
-    with reproducible(params.threads), enough_memory(of_finetuning(params)):
+    with reproducible(params.threads):
         if params.settings.processes == 1:
             tune(params, inputs, workspace, progress)
             return

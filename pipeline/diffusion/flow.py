@@ -16,7 +16,6 @@ from pipeline.determinism import reproducible
 from pipeline.diffusion.base import BaseModel
 from pipeline.diffusion.conditions import Conditions
 from pipeline.diffusion.generate import choose_balanced, images_named, merged, to_png
-from pipeline.diffusion.memory import enough_memory, of_sampling
 from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample
 from pipeline.seeds import derive
 from pipeline.stage import Progress
@@ -29,7 +28,7 @@ def run(params: FlowParams, inputs: dict[str, Path], workspace: Path, progress: 
 
     inputs: `adapter`, a finetune artifact, and `data`, a prepare artifact; of the target no labels are read.
     """
-    with reproducible(params.threads), enough_memory(of_sampling(params)):
+    with reproducible(params.threads):
         source = load_labelled(inputs["data"], params.pair.source, "train")
         chosen = source.take(choose_balanced(source, None, params.seed)[: params.examples])
         model = BaseModel.load(params.base_model, params.precision)

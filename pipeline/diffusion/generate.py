@@ -23,7 +23,6 @@ from pipeline.diffusion.adapters import load_adapter
 from pipeline.diffusion.adapters.adapter import Time
 from pipeline.diffusion.base import BaseModel
 from pipeline.diffusion.conditions import Conditions
-from pipeline.diffusion.memory import enough_memory, of_sampling
 from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample
 from pipeline.seeds import derive
 from pipeline.stage import Progress
@@ -159,7 +158,7 @@ def images_named(images: ImageSet | None, names: pd.Series) -> np.ndarray | None
 
 def run(params: GenerateParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
     """Make images/*.png and manifest.csv; batches whose images are all there already are not made again."""
-    with reproducible(params.threads), enough_memory(of_sampling(params)):
+    with reproducible(params.threads):
         source = style = None
         if params.contents == "adapted":
             source = load_labelled(inputs["data"], params.pair.source, "train")

@@ -80,6 +80,8 @@ def _follow(connections: dict[Connection, subprocess.Popen], progress: Progress)
                 progress(*told)
             elif what == "mistake":
                 raise UserError(told)
+            elif what == "memory":
+                raise torch.OutOfMemoryError(told)
             elif what == "failed":
                 raise RuntimeError(f"a process of the fine-tuning failed:\n{told}")
             else:
@@ -89,7 +91,6 @@ def _follow(connections: dict[Connection, subprocess.Popen], progress: Progress)
 def main() -> None:
     """One of the processes: its job comes through the connection whose file descriptor is the one argument."""
     from pipeline.diffusion.finetune import tune
-    from pipeline.diffusion.memory import enough_memory, of_finetuning
 
     connection = Connection(int(sys.argv[1]))
     params, inputs, workspace = connection.recv()
@@ -99,10 +100,12 @@ def main() -> None:
         connection.send(("progress", (done, total, what)))
 
     try:
-        with reproducible(params.threads), enough_memory(of_finetuning(params)):
+        with reproducible(params.threads):
             tune(params, inputs, workspace, progress)
     except UserError as error:
         connection.send(("mistake", str(error)))
+    except torch.OutOfMemoryError as error:
+        connection.send(("memory", str(error)))
     except Exception:  # noqa: BLE001 - reported with its traceback by the parent
         connection.send(("failed", traceback.format_exc()))
     else:

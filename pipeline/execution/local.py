@@ -1,116 +1,96 @@
-"""Walks a plan on this machine: a few worker processes, each with one job at a time."""
+"""Walks a plan on this machine: a few worker processes, each with one job at a time.
+
+A GPU belongs to one worker, which is given the jobs that take a GPU; the other workers see none. So what a job is
+made on follows from the job and the machine, and not from which worker is idle.
+"""
 
 import multiprocessing
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
-from typing import Protocol
 
+from pipeline import machine
 from pipeline.errors import UserError
-from pipeline.execution.worker import Message, serve
+from pipeline.estimate import cpus, takes_gpu
+from pipeline.execution.walk import Capacity, Outcome, Walk, Watcher
+from pipeline.execution.worker import serve
 from pipeline.plan import Job
 from pipeline.store import Store
 
 ATTEMPTS = 2
 """How often a job is tried whose worker process dies under it."""
 
+CONTEXT = multiprocessing.get_context("spawn")
 
-class Watcher(Protocol):
-    """Who is told how the walk goes (see pipeline/execution/progress.py)."""
 
-    def started(self, job: Job) -> None: ...
-    def progressed(self, job: Job, message: Message) -> None: ...
-    def finished(self, job: Job) -> None: ...
-    def failed(self, job: Job, reason: str, detail: str) -> None: ...
-    def noted(self, text: str) -> None: ...
+@contextmanager
+def opened(workers: int | None, address: str | None, *, cpu: bool) -> Iterator[Capacity]:
+    """What this machine has for jobs; with `cpu`, no GPU of it is used. address: of a cluster, so None."""
+    if address is not None:
+        raise UserError(f"--address {address} is for --executor ray")
+    yield Capacity(machine.cpus(), () if cpu else machine.gpus(), workers)
 
 
 @dataclass
 class Worker:
-    """A worker process and the job it has."""
+    """A worker process, the GPU that it has, and the job in hand."""
 
     process: BaseProcess
     connection: Connection
+    gpu: str | None
     job: Job | None = None
 
 
-@dataclass
-class Outcome:
-    """How a walk ended."""
+class LocalWalk(Walk):
+    """A walk by processes of this machine."""
 
-    made: list[Job] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    """Key of a job that failed -> why."""
-    skipped: list[Job] = field(default_factory=list)
-    """Jobs not tried, for one that they stand on failed."""
+    def __init__(self, todo: list[Job], store: Store, capacity: Capacity, watcher: Watcher) -> None:
+        super().__init__(todo, store, watcher)
+        self.capacity, self.tries = capacity, dict.fromkeys(self.unmade, 0)
+        most = capacity.workers or capacity.cpus
+        on_gpu = sum(map(self.on_gpu, todo))
+        uuids: list[str | None] = [gpu.uuid for gpu in capacity.gpus[: min(on_gpu, most)]]
+        plain = min(len(todo) - on_gpu, most, capacity.cpus)
+        self.workers = [self.hire(gpu) for gpu in [*uuids, *[None] * plain]]
 
+    def on_gpu(self, job: Job) -> bool:
+        """Whether `job` is made on a GPU here."""
+        return bool(self.capacity.gpus) and takes_gpu(job)
 
-def missing(jobs: list[Job], store: Store, watcher: Watcher, *, thorough: bool = False) -> list[Job]:
-    """The jobs whose artifacts are not there; a damaged artifact is named, taken away, and counts as missing."""
-    todo = []
-    for job in jobs:
-        if store.has(job.kind, job.key):
-            damage = store.damage(job.kind, job.key, thorough=thorough)
-            if damage is None:
-                continue
-            watcher.noted(f"{store.path(job.kind, job.key)} ({job.label}): {damage}; it is made again")
-            store.discard(job.kind, job.key)
-        todo.append(job)
-    return todo
-
-
-class Walk:
-    """One walk over the jobs that are missing."""
-
-    def __init__(self, todo: list[Job], root: Path, workers: int, watcher: Watcher) -> None:
-        self.waiting, self.store, self.watcher = list(todo), Store(root), watcher
-        self.unmade = {job.key for job in todo}
-        self.tries: dict[str, int] = {}
-        self.outcome = Outcome()
-        self.context = multiprocessing.get_context("spawn")
-        self.workers = [self.hire() for _ in range(min(workers, len(todo)))]
-
-    def hire(self) -> Worker:
+    def hire(self, gpu: str | None) -> Worker:
         """A new worker process."""
-        ours, theirs = self.context.Pipe()
-        process = self.context.Process(target=serve, args=(theirs, self.store.root), daemon=True)
+        ours, theirs = CONTEXT.Pipe()
+        process = CONTEXT.Process(target=serve, args=(theirs, self.store.root, gpu), daemon=True)
         process.start()
         theirs.close()
-        return Worker(process, ours)
+        return Worker(process, ours, gpu)
 
-    def next_job(self) -> Job | None:
-        """The first waiting job whose inputs are all made; those that stand on a failed one are dropped."""
-        for job in list(self.waiting):
-            needed = {i.key for i in job.inputs.values()}
-            if needed & (self.outcome.failed.keys() | {s.key for s in self.outcome.skipped}):
-                self.waiting.remove(job)
-                self.outcome.skipped.append(job)
-            elif not needed & self.unmade:
-                self.waiting.remove(job)
-                return job
-        return None
+    def under_way(self) -> list[Job]:
+        """The jobs in hand."""
+        return [worker.job for worker in self.workers if worker.job]
+
+    def fits(self, job: Job, worker: Worker) -> bool:
+        """Whether `worker` may begin `job` now. One that wants more cores than there are is made alone."""
+        busy = self.under_way()
+        free = self.capacity.cpus - sum(map(cpus, busy))
+        return self.on_gpu(job) == (worker.gpu is not None) and (not busy or cpus(job) <= free)
 
     def hand_out(self) -> None:
-        """Give every idle worker a job, if one is ready."""
+        """Give idle workers the jobs that are ready, as many as may be under way together."""
         for worker in self.workers:
+            if len(self.under_way()) == self.capacity.workers:
+                return
             if worker.job is None:
-                job = self.next_job()
-                if job is None:
-                    return
-                worker.job = job
-                self.tries[job.key] = self.tries.get(job.key, 0) + 1
-                self.store.note_failure(job.kind, job.key, None)
-                self.watcher.started(job)
-                worker.connection.send(job)
+                job = self.next_job(lambda job, worker=worker: self.fits(job, worker))
+                if job is not None:
+                    worker.job = job
+                    self.tries[job.key] += 1
+                    self.begin(job)
+                    worker.connection.send(job)
 
-    def fail(self, job: Job, reason: str, detail: str = "") -> None:
-        """Note that `job` can't be made; the others go on."""
-        self.outcome.failed[job.key] = reason
-        self.store.note_failure(job.kind, job.key, reason)
-        self.watcher.failed(job, reason, detail)
-
-    def hear(self, worker: Worker) -> None:
+    def listen(self, worker: Worker) -> None:
         """Take one message of a worker that has something to say, or has died."""
         job = worker.job
         assert job is not None
@@ -119,26 +99,17 @@ class Walk:
         except (EOFError, ConnectionResetError):
             self.replace(worker, job)
             return
-        if message.what == "progress":
-            self.watcher.progressed(job, message)
-            return
-        worker.job = None
-        if message.what == "stop":
-            raise UserError(f"{message.text}; stopped, and nothing half-written counts as done")
-        if message.what == "failed":
-            self.fail(job, message.text, message.detail)
-        else:
-            self.unmade.discard(job.key)
-            self.outcome.made.append(job)
-            self.watcher.finished(job)
+        if message.what != "progress":
+            worker.job = None
+        self.hear(job, message)
 
     def replace(self, worker: Worker, job: Job) -> None:
         """Another worker for one that died; its job is tried again, from its last checkpoint."""
         worker.process.join()
         died = f"its worker process died (exit code {worker.process.exitcode})"
-        self.workers[self.workers.index(worker)] = self.hire()
+        self.workers[self.workers.index(worker)] = self.hire(worker.gpu)
         if self.tries[job.key] < ATTEMPTS:
-            self.watcher.noted(f"{job.label}: {died}; trying again")
+            self.watcher.retried(job, died)
             self.waiting.insert(0, job)
         else:
             self.fail(job, f"{died} {ATTEMPTS} times; too little memory, or --workers too high?")
@@ -149,7 +120,7 @@ class Walk:
             self.hand_out()
             while busy := {worker.connection: worker for worker in self.workers if worker.job}:
                 for connection in wait(list(busy)):
-                    self.hear(busy[connection])
+                    self.listen(busy[connection])
                 self.hand_out()
         finally:
             for worker in self.workers:
@@ -162,6 +133,6 @@ class Walk:
         return self.outcome
 
 
-def walk(todo: list[Job], store: Store, workers: int, watcher: Watcher) -> Outcome:
+def walk(todo: list[Job], store: Store, capacity: Capacity, watcher: Watcher) -> Outcome:
     """Make the artifacts of `todo`, which stands in an order in which inputs come first."""
-    return Walk(todo, store.root, workers, watcher).go() if todo else Outcome()
+    return LocalWalk(todo, store, capacity, watcher).go() if todo else Outcome()

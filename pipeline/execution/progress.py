@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -11,31 +12,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from pipeline.execution.worker import Message
 from pipeline.plan import Job
 
-GUESS = {
-    "prepare": 10,
-    "t_predictor": 30,
-    "finetune": 270,
-    "generate": 130,
-    "interpolate": 130,
-    "flow": 20,
-    "train": 14,
-}
-"""Seconds of a job of each kind, for the time left, until one of that kind was timed in this run."""
-
 
 def spell(seconds: float) -> str:
-    """'1 h 05 min', '4 min', '30 s'."""
+    """'12 days', '1 h 05 min', '4 min', '30 s'."""
     minutes = round(seconds / 60)
     if seconds < 60:
         return f"{seconds:.0f} s"
+    if minutes >= 72 * 60:
+        return f"{round(minutes / 60 / 24)} days"
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
 
 
 class Bars:
     """A Watcher that draws bars on a terminal, and writes a line per finished job elsewhere."""
 
-    def __init__(self, todo: list[Job], workers: int, *, quiet: bool) -> None:
-        self.left, self.total, self.workers = list(todo), len(todo), max(1, workers)
+    def __init__(self, expected: Mapping[Job, float], workers: int, *, quiet: bool) -> None:
+        """expected: the jobs to come, and how many seconds each may take; workers: how many are made at a time."""
+        self.expected, self.workers, self.total = dict(expected), max(1, workers), len(expected)
         self.console = Console(stderr=True, quiet=quiet)
         self.live = self.console.is_terminal and not quiet
         columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
@@ -45,7 +38,8 @@ class Bars:
         self.ids: dict[str, TaskID] = {}
         self.whole = self.bars.add_task("all jobs", total=self.total, note="")
         self.began: dict[str, float] = {}
-        self.took: dict[str, list[float]] = {}
+        self.took: dict[str, tuple[float, float]] = {}
+        """Of the jobs of a kind that are finished: the seconds that they took together, and were expected to."""
 
     def __enter__(self) -> Self:
         self.bars.start()
@@ -57,12 +51,11 @@ class Bars:
         self.bars.stop()
 
     def time_left(self) -> float:
-        """Seconds until the last job is done, from the mean times of this run's jobs of each kind."""
+        """Seconds until the last job is done: as expected, times what this run's jobs of the kind took of that."""
         now, seconds = time.monotonic(), 0.0
-        for job in self.left:
-            times = self.took.get(job.kind)
-            expected = sum(times) / len(times) if times else GUESS[job.kind]
-            seconds += max(0.0, expected - (now - self.began[job.key])) if job.key in self.began else expected
+        for job, expected in self.expected.items():
+            took, meant = self.took.get(job.kind, (1.0, 1.0))
+            seconds += max(0.0, expected * took / meant - (now - self.began.get(job.key, now)))
         return seconds / self.workers
 
     def started(self, job: Job) -> None:
@@ -76,18 +69,29 @@ class Bars:
         self.bars.update(bar, completed=message.done, total=message.total, note=message.text)
         self.bars.update(self.whole, note=f"about {spell(self.time_left())} left")
 
-    def _ended(self, job: Job) -> float:
-        self.left.remove(job)
+    def _dropped(self, job: Job) -> float:
+        """A job is not under way any more; the seconds that it was."""
         self.bars.remove_task(self.ids.pop(job.key))
-        self.bars.update(self.whole, advance=1, note=f"about {spell(self.time_left())} left")
         return time.monotonic() - self.began.pop(job.key)
+
+    def _ended(self, job: Job) -> tuple[float, float]:
+        """A job is over; the seconds that it took, and was expected to."""
+        seconds, expected = self._dropped(job), self.expected.pop(job)
+        self.bars.update(self.whole, advance=1, note=f"about {spell(self.time_left())} left")
+        return seconds, expected
+
+    def retried(self, job: Job, why: str) -> None:
+        """A job's worker is gone; the job is tried again."""
+        self._dropped(job)
+        self.noted(f"{job.label}: {why}; trying again")
 
     def finished(self, job: Job) -> None:
         """A job's artifact is in place."""
-        seconds = self._ended(job)
-        self.took.setdefault(job.kind, []).append(seconds)
+        seconds, expected = self._ended(job)
+        took, meant = self.took.get(job.kind, (0.0, 0.0))
+        self.took[job.kind] = (took + seconds, meant + expected)
         if not self.live:
-            done = self.total - len(self.left)
+            done = self.total - len(self.expected)
             left = spell(self.time_left())
             self.console.print(
                 f"[{done}/{self.total}] {job.label}: {spell(seconds)}; about {left} left",

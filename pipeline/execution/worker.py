@@ -2,9 +2,12 @@
 
 import errno
 import importlib
+import os
 import signal
+import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -12,6 +15,8 @@ from typing import Literal
 
 from pipeline.classify import registry
 from pipeline.errors import UserError
+from pipeline.estimate import CPU, what_to_lower
+from pipeline.made_with import made_with
 from pipeline.plan import Job
 from pipeline.stage import Progress
 from pipeline.store import Store
@@ -35,7 +40,7 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 class Message:
     """What a worker says of the job in hand."""
 
-    what: Literal["progress", "done", "failed", "stop"]
+    what: Literal["begun", "progress", "done", "failed", "stop"]
     text: str = ""
     done: int = 0
     total: int = 0
@@ -65,7 +70,9 @@ def make(job: Job, store: Store, progress: Progress) -> None:
             "label": job.label,
             "params": job.params.model_dump(mode="json"),
             "seconds": time.monotonic() - started,
+            "device": device(),
             "inputs": {role: needed.key for role, needed in job.inputs.items()},
+            "made_with": made_with(),
         }
         if job.plugin is not None:
             about["plugin"] = {"file": job.plugin.path.name, "sha256": job.plugin.sha256}
@@ -83,22 +90,42 @@ def attempt(job: Job, store: Store, progress: Progress) -> Message:
             return Message("stop", f"{error.strerror}: {error.filename or store.root}")
         return Message("failed", f"{type(error).__name__}: {error}", detail=traceback.format_exc())
     except Exception as error:  # noqa: BLE001 - reported with its traceback by the parent
+        if type(error).__name__ == "OutOfMemoryError":  # of torch, which need not be there
+            return Message("failed", f"the GPU's memory is too small; {what_to_lower(job.params)}")
         return Message("failed", f"{type(error).__name__}: {error}", detail=traceback.format_exc())
     return Message("done")
 
 
-def serve(connection: Connection, root: Path) -> None:
-    """Carry out the jobs that come through `connection` until None comes or it is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
-    store, last_said = Store(root), 0.0
+def now_and_then(say: Callable[[Message], None]) -> Progress:
+    """A stage's progress as messages, of which not more are said than a person can read."""
+    last_said = 0.0
 
     def progress(done: int, total: int, what: str) -> None:
         nonlocal last_said
         now = time.monotonic()
         if now - last_said > 0.2 or done == total:
             last_said = now
-            connection.send(Message("progress", what, done, total))
+            say(Message("progress", what, done, total))
 
+    return progress
+
+
+def see(gpu: str | None) -> None:
+    """Let this process use that GPU alone, or none: said before torch looks for one."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = gpu or ""
+
+
+def device() -> str:
+    """What the jobs of this process are computed on: the name of its GPU, or cpu."""
+    torch = sys.modules.get("torch")  # a job that did not need it was on the CPU
+    return torch.cuda.get_device_name() if torch and torch.cuda.is_initialized() else CPU
+
+
+def serve(connection: Connection, root: Path, gpu: str | None) -> None:
+    """Carry out the jobs that come through `connection` until None comes or it is closed."""
+    see(gpu)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
+    store, progress = Store(root), now_and_then(connection.send)
     try:
         while (job := connection.recv()) is not None:
             connection.send(attempt(job, store, progress))

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.data.generated import read_manifest
 from pipeline.errors import UserError
+from pipeline.report import figures
 from pipeline.report.figures import FAINT, INK, font_file
 
 MARGIN = 16
@@ -36,8 +37,8 @@ def draw(
     *,
     sources: Mapping[str, np.ndarray] | None = None,
     per_class: int = 12,
-) -> bytes:
-    """PNG of the first `per_class` images of each class of a `generate` artifact, in its manifest's order.
+) -> dict[str, bytes]:
+    """{".png", ".pdf"} of the first `per_class` images of each class of a `generate` artifact, in its manifest's order.
 
     sources: for adapted images, the source images uint8 [H, W, 3] by name: each is then shown above its
     adapted one, so that one sees what was kept and what changed.
@@ -55,11 +56,11 @@ def draw(
             )
             lines.append(Line("", "adapted", made))
     subtitle = f"the first {per_class} of each class, in order; {len(manifest)} images in all"
-    return _png(_sheet(lines, title, subtitle))
+    return _files(_sheet(lines, title, subtitle))
 
 
-def draw_times(artifact: Path, classes: Sequence[str], title: str, *, most: int = 24) -> bytes:
-    """PNG of an `interpolate` artifact: a row for each t, the first image of each class across, all of the same noise.
+def draw_times(artifact: Path, classes: Sequence[str], title: str, *, most: int = 24) -> dict[str, bytes]:
+    """{".png", ".pdf"} of an `interpolate` artifact: a row for each t, the first image of each class across, all of the same noise.
 
     most: rows to show, evenly spread over the points in their order, which is stated where there are more.
     """
@@ -69,14 +70,20 @@ def draw_times(artifact: Path, classes: Sequence[str], title: str, *, most: int 
     lines = []
     for t in shown:
         first = manifest[manifest["t"] == t].drop_duplicates("label").sort_values("label")
-        heading = "t = " + ", ".join(t.split())
-        lines.append(Line(heading, "", [_open(artifact / file) for file in first["file"]]))
+        heading, scale = "t = " + ", ".join(t.split()), first["scale"].iloc[0]
+        lines.append(
+            Line(
+                heading,
+                "" if scale == "1.0" else f"scale {scale}",
+                [_open(artifact / file) for file in first["file"]],
+            )
+        )
     subtitle = f"{len(shown)} of {len(times)} points, an image of each class from one noise; {len(manifest)} images in all"
-    return _png(_sheet(lines, title, subtitle, classes))
+    return _files(_sheet(lines, title, subtitle, classes))
 
 
-def draw_flow(artifact: Path, sources: Mapping[str, np.ndarray], title: str) -> bytes:
-    """PNG of a `flow` artifact: a row for each source example, itself first, then as it is made at each t."""
+def draw_flow(artifact: Path, sources: Mapping[str, np.ndarray], title: str) -> dict[str, bytes]:
+    """{".png", ".pdf"} of a `flow` artifact: a row for each source example, itself first, then as it is made at each t."""
     manifest = read_manifest(artifact)
     lines = []
     for name, rows in manifest.groupby("source", sort=False):
@@ -86,7 +93,7 @@ def draw_flow(artifact: Path, sources: Mapping[str, np.ndarray], title: str) -> 
     subtitle = (
         "t = 0: the source domain; t = 1: the target; beyond 1, what leads from one to the other, exaggerated"
     )
-    return _png(_sheet(lines, title, subtitle, ["source", *times]))
+    return _files(_sheet(lines, title, subtitle, ["source", *times]))
 
 
 def _open(path: Path) -> Image.Image:
@@ -151,7 +158,7 @@ def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(font_file(bold)), size, layout_engine=ImageFont.Layout.BASIC)
 
 
-def _png(image: Image.Image) -> bytes:
+def _files(sheet: Image.Image) -> dict[str, bytes]:
     file = io.BytesIO()
-    image.save(file, format="PNG", optimize=True)
-    return file.getvalue()
+    sheet.save(file, format="PNG", optimize=True)
+    return {".png": file.getvalue(), ".pdf": figures.picture_pdf(sheet)}

@@ -21,8 +21,8 @@ def lines(columns: Sequence[str]) -> dict[str, tuple[str, str]]:
     return named | {"loss": ("both" if len(parts) == 2 else "all", figures.INK)}
 
 
-def draw(losses: Path, title: str, window: int | None = None) -> bytes:
-    """PNG of losses.csv (step, loss, and a column NAME_loss for each part of a batch): each step faint, its running mean bold.
+def draw(losses: Path, title: str, window: int | None = None) -> dict[str, bytes]:
+    """{".png", ".pdf"} of losses.csv (step, loss, a column NAME_loss for each part of a batch): each step faint, its mean bold.
 
     window: the steps that a mean is over; by default a twentieth of all.
     """
@@ -43,4 +43,4 @@ def draw(losses: Path, title: str, window: int | None = None) -> bytes:
         axes.margins(x=0)
         axes.set(title=title, xlabel="step", ylabel=f"loss, mean of {window} steps", ylim=(0, 1.5 * highest))
         figure.legend(loc="outside right upper")
-        return figures.png(figure)
+        return {".png": figures.png(figure), ".pdf": figures.pdf(figure)}

@@ -23,11 +23,6 @@ def file_name(task: str) -> str:
     return task.replace("->", "-to-").removeprefix("-")
 
 
-def as_png(draw: Callable[..., bytes], *args: object, **kwargs: object) -> dict[str, bytes]:
-    """What a function draws, if it draws a PNG alone."""
-    return {".png": draw(*args, **kwargs)}
-
-
 def draw_picture(picture: Picture, folder: Path) -> list[Path]:
     """Draw `picture` unless it is there as it would be drawn; the PNG last, for it bears the stamp."""
     paths = {suffix: folder / f"{picture.name}{suffix}" for suffix in picture.suffixes}

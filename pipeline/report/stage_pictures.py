@@ -1,16 +1,15 @@
 """The pictures of stages one and two: losses, predicted t, and what was made."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from pipeline.data.domains import load_unlabelled
 from pipeline.data.generated import read_manifest
+from pipeline.data.image_files import ByName
 from pipeline.report import contact_sheet, loss_curve, times
 from pipeline.report.artifacts import AdapterArtifacts, Artifacts, TaskArtifacts
-from pipeline.report.picture import Picture, as_png
+from pipeline.report.picture import Picture
 
 
 def stage_pictures(name: str, shown: str, task: TaskArtifacts, artifacts: Artifacts) -> list[Picture]:
@@ -30,8 +29,8 @@ def _adapter_pictures(
     sets = made.made
     if made.finetune is not None:
         title = f"{shown}: losses of fine-tuning"
-        draw = partial(as_png, loss_curve.draw, made.finetune / "losses.csv", title)
-        pictures.append(Picture(f"loss_{name}", (made.finetune.name, title), (".png",), draw))
+        draw = partial(loss_curve.draw, made.finetune / "losses.csv", title)
+        pictures.append(Picture(f"loss_{name}", (made.finetune.name, title), (".png", ".pdf"), draw))
     if (adapted := sets.get("adapted")) is not None and source is not None:
         title = f"{shown}: source images, and adapted to the target"
         pictures.append(sheet(f"contact_{name}_adapted", adapted, classes, title, source))
@@ -40,9 +39,9 @@ def _adapter_pictures(
         pictures.append(sheet(f"contact_{name}_generated", generated, classes, title))
     if (interpolated := sets.get("interpolated")) is not None:
         title = f"{shown}: interpolated domains"
-        draw = partial(as_png, contact_sheet.draw_times, interpolated, classes, title)
+        draw = partial(contact_sheet.draw_times, interpolated, classes, title)
         parts = (interpolated.name, classes, title)
-        pictures.append(Picture(f"contact_{name}_interpolated", parts, (".png",), draw))
+        pictures.append(Picture(f"contact_{name}_interpolated", parts, (".png", ".pdf"), draw))
     if made.times is not None:
         pictures.append(_times(f"times_{name}", made.times, interpolated, f"{shown}: predicted t"))
     if made.flow is not None and source is not None:
@@ -64,15 +63,11 @@ def _times(name: str, artifact: Path, interpolated: Path | None, title: str) -> 
 
 def _flow(name: str, artifact: Path, title: str, source: tuple[Path, str]) -> Picture:
     def draw() -> dict[str, bytes]:
-        return as_png(contact_sheet.draw_flow, artifact, _by_name(source), title)
+        return contact_sheet.draw_flow(
+            artifact, ByName(load_unlabelled(*source, "train"), contact_sheet.ENLARGED_TO), title
+        )
 
-    return Picture(name, (artifact.name, title, source[0].name, source[1]), (".png",), draw)
-
-
-def _by_name(source: tuple[Path, str]) -> Mapping[str, np.ndarray]:
-    """The training images uint8 [H, W, 3] of a domain by name. source: the prepare artifact and the domain."""
-    domain = load_unlabelled(*source, "train")
-    return dict(zip(domain.names, domain.images, strict=True))
+    return Picture(name, (artifact.name, title, source[0].name, source[1]), (".png", ".pdf"), draw)
 
 
 def sheet(
@@ -81,8 +76,10 @@ def sheet(
     """A contact sheet; `sources` says where the source images of adapted ones are: artifact and domain."""
 
     def draw() -> dict[str, bytes]:
-        images = None if sources is None else _by_name(sources)
-        return as_png(contact_sheet.draw, artifact, classes, title, sources=images)
+        images = (
+            None if sources is None else ByName(load_unlabelled(*sources, "train"), contact_sheet.ENLARGED_TO)
+        )
+        return contact_sheet.draw(artifact, classes, title, sources=images)
 
     beside = None if sources is None else (sources[0].name, sources[1])
-    return Picture(name, (artifact.name, classes, title, beside), (".png",), draw)
+    return Picture(name, (artifact.name, classes, title, beside), (".png", ".pdf"), draw)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from pipeline.errors import UserError
 from pipeline.report import figures
@@ -43,7 +44,7 @@ def draw(times: Path, points: Sequence[Sequence[float]], title: str) -> dict[str
         below = (
             {"loc": "outside lower left", "ncols": 5} if len(planes) > 1 else {"loc": "outside right upper"}
         )
-        figure.legend(handles, labels, handletextpad=0.4, **below)
+        figure.legend(handles, labels, handletextpad=0.4, markerscale=1.5, **below)
         return {".png": figures.png(figure), ".pdf": figures.pdf(figure)}
 
 
@@ -96,4 +97,5 @@ def _plane(axes: Axes, table: pd.DataFrame, across: str, up: str, grid: np.ndarr
     axes.grid(color="#E6E6E6", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_aspect("equal", adjustable="datalim")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set(xlabel=f"predicted {across}", ylabel=f"predicted {up}")

@@ -1,29 +1,19 @@
 """The tables and pictures of a suite, into its results folder."""
 
-import re
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from pipeline.config import Suite
-from pipeline.report import (
-    accuracy,
-    published,
-    rank_diagram,
-    statistics,
-    statistics_text,
-    tables,
-    tsne,
-)
-from pipeline.report.artifacts import Artifacts, TaskArtifacts
-from pipeline.report.picture import Picture, draw_picture, file_name
-from pipeline.report.stage_pictures import sheet, stage_pictures
+from pipeline.report import accuracy, html, published, statistics, statistics_text, tables
+from pipeline.report.artifacts import Artifacts
+from pipeline.report.picture import draw_picture
+from pipeline.report.pictures import list_pictures
 from pipeline.stage import Progress
 from pipeline.store import write_atomic
 
-FORMATS = {".csv": tables.csv, ".md": tables.markdown, ".tex": tables.latex}
+FORMATS = {".csv": tables.csv, ".md": tables.markdown, ".tex": tables.latex, ".html": html.accuracy_html}
 PUBLISHED_FORMATS = {".csv": published.csv, ".md": published.markdown, ".tex": published.latex}
 STATISTICS_FORMATS = {".csv": statistics_text.csv, ".md": statistics_text.markdown}
 
@@ -36,15 +26,15 @@ def write_report(
     written = write_tables(suite, tasks, artifacts.classes, records, folder)
     written += write_published(suite, tasks, records, folder)
     written += write_statistics(suite, tasks, records, folder)
-    return written + write_plots(suite, artifacts, folder, progress)
+    return written + write_plots(suite, records, artifacts, folder, progress)
 
 
 def write_tables(
     suite: Suite, tasks: Sequence[str], classes: Sequence[str], records: pd.DataFrame, folder: Path
 ) -> list[Path]:
-    """folder/tables/accuracy_SELECTION.{csv,md,tex} for every selection rule of the suite.
+    """folder/tables/accuracy_SELECTION.{csv,md,tex,html} for every selection rule of the suite.
 
-    Where the suite's metric is the mean of classes, also classes_TASK_SELECTION.{csv,md,tex} for every task.
+    Where the suite's metric is the mean of classes, also classes_TASK_SELECTION.{csv,md,tex,html} for every task.
     """
     made = {}
     for selection in suite.selections:
@@ -72,64 +62,24 @@ def write_published(suite: Suite, tasks: Sequence[str], records: pd.DataFrame, f
 
 
 def write_statistics(suite: Suite, tasks: Sequence[str], records: pd.DataFrame, folder: Path) -> list[Path]:
-    """folder/tables/statistics_SELECTION.{csv,md} and, where ranks can be tested, folder/plots/ranks_SELECTION.{png,pdf}."""
+    """folder/tables/statistics_SELECTION.{csv,md}."""
     written = []
     for selection in suite.selections:
         found = statistics.statistics(records, suite, tasks, selection)
         for suffix, writer in STATISTICS_FORMATS.items():
             written.append(folder / "tables" / f"statistics_{selection}{suffix}")
             write_atomic(written[-1], writer(found))
-        if found.ranks.critical is not None:
-            title = f"{suite.name}: average ranks, {selection} checkpoint"
-            draw = partial(rank_diagram.draw, found.ranks, title)
-            picture = Picture(f"ranks_{selection}", (found.ranks, title), (".png", ".pdf"), draw)
-            written += draw_picture(picture, folder / "plots")
     return written
 
 
 def write_plots(
-    suite: Suite, artifacts: Artifacts, folder: Path, progress: Progress | None = None
+    suite: Suite, records: pd.DataFrame, artifacts: Artifacts, folder: Path, progress: Progress | None = None
 ) -> list[Path]:
-    """folder/plots/*: every picture whose artifacts are there; one drawn before from the same is kept."""
-    pictures = list_pictures(suite, artifacts)
+    """folder/plots/*: every picture whose records or artifacts are there; one drawn before from the same is kept."""
+    pictures = list_pictures(suite, records, artifacts)
     written = []
     for done, picture in enumerate(pictures):
         if progress is not None:
             progress(done, len(pictures), picture.name)
         written += draw_picture(picture, folder / "plots")
     return written
-
-
-def list_pictures(suite: Suite, artifacts: Artifacts) -> list[Picture]:
-    """The pictures that can be drawn from `artifacts`."""
-    pictures = []
-    if artifacts.base is not None:
-        title = f"{suite.title}: images of the un-adapted base model"
-        pictures.append(sheet("contact_base", artifacts.base, artifacts.classes, title))
-    for task, made in artifacts.tasks.items():
-        name, shown = file_name(task), tables.arrow(task)
-        pictures += stage_pictures(name, shown, made, artifacts)
-        pictures += _network_pictures(name, shown, made, artifacts.classes, suite)
-    return pictures
-
-
-def _network_pictures(
-    name: str, shown: str, made: TaskArtifacts, classes: Sequence[str], suite: Suite
-) -> list[Picture]:
-    """Of stage three: for each method, the features of the network that saw most, at the first seed."""
-    most = [name for name in suite.augmentations if suite.adapter_of(name)] or suite.augmentations[-1:]
-    augmentation = most[0]
-    made_by = accuracy.MADE.get(augmentation, augmentation)
-    added = f" + {made_by}" if made_by else ""
-    pictures = []
-    for method in map(suite.label, suite.methods):
-        seed = next((seed for seed in suite.seeds if (method, augmentation, seed) in made.trained), None)
-        if seed is None:
-            continue
-        artifact, title = made.trained[method, augmentation, seed], f"{shown}: {method}{added}, seed {seed}"
-        domains = (", ".join(made.sources), made.target)
-        draw = partial(tsne.draw, artifact / "features.npz", classes, domains, title)
-        parts = (artifact.name, classes, domains, title)
-        file = re.sub(r"[^\w.+=-]+", "-", f"tsne_{name}_{method}_{augmentation}")
-        pictures.append(Picture(file, parts, (".png", ".pdf"), draw))
-    return pictures

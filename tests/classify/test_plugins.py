@@ -16,6 +16,7 @@ from pipeline.classify import plugins, registry
 from pipeline.config import ROOT, PrepareParams, read_card, read_suite
 from pipeline.errors import UserError
 from pipeline.execution.local import walk
+from pipeline.execution.walk import Capacity
 from pipeline.execution.worker import Message
 from pipeline.plan import CODE_VERSION, Job, make_plan
 from pipeline.report import records
@@ -331,7 +332,7 @@ def test_a_worker_trains_by_a_plugin_and_goes_on_where_another_fails(
         Job("train", parameters(iterations=2), {"data": data}, "ERM"),
     ]
     listening = Listening()
-    outcome = walk(todo, store, 1, listening)
+    outcome = walk(todo, store, Capacity(cpus=1), listening)
 
     assert [job.label for job in outcome.made] == ["whole", "ERM"]
     ((reason, detail),) = listening.details.items()

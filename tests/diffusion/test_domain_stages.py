@@ -152,18 +152,23 @@ def sampling(params: FinetuneParams, **changes: object) -> dict[str, object]:
     } | changes
 
 
-def interpolation(params: FinetuneParams, **changes: object) -> InterpolateParams:
-    grid = GridSettings(range=(0.0, 1.0), step=0.5, margin=0.2, points=3, per_class=2)
-    return InterpolateParams(words=WORDS, grid=grid, **sampling(params, **changes))
+def interpolation(params: FinetuneParams, start: str = "noise", **changes: object) -> InterpolateParams:
+    grid = GridSettings(range=(0.0, 1.0), step=0.5, margin=0.2, points=3, per_class=2, start=start)
+    inversion = InversionSettings(depth=0.8, refinements=0, statistics="noise")
+    return InterpolateParams(
+        domains=params.domains, grid=grid, inversion=inversion, **sampling(params, **changes)
+    )
 
 
-@pytest.mark.parametrize("share", [1.0, 0.5])
+@pytest.mark.parametrize(("share", "start"), [(1.0, "noise"), (0.5, "noise"), (1.0, "source")])
 def test_interpolated_domains_are_resumed_point_by_point(
     tmp_path: Path,
     params: FinetuneParams,
+    data: Path,
     times: Path,
     adapter: Path,
     share: float,
+    start: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The adapter is merged once for each point, and after a kill only for those whose images are not all there."""
@@ -175,17 +180,21 @@ def test_interpolated_domains_are_resumed_point_by_point(
         merge(self, t)
 
     monkeypatch.setattr(TerraAdapter, "merge", counted)
-    wanted = interpolation(params, guidance=Guidance(weight=2.0, content_scale=share))
-    inputs = {"adapter": adapter, "times": times}
+    wanted = interpolation(params, start, guidance=Guidance(weight=2.0, content_scale=share))
+    inputs = {"adapter": adapter, "times": times} | ({"data": data} if start == "source" else {})
     interpolate.run(wanted, inputs, tmp_path / "whole", silent)
     sides = 1 if share == 1 else 2
-    assert len(merged) == 3 * sides and len(set(merged)) == 3
+    manifest = pd.read_csv(tmp_path / "whole" / "manifest.csv")
+    inverted = manifest.groupby("t", sort=False)[
+        "domain"
+    ].nunique()  # at each point, each at its domain's own t
+    assert len(merged) == (3 + inverted.sum()) * sides
     merged.clear()
     with pytest.raises(Killed):
         interpolate.run(wanted, inputs, tmp_path / "cut", killed_after(5))
     merged.clear()
     interpolate.run(wanted, inputs, tmp_path / "cut", silent)
-    assert len(set(merged)) == 2
+    assert len(merged) == (2 + inverted.iloc[1:].sum()) * sides
     assert product(tmp_path / "cut") == product(tmp_path / "whole")
 
 
@@ -202,6 +211,38 @@ def test_the_manifest_has_every_class_at_every_point(
     same_noise = manifest[manifest["seed"] == manifest["seed"][0]]
     images = [np.asarray(Image.open(tmp_path / file), int) for file in same_noise["file"]]
     assert abs(images[0] - images[1]).max() > 1, "t changes what is made"
+
+
+def test_images_from_sources_keep_their_labels_and_domains_take_turns(
+    tmp_path: Path, params: FinetuneParams, data: Path, times: Path, adapter: Path
+) -> None:
+    """The first of each class is the same source at every point; the domain held out is not read: it is garbage."""
+    inputs = {"adapter": adapter, "times": times, "data": data}
+    interpolate.run(interpolation(params, "source"), inputs, tmp_path, silent)
+    manifest = pd.read_csv(tmp_path / "manifest.csv")
+    for domain, rows in manifest.groupby("domain"):
+        images = load_labelled(data, domain, "train")
+        labels = dict(zip(images.names, images.labels, strict=True))
+        assert [labels[name] for name in rows["source"]] == rows["label"].tolist()
+    assert set(manifest["domain"]) == set(SOURCES)
+    first = manifest.drop_duplicates(["t", "label"])
+    assert len(first) == 3 * 2 and (first.groupby("label")["source"].nunique() == 1).all()
+
+
+def test_at_scale_zero_an_interpolated_domain_is_the_base_models_own(
+    tmp_path: Path, params: FinetuneParams, times: Path, adapter: Path
+) -> None:
+    """The points take the scales in turn; with the factor 0 on its update, no adapter and no t has any effect."""
+    wanted = interpolation(params)
+    grid = wanted.grid.model_copy(update={"scales": [0.0, 1.0]})
+    interpolate.run(
+        wanted.model_copy(update={"grid": grid}), {"adapter": adapter, "times": times}, tmp_path, silent
+    )
+    manifest = pd.read_csv(tmp_path / "manifest.csv")
+    assert manifest.drop_duplicates("t")["scale"].tolist() == [0.0, 1.0, 0.0]
+    same_noise = manifest[manifest["seed"] == manifest["seed"][0]]["file"]
+    first, second, third = (np.asarray(Image.open(tmp_path / file), int) for file in same_noise)
+    assert abs(first - third).max() <= 1 < abs(first - second).max()
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from pipeline.diffusion.adapters import make_adapter
 from pipeline.diffusion.base import BaseModel
 from pipeline.diffusion.encoding import kept_latents
 from pipeline.diffusion.finetune import make_accelerator
-from pipeline.diffusion.memory import enough_memory, of_finetuning, of_sampling
 from pipeline.diffusion.tuner import Tuner, losses, snr_weights
 from pipeline.diffusion.tuning_data import tuning_data
 from pipeline.errors import UserError
@@ -217,28 +216,6 @@ def test_encoding_goes_on_at_the_slice_it_was_at(
 
 
 # --------------------------------------------------------------------------------------------------- what is missing
-
-
-def test_too_little_memory_says_what_to_lower_in_order(params: FinetuneParams) -> None:
-    with (
-        pytest.raises(UserError, match="memory is too small") as caught,
-        enough_memory(of_finetuning(params)),
-    ):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-    said = str(caught.value)
-    order = ["gradient_checkpointing", "gradient_accumulation (1, up to 4)", "precision: bf16", "adamw8bit",
-             "finetune.batch_size (4)", "adapter.rank (2)", "base_model.resolution (16)", "a GPU with more"]  # fmt: skip
-    places = [said.index(what) for what in order]
-    assert places == sorted(places)
-    frugal = changed(
-        params, gradient_checkpointing=True, gradient_accumulation=4, precision="fp16", optimizer="adamw8bit"
-    )
-    assert [remedy.split()[1] for remedy in of_finetuning(frugal)] == [
-        "finetune.batch_size", "adapter.rank", "base_model.resolution"
-    ]  # fmt: skip
-    from test_sdxl import generation
-
-    assert "generate.batch_size (2)" in of_sampling(generation(params, "base"))[0]
 
 
 def test_half_precision_of_sixteen_bits_and_eight_bit_adam_need_a_gpu(

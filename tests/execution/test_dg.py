@@ -19,9 +19,9 @@ CHANGES = {
     "form: linear": "form: cosine, t_dim: 2",
     "\nfinetune:": "\nt_predictor: {backbone: digits_cnn, pretrained: null, learning_rate: 0.001, epochs: 1}\nfinetune:",
     "  adapted: 40": "  grid: {range: [-1, 1], step: 0.5, points: 2, per_class: 1}",
-    "iterations: 20": "iterations: 8",
+    "iterations: 20": "iterations: 10",
     "batch_size: 16": "batch_size: 6",
-    "evaluate_every: 10": "evaluate_every: 2",
+    "evaluate_every: 10": "evaluate_every: 1",
 }
 
 

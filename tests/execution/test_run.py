@@ -1,52 +1,30 @@
-"""The whole command on the smoke suite, in processes of its own: kill -9 in each stage, Ctrl-C, damage, a full disk."""
+"""The whole command on the smoke suite: kill -9 in each stage, Ctrl-C, two runs at once, damage, a full disk."""
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from warm import start
 
 from pipeline.config import ROOT
+from pipeline.store import Store
 
 pytestmark = pytest.mark.slow
 
 COMMAND = [sys.executable, str(ROOT / "run_benchmark.py")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def heed_interrupts() -> Iterator[None]:
-    """What a shell starts in the background ignores Ctrl-C, and so do the processes that it starts."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def start(folder: Path, *extra: str) -> subprocess.Popen[str]:
-    """`run` on the smoke suite, in a process group of its own."""
-    command = [
-        *COMMAND,
-        "run",
-        "digits_smoke",
-        "--store",
-        str(folder / "store"),
-        "--results",
-        str(folder / "results"),
-    ]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([*command, "--json", "--quiet", *extra], start_new_session=True, **pipes)
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """(exit code, output, errors)."""
-    out, err = process.communicate(timeout=400)
-    return process.returncode, out, err
+SUITE = "digits_smoke"
 
 
 def products(folder: Path) -> dict[str, dict[str, str]]:
@@ -60,23 +38,23 @@ def products(folder: Path) -> dict[str, dict[str, str]]:
 
 def numbers(folder: Path) -> list[str]:
     """The lines of records.csv without the seconds, which differ from run to run."""
-    import pandas as pd
-
     table = pd.read_csv(folder / "results" / "digits_smoke" / "records.csv", dtype=str)
     return table.drop(columns="seconds").to_csv(index=False).splitlines()
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The suite, run once without disturbance."""
+    """The suite, run once without disturbance, by the command as it is typed."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    code, _, err = finish(start(folder))
-    assert code == 0, err
+    folders = ["--store", str(folder / "store"), "--results", str(folder / "results")]
+    done = subprocess.run([*COMMAND, "run", SUITE, *folders], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "[11/11]" in done.stderr
     return folder
 
 
 def test_a_run_leaves_records_tables_and_plots(undisturbed: Path) -> None:
-    results = undisturbed / "results" / "digits_smoke"
+    results = undisturbed / "results" / SUITE
     assert len(numbers(undisturbed)) == 1 + 2 * 3 * 3
     kinds = {path.suffix for path in results.rglob("*") if path.is_file()}
     assert {".csv", ".md", ".tex", ".png"} <= kinds
@@ -88,75 +66,130 @@ def test_a_second_run_does_nothing_in_seconds(undisturbed: Path) -> None:
         return {path: path.stat().st_mtime_ns for path in drawn if path.is_file()}
 
     before, began = made(), time.monotonic()
-    code, out, _ = finish(start(undisturbed))
-    assert code == 0
-    assert json.loads(out)["done"] == json.loads(out)["jobs"]
+    again = start(undisturbed, SUITE)
+    assert again.finish() == 0
+    assert json.loads(again.out)["done"] == json.loads(again.out)["jobs"]
     assert time.monotonic() - began < 20
     assert made() == before
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Wait until `condition` holds; fail if the process ends first."""
-    while not condition():
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.005)
+def copied(undisturbed: Path, folder: Path, *without: str) -> None:
+    """The finished run in `folder`, where the artifacts of the kinds `without` are still to be made."""
+    shutil.copytree(undisturbed, folder, dirs_exist_ok=True)
+    for kind in without:
+        shutil.rmtree(folder / "store" / "artifacts" / kind)
 
 
-def stages_without(undisturbed: Path, folder: Path, kind: str) -> None:
-    """A copy of the finished store in which the artifacts of `kind` are still to be made."""
-    shutil.copytree(undisturbed / "store", folder / "store")
-    shutil.rmtree(folder / "store" / "artifacts" / kind)
+STAGES = ("prepare", "finetune", "generate", "train")
+KILLS = 10
 
 
-UNDER_WAY = {
-    "prepare": "prepare/*/*.npy",
-    "finetune": "finetune/*/scratch/*",
-    "generate": "generate/*/images/*.png",
-    "train": "train/*/scratch/*",
-}
+def finished(folder: Path) -> dict[Path, int]:
+    """When each artifact of the store became one."""
+    return {
+        path: path.stat().st_mtime_ns for path in (folder / "store" / "artifacts").glob("*/*/manifest.json")
+    }
+
+
+def under_way(store: Path, kind: str) -> bool:
+    """Whether a job of `kind` has been begun, or is finished."""
+    return any((store / "work" / kind).glob("*/*")) or any((store / "artifacts" / kind).glob("*"))
+
+
+def seconds_of(folder: Path, kind: str) -> float:
+    """How long the jobs of `kind` took, one after another."""
+    manifests = (folder / "store" / "artifacts" / kind).glob("*/manifest.json")
+    return sum(json.loads(path.read_text())["seconds"] for path in manifests)
+
+
+def test_killed_ten_times_in_each_stage_at_random_it_ends_with_the_same_records(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    chance, store, kept = random.Random(0), tmp_path / "store", {}
+    for kind in STAGES:
+        killed, longest = 0, min(1.5, seconds_of(undisturbed, kind))
+        while killed < KILLS:
+            if (store / "artifacts" / kind).is_dir() and not any((store / "work" / kind).glob("*")):
+                shutil.rmtree(store / "artifacts" / kind)  # the stage is over: let it be made again
+                kept = finished(tmp_path)
+            run = start(tmp_path, SUITE, "--quiet")
+            run.wait_for(partial(under_way, store, kind))
+            time.sleep(chance.uniform(0, longest))
+            if not run.over():
+                run.kill(signal.SIGKILL)
+                killed += 1
+            assert run.finish() in (0, -signal.SIGKILL), run.err
+            assert kept.items() <= finished(tmp_path).items(), "what was finished was made again"
+            kept = finished(tmp_path)
+    last = start(tmp_path, SUITE, "--quiet")
+    assert last.finish() == 0, last.err
+    assert kept.items() <= finished(tmp_path).items()
+    assert products(tmp_path) == products(undisturbed)
+    assert numbers(tmp_path) == numbers(undisturbed)
+
+
+UNDER_WAY = {"finetune": "finetune/*/scratch/*", "train": "train/*/scratch/*"}
 
 
 @pytest.mark.parametrize("kind", list(UNDER_WAY))
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_killed_in_a_stage_it_goes_on_to_the_same_bytes(
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_it_says_so_and_goes_on_to_the_same_bytes(
     undisturbed: Path, tmp_path: Path, kind: str, how: signal.Signals
 ) -> None:
-    stages_without(undisturbed, tmp_path, kind)
-    process = start(tmp_path)
-    wait_for(lambda: any((tmp_path / "store" / "work").glob(UNDER_WAY[kind])), process)
-    os.killpg(process.pid, how)
-    code, _, err = finish(process)
-    assert code == (130 if how == signal.SIGINT else -9)
-    assert "Traceback" not in err
+    copied(undisturbed, tmp_path, kind)
+    run = start(tmp_path, SUITE)
+    run.wait_for(lambda: any((tmp_path / "store" / "work").glob(UNDER_WAY[kind])))
+    run.kill(how)
+    assert run.finish() == 130
+    assert "stopped; the same command goes on where it was" in run.err
+    assert "Traceback" not in run.err
     assert products(tmp_path) != products(undisturbed)
-    code, _, err = finish(start(tmp_path))
-    assert code == 0, err
+    assert start(tmp_path, SUITE).finish() == 0
+    assert products(tmp_path) == products(undisturbed)
+
+
+def count_commits(log: Path) -> None:
+    """Have every artifact that this process and its workers put into place noted in `log`."""
+    commit = Store.commit
+
+    def counted(self: Store, kind: str, key: str, about: dict) -> Path:
+        with log.open("a") as file:
+            file.write(f"{kind}/{key}\n")
+        return commit(self, kind, key, about)
+
+    Store.commit = counted
+
+
+def test_two_runs_at_once_make_every_job_once(undisturbed: Path, tmp_path: Path) -> None:
+    log = tmp_path / "made"
+    copied(undisturbed, tmp_path, *STAGES)
+    runs = [start(tmp_path, SUITE, name=name, prepare=partial(count_commits, log)) for name in ("one", "two")]
+    assert [run.finish() for run in runs] == [0, 0], [run.err for run in runs]
+    assert set(Counter(log.read_text().split()).values()) == {1}
     assert products(tmp_path) == products(undisturbed)
     assert numbers(tmp_path) == numbers(undisturbed)
 
 
 def test_one_worker_and_two_give_the_same(undisturbed: Path, tmp_path: Path) -> None:
-    stages_without(undisturbed, tmp_path, "train")
-    assert finish(start(tmp_path, "--workers", "1"))[0] == 0
+    copied(undisturbed, tmp_path, "train")
+    assert start(tmp_path, SUITE, "--workers", "1").finish() == 0
     assert products(tmp_path) == products(undisturbed)
 
 
 def test_a_damaged_artifact_is_named_and_made_again(undisturbed: Path, tmp_path: Path) -> None:
-    shutil.copytree(undisturbed / "store", tmp_path / "store")
+    copied(undisturbed, tmp_path)
     image = next((tmp_path / "store" / "artifacts" / "generate").glob("*/images/000003.png"))
     image.write_bytes(image.read_bytes()[:-1])
-    process = subprocess.Popen(
-        [*COMMAND, "run", "digits_smoke", "--store", str(tmp_path / "store"), "--results", str(tmp_path / "results")],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "400"},
-    )  # fmt: skip
-    code, _, err = finish(process)
-    assert code == 0
-    assert "images/000003.png has" in err
+    run = start(tmp_path, SUITE)
+    assert run.finish() == 0
+    assert "images/000003.png has" in run.err.replace("\n", "")
     assert products(tmp_path) == products(undisturbed)
 
 
-def test_verify_finds_one_byte_changed_behind_its_date(undisturbed: Path, tmp_path: Path) -> None:
-    shutil.copytree(undisturbed / "store", tmp_path / "store")
+def test_verify_finds_one_byte_changed_behind_its_date_and_it_is_made_again(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    copied(undisturbed, tmp_path)
     path = next((tmp_path / "store" / "artifacts" / "finetune").glob("*/adapter.safetensors"))
     times, content = path.stat(), bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -166,6 +199,9 @@ def test_verify_finds_one_byte_changed_behind_its_date(undisturbed: Path, tmp_pa
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert json.loads(done.stdout)["damaged"][0]["damage"] == "adapter.safetensors was changed"
+    assert products(tmp_path) != products(undisturbed)
+    assert start(tmp_path, SUITE).finish() == 0
+    assert products(tmp_path) == products(undisturbed)
 
 
 @contextmanager
@@ -183,7 +219,8 @@ def mounted(folder: Path, options: str) -> Iterator[Path]:
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 def test_a_full_disk_is_a_clear_stop_and_nothing_counts_as_done(tmp_path: Path) -> None:
     with mounted(tmp_path / "small", "size=8m") as small:
-        code, _, err = finish(start(small))
+        run = start(small, SUITE)
+        code, err = run.finish(), run.err
         assert code == 2
         assert "No space left on device" in err
         assert "Traceback" not in err
@@ -209,7 +246,7 @@ def test_a_read_only_results_folder_is_told_before_any_work(tmp_path: Path, comm
     [
         (["run", "digits_smoke", "--workers", "0"], "at least 1"),
         (["run", "digit_demo"], "did you mean 'digits_demo'?"),
-        (["datasets", "digitz"], "did you mean 'digits'?"),
+        (["datasets", "show", "digitz"], "did you mean 'digits'?"),
     ],
 )
 def test_mistakes_are_one_sentence(arguments: list[str], told: str) -> None:
@@ -221,5 +258,45 @@ def test_mistakes_are_one_sentence(arguments: list[str], told: str) -> None:
 
 def test_help_teaches() -> None:
     done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
-    for command in ("run", "plan", "tables", "verify", "datasets", "methods", "bench"):
+    for command in ("run", "plan", "tables", "verify", "doctor", "datasets", "methods", "bench"):
         assert command in done.stdout
+
+
+def test_begun_here_a_suite_goes_on_on_ray_and_ends_here(undisturbed: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    copied(undisturbed, tmp_path, "train")
+    part = start(tmp_path, SUITE, "--only", "method=erm,augmentation=none")
+    assert part.finish() == 0, part.err
+    assert len(finished(tmp_path)) == len(finished(undisturbed)) - 5
+    cluster = start(tmp_path, SUITE, "--executor", "ray", name="cluster")
+    cluster.wait_for(lambda: any((tmp_path / "store" / "work").glob(UNDER_WAY["train"])))
+    cluster.kill(signal.SIGTERM)
+    assert cluster.finish() == 130, cluster.err
+    assert "stopped; the same command goes on where it was" in cluster.err
+    assert "Traceback" not in cluster.err
+    again = start(tmp_path, SUITE, "--executor", "ray", name="again")
+    assert again.finish() == 0, again.err
+    assert products(tmp_path) == products(undisturbed)
+    assert numbers(tmp_path) == numbers(undisturbed)
+
+
+def test_without_a_gpu_a_suite_for_one_is_not_begun(tmp_path: Path) -> None:
+    text = (ROOT / "benchmarks" / f"{SUITE}.yaml").read_text()
+    text = text.replace("iterations: 20", "iterations: 100000").replace(
+        "backbone: digits_cnn", "backbone: resnet50"
+    )
+    (tmp_path / "heavy.yaml").write_text(text)
+    command = [
+        *COMMAND,
+        "run",
+        str(tmp_path / "heavy.yaml"),
+        "--store",
+        str(tmp_path),
+        "--results",
+        str(tmp_path),
+    ]
+    without = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=without, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "6 of the 11 jobs to make need a GPU" in done.stderr and "--cpu" in done.stderr
+    assert not (tmp_path / "artifacts").exists()

@@ -18,8 +18,8 @@ DOWN = SIDE + contact_sheet.BETWEEN_CLASSES
 POINTS = ["-1 0.5", "0 0", "1 2"]
 
 
-def opened(png: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(png))
+def opened(drawn: dict[str, bytes]) -> Image.Image:
+    image = Image.open(io.BytesIO(drawn[".png"]))
     image.load()
     return image
 
@@ -30,7 +30,7 @@ def artifact(folder: Path, rows: list[dict[str, object]]) -> Path:
     for index, row in enumerate(rows):
         row["file"] = f"images/{index:06d}.png"
         Image.new("RGB", (8, 8), row.pop("colour")).save(folder / row["file"])
-    pd.DataFrame(rows).assign(seed=0, prompt="").to_csv(folder / "manifest.csv", index=False)
+    pd.DataFrame(rows).assign(seed=0, prompt="", scale="1.0").to_csv(folder / "manifest.csv", index=False)
     return folder
 
 

@@ -2,9 +2,9 @@
 
 import itertools
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import nnls
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import cdist
 
@@ -37,36 +37,66 @@ def regular_grid(settings: GridSettings, t_dim: int) -> np.ndarray:
     return np.array(list(itertools.product(axis, repeat=t_dim)))
 
 
-def hull_corners(points: np.ndarray) -> np.ndarray:
-    """Those of `points` [n, d] that span their convex hull: float64 [m, d].
+@dataclass(frozen=True)
+class Hull:
+    """The convex hull of points in d dimensions, which may be flat: it fills a space of r <= d dimensions.
 
-    Flat hulls are those of points on a line or a plane: their corners are found in the space that they fill.
+    origin: float64 [d], and axes, float64 [r, d], orthonormal: that space. equations: float64 [f, r + 1], whose
+    first r numbers are a facet's outward normal and whose last is its offset. faces: the facets and all that bounds
+    them, for k = 1 to r the corners of those of k corners, float64 [m, k, r].
     """
-    centred = points - points.mean(axis=0)
-    _, sizes, axes = np.linalg.svd(centred, full_matrices=False)
-    filled = centred @ axes[sizes > ROUNDING * max(sizes[0], np.abs(points).max())].T
-    match filled.shape[1]:
-        case 0:
-            return points[:1]
-        case 1:
-            return points[[filled.argmin(), filled.argmax()]]
-        case _:
-            return points[ConvexHull(filled).vertices]
+
+    origin: np.ndarray
+    axes: np.ndarray
+    equations: np.ndarray
+    faces: list[np.ndarray]
+
+    @classmethod
+    def of(cls, points: np.ndarray) -> "Hull":
+        """The hull of `points`, float64 [n, d]."""
+        origin = points.mean(axis=0)
+        _, sizes, axes = np.linalg.svd(points - origin, full_matrices=False)
+        axes = axes[sizes > ROUNDING * max(sizes[0], np.abs(points).max())]
+        filled, r = (points - origin) @ axes.T, len(axes)
+        if r == 0:
+            return cls(origin, axes, np.empty((0, 1)), [])
+        if r == 1:  # which Qhull does not take
+            ends = np.array([filled.min(), filled.max()])
+            return cls(origin, axes, np.array([[-1.0, ends[0]], [1.0, -ends[1]]]), [ends[:, None, None]])
+        hull = ConvexHull(filled)
+        faces = []
+        for k in range(1, r + 1):
+            corners = [hull.simplices[:, chosen] for chosen in itertools.combinations(range(r), k)]
+            faces.append(filled[np.unique(np.sort(np.concatenate(corners), axis=1), axis=0)])
+        return cls(origin, axes, hull.equations, faces)
+
+    def distances(self, points: np.ndarray) -> np.ndarray:
+        """The Euclidean distances of `points` [n, d] from the hull, 0 inside: float64 [n].
+
+        Pythagoras adds the distance from the filled space to that within it. There, a point outside is as far as
+        the nearest of those faces that its foot falls on.
+        """
+        seen = points - self.origin
+        filled = seen @ self.axes.T
+        off = np.linalg.norm(seen - filled @ self.axes, axis=1)
+        outside = (filled @ self.equations[:, :-1].T + self.equations[:, -1] > 0).any(axis=1)
+        within = np.zeros(len(points))
+        if outside.any():
+            within[outside] = np.min([_to_faces(filled[outside], faces) for faces in self.faces], axis=0)
+        return np.hypot(off, within)
 
 
-def distance_to_hull(point: np.ndarray, corners: np.ndarray) -> float:
-    """The Euclidean distance of `point` [d] from the convex hull of `corners` [m, d]; 0 inside it.
+def _to_faces(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """The distance of each of `points` [n, r] to the nearest of those `faces` [m, k, r] that its foot falls on.
 
-    Exact for any d and for flat hulls, as a least squares problem over u >= 0: |W u|^2 + (sum u - 1)^2, with the
-    columns of W the corners as seen from the point. With u = s v and v summing to 1, the best s leaves
-    q / (1 + q), q = |W v|^2, which grows with q: so v are the weights of the hull's point that is nearest.
+    Infinite where it falls on none. A foot that rounding puts beside a face is found on the face's border.
     """
-    seen = (corners - point).T
-    size = np.abs(seen).max()
-    if size == 0:
-        return 0.0
-    weights, _ = nnls(np.vstack([seen / size, np.ones(len(corners))]), np.append(np.zeros(len(point)), 1.0))
-    return float(np.linalg.norm(seen @ weights) / weights.sum())
+    first, edges = faces[:, 0], faces[:, 1:] - faces[:, :1]
+    seen = points[:, None] - first  # [n, m, r]
+    shares = np.einsum("nmr,mre->nme", seen, np.linalg.pinv(edges))  # of the corners after the first
+    gaps = np.linalg.norm(seen - np.einsum("nme,mer->nmr", shares, edges), axis=2)
+    falls_on = (shares >= 0).all(axis=2) & (shares.sum(axis=2) <= 1)
+    return np.where(falls_on, gaps, np.inf).min(axis=1)
 
 
 def evenly_spread(points: np.ndarray, count: int, centre: np.ndarray) -> np.ndarray:
@@ -97,9 +127,9 @@ def grid_points(times: np.ndarray, settings: GridSettings) -> list[Point]:
     spread_out = spread(times)
     if spread_out <= TOLERANCE:
         return _fall_back(f"all predicted t lie within a spread of {spread_out:.2g}", times, settings)
-    grid, corners = regular_grid(settings, times.shape[1]), hull_corners(times)
+    grid = regular_grid(settings, times.shape[1])
     reach = settings.margin + ROUNDING * np.abs([times.max(), times.min(), *settings.range]).max()
-    near = grid[[distance_to_hull(point, corners) <= reach for point in grid]]
+    near = grid[Hull.of(times).distances(grid) <= reach]
     if not len(near):
         why = f"no point of step {settings.step} over {list(settings.range)} is within {settings.margin} of them"
         return _fall_back(why, times, settings)

@@ -33,8 +33,8 @@ SCORED = 5000
 
 def losses(predictor: Predictor, images: np.ndarray, domains: np.ndarray, settings: TPredictorSettings
 ) -> dict[str, torch.Tensor]:  # fmt: skip
-    """The parts of the loss on a batch: images uint8 [n, H, W, 3], domains int64 [n]."""
-    t = predictor(torch.from_numpy(images))
+    """The parts of the loss on a batch: images uint8 [n, H, W, 3] or files, domains int64 [n]."""
+    t = predictor(predictor.read(images))
     same, different = contrastive(t, torch.from_numpy(domains).to(t.device), settings.margin)
     parts = {"same": same, "different": different}
     if settings.gaussian:

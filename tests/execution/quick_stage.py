@@ -1,0 +1,104 @@
+"""A stage for tests of the executors: it does nothing for a while, as told, and needs no torch.
+
+A worker that is sent such a job imports this module, which makes the kind known there.
+"""
+
+import errno
+import os
+import signal
+import time
+from pathlib import Path
+
+from pipeline import plan
+from pipeline.config import Strict
+from pipeline.errors import UserError
+from pipeline.execution import worker
+from pipeline.execution.worker import Message
+from pipeline.plan import Job
+from pipeline.stage import Progress
+from pipeline.store import write_atomic
+
+
+class QuickParams(Strict):
+    """What a quick job does. log: a file outside the store that gets a line when the job begins and when it ends."""
+
+    name: str
+    log: Path
+    seconds: float = 0.0
+    threads: int = 1
+    gpu: bool = False
+    die: int = 0
+    """So many times its process is killed first."""
+    fail: str = ""
+    """`user` or `disk`: how it fails."""
+
+
+def run(params: QuickParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
+    """Make `text`, which holds the name and the texts of the inputs."""
+    tried = workspace / "scratch" / "tried"
+    before = int(tried.read_text()) if tried.exists() else 0
+    write_atomic(tried, str(before + 1))
+    note(params, "begin", f"{os.getpid()}")
+    progress(0, 1, "waiting")
+    if before < params.die:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if params.fail == "user":
+        raise UserError("as told")
+    if params.fail == "disk":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    time.sleep(params.seconds)
+    texts = [(inputs[role] / "text").read_text() for role in sorted(inputs)]
+    write_atomic(workspace / "text", " ".join([params.name, *texts]))
+    note(params, "end", os.environ["CUDA_VISIBLE_DEVICES"])
+
+
+def note(params: QuickParams, what: str, more: str) -> None:
+    """Append a line to the log."""
+    with params.log.open("a") as file:
+        file.write(f"{time.time()} {what} {params.name} {more}\n")
+
+
+plan.CODE_VERSION["quick"] = 1
+plan.PARAMS["quick"] = QuickParams
+worker.STAGES["quick"] = __name__
+
+
+def quick(name: str, folder: Path, *inputs: Job, **told: object) -> Job:
+    """A quick job."""
+    params = QuickParams(name=name, log=folder / "log", **told)
+    return Job("quick", params, {job.label: job for job in inputs}, name)
+
+
+def events(folder: Path) -> list[tuple[str, str, str]]:
+    """(begin or end, name, process or GPU) of what has happened, in order."""
+    lines = (line.split(" ") for line in (folder / "log").read_text().splitlines())
+    return [(what, name, more) for _, what, name, more in sorted(lines, key=lambda words: float(words[0]))]
+
+
+class Notes:
+    """A Watcher that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def started(self, job: Job) -> None:
+        self.told.append(("started", job.label))
+
+    def retried(self, job: Job, why: str) -> None:
+        self.told.append(("retried", job.label))
+
+    def progressed(self, job: Job, message: Message) -> None:
+        self.told.append(("progressed", job.label))
+
+    def finished(self, job: Job) -> None:
+        self.told.append(("finished", job.label))
+
+    def failed(self, job: Job, reason: str, detail: str) -> None:
+        self.told.append(("failed", f"{job.label}: {reason}"))
+
+    def noted(self, text: str) -> None:
+        self.told.append(("noted", text))
+
+    def count(self, what: str, label: str) -> int:
+        """How often it was told that of a job."""
+        return self.told.count((what, label))

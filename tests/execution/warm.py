@@ -1,0 +1,90 @@
+"""Runs of the whole command that begin at once: forked from a process that has imported the slow libraries.
+
+A run is as from a shell: a process group of its own, its own standard output and error. Its workers are forked too.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from pipeline.config import ROOT
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(
+    ["torch", "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion", "matplotlib.pyplot", "sklearn.manifold",
+     "pandas", "rich.progress"]
+)  # fmt: skip
+
+
+def _go(arguments: list[str], said: Path, prepare: Callable[[], None] | None) -> None:
+    """What the forked process does."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell's children ignore it
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(said.with_suffix(f".{name}"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    from pipeline import cli
+    from pipeline.execution import local
+
+    assert Path(cli.__file__).is_relative_to(ROOT)
+    local.CONTEXT = multiprocessing.get_context("fork")
+    if prepare is not None:
+        prepare()
+    code = cli.main(arguments)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # and not by raising, of which multiprocessing would make another code
+
+
+@dataclass
+class Run:
+    """A run under way, or over."""
+
+    process: BaseProcess
+    said: Path
+
+    @property
+    def out(self) -> str:
+        """What it has printed."""
+        return self.said.with_suffix(".out").read_text()
+
+    @property
+    def err(self) -> str:
+        """What it has said of its progress and its errors."""
+        return self.said.with_suffix(".err").read_text()
+
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.process.exitcode is not None
+
+    def kill(self, how: signal.Signals) -> None:
+        """Send `how` to it and its workers, as the terminal or a scheduler would."""
+        os.killpg(self.process.pid, how)
+
+    def finish(self) -> int:
+        """Wait for its end; its exit code, or minus the signal that ended it."""
+        self.process.join(300)
+        assert self.over(), "it does not end"
+        return self.process.exitcode
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition` holds; fail if it ends first."""
+        while not condition():
+            assert not self.over(), f"it ended before: {self.err}"
+            time.sleep(0.002)
+
+
+def start(
+    folder: Path, suite: str, *extra: str, name: str = "run", prepare: Callable[[], None] | None = None
+) -> Run:
+    """`run SUITE`, with store and results in `folder`. prepare: what the process does first, such as to put in a fault."""
+    folders = ["--store", str(folder / "store"), "--results", str(folder / "results")]
+    said = folder / name
+    process = SERVER.Process(target=_go, args=(["run", suite, *folders, "--json", *extra], said, prepare))
+    process.start()
+    return Run(process, said)

@@ -1,0 +1,86 @@
+"""`doctor`: what is there, what is not, the command that gets it, and whether a suite can be run."""
+
+import json
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+
+from pipeline import cli, config, doctor
+from pipeline.config import BaseModelSpec, Suite
+
+DIGITS = config.read_suite("digits")
+
+
+def findings(tmp_path: Path, *suites: Suite) -> dict[tuple[str, str], doctor.Finding]:
+    return {(one.group, one.what): one for one in doctor.examine(tmp_path, suites or (DIGITS,))}
+
+
+def test_here_digits_can_be_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", "--store", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "digits: can be run" in out
+    for what in ("python", "cpu", "gpu", "disk", "torch", "cluster", "wandb", "data set"):
+        assert f" {what} " in out
+
+
+def test_a_package_that_is_missing_or_too_old_is_named_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def installed(name: str) -> str:
+        if name in ("peft", "ray"):
+            raise PackageNotFoundError(name)
+        return "1.0" if name == "numpy" else version(name)
+
+    monkeypatch.setattr(doctor, "version", installed)
+    assert cli.main(["doctor", "--json", "--store", str(tmp_path)]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["ready"] is False
+    missing = {one["what"]: one for one in told["findings"] if one["missing"]}
+    assert missing["peft"]["get"].endswith("-m pip install 'peft>=0.18'")
+    assert missing["numpy"]["found"].startswith("1.0, but") and ">=2.0" in missing["numpy"]["found"]
+    assert missing["cluster"]["get"].endswith("-m pip install 'ray>=2.49'")
+    assert missing["cluster"]["suites"] == []  # nothing is kept from running by an extra
+    assert cli.main(["doctor", "--store", str(tmp_path)]) == 1
+    assert "digits: lacks peft, numpy" in capsys.readouterr().out
+
+
+def test_weights_of_the_hub_are_looked_for_in_its_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    hub = DIGITS.model_copy(update={"base_model": BaseModelSpec(name="someone/model", resolution=512)})
+    absent = findings(tmp_path, hub)["base model", "someone/model"]
+    assert absent.missing and absent.get == "hf download someone/model"
+    assert doctor.wanting([absent], "digits") == [absent]
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, file: f"/cache/{repo}/{file}")
+    assert not findings(tmp_path, hub)["base model", "someone/model"].missing
+
+
+def test_weights_in_files_and_folders(tmp_path: Path) -> None:
+    def looked_for(**changes: object) -> doctor.Finding:
+        suite = DIGITS.model_copy(update=changes)
+        return next(one for one in doctor.examine(tmp_path, [suite]) if one.group in ("base model", "backbone")
+                    and str(tmp_path) in one.what)  # fmt: skip
+
+    folder, file = tmp_path / "model", tmp_path / "net.safetensors"
+    train = {"train": DIGITS.train.model_copy(update={"backbone": "resnet50", "pretrained": str(file)})}
+    model = {"base_model": BaseModelSpec(name=str(folder))}
+    assert looked_for(**train).missing and looked_for(**model).missing
+    file.write_bytes(b"")
+    shutil.copytree(config.MINI, folder)
+    assert not looked_for(**train).missing and not looked_for(**model).missing
+
+
+def test_a_backbone_of_the_hub_is_one_of_timms(tmp_path: Path) -> None:
+    train = DIGITS.train.model_copy(update={"backbone": "resnet50.tv_in1k", "pretrained": "hub"})
+    found = findings(tmp_path, DIGITS.model_copy(update={"train": train}))
+    assert found["backbone", "timm/resnet50.tv_in1k"].get == "hf download timm/resnet50.tv_in1k"
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
+    disk = findings(tmp_path / "not" / "yet")["machine", "disk"]
+    assert disk.missing and "--store" in disk.get
