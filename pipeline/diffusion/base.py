@@ -55,6 +55,11 @@ class BaseModel:
                 f"base_model: a {type(pipe).__name__} has not the parts of a Stable Diffusion pipeline"
             )
         unet, vae, device = pipe.unet, pipe.vae, device or device_here()
+        told = unet.config.in_channels - vae.config.latent_channels, unet.config.addition_embed_type
+        if told not in ((0, None), (0, "text_time")):
+            raise UserError(
+                f"base_model: the denoiser of this {type(pipe).__name__} wants more than latents and prompts"
+            )
         for part in (unet, vae, *_text_encoders(pipe)):
             part.requires_grad_(False).eval()
         # Convolutions on a CPU are a sixth faster with channels last.

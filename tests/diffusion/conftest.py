@@ -1,28 +1,11 @@
-"""Folders of randomly initialised pipelines, and small domains to tune them on."""
+"""Small domains to tune on."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_pipelines
 
 from pipeline.data.domains import DomainArrays, save_domain
-
-
-@pytest.fixture(scope="session")
-def sd15_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As `stable-diffusion-v1-5/stable-diffusion-v1-5` is laid out; for 64 px (8x8 latents)."""
-    folder = tmp_path_factory.mktemp("sd15")
-    tiny_pipelines.sd15().save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def sdxl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As `stabilityai/stable-diffusion-xl-base-1.0` is laid out; for 16 px (8x8 latents)."""
-    folder = tmp_path_factory.mktemp("sdxl")
-    tiny_pipelines.sdxl().save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -101,3 +101,10 @@ def test_a_vae_that_overflows_in_half_precision_stays_in_single(tmp_path: Path, 
         BaseModel.load(spec.model_copy(update={"vae": str(tmp_path)}), "bf16").pipe.vae.dtype
         == torch.bfloat16
     )
+
+
+def test_a_denoiser_with_other_inputs_is_refused() -> None:
+    pipe = tiny_pipelines.sd15()
+    pipe.unet.register_to_config(in_channels=9)  # as of an inpainting model
+    with pytest.raises(UserError, match="StableDiffusionPipeline wants more than latents and prompts"):
+        BaseModel.wrap(pipe, 64)

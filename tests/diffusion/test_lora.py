@@ -212,6 +212,19 @@ def test_a_lora_is_saved_loaded_and_exported(tmp_path: Path, x: torch.Tensor) ->
     assert held["unet.0.lora_B.weight"].shape == (4, 3, 1, 1)
 
 
+@pytest.mark.parametrize("spec", [LORA, AdapterSpec(rank=3, alpha=6.0)], ids=["lora", "terra"])
+def test_an_adapter_of_a_model_in_half_precision_learns_in_single(x: torch.Tensor, spec: AdapterSpec) -> None:
+    single, half = network(), network().bfloat16()
+    outputs = []
+    for net in (single, half):
+        adapter = learned(make_adapter(net, spec, 0))
+        adapter.set_t(0.3)
+        with torch.autocast("cpu", torch.bfloat16, enabled=net is half):
+            outputs.append(net(x).float())
+        assert {parameter.dtype for parameter in adapter.parameters()} == {torch.float32}
+    assert 0 < (outputs[0] - outputs[1]).abs().max() < 0.05 * outputs[0].abs().max()
+
+
 def test_a_lora_takes_no_form() -> None:
     with pytest.raises(ValueError, match="type lora has no K"):
         AdapterSpec(type="lora", form="cosine")
