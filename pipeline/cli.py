@@ -6,9 +6,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.data import command_line
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,13 +33,16 @@ examples:
   run_benchmark.py run benchmarks/digits_demo.yaml       make it, then print the table
   run_benchmark.py run digits --only 'task=MN->MM,method=MCC' --executor ray    a part of it, on a Ray cluster
   run_benchmark.py doctor                                what is missing here, and what gets it
-  run_benchmark.py tables benchmarks/digits_demo.yaml    draw tables and pictures again, with no training
+  run_benchmark.py tables benchmarks/digits_demo.yaml    draw tables, pictures and page again, with no training
+  run_benchmark.py report results/reference/digits --serve    look at a run in a browser
   run_benchmark.py compare results/reference/digits results/digits   what changed, by more than noise
   run_benchmark.py export digits --to digits.csv         records for other programs
   run_benchmark.py bench images benchmarks/digits_demo.yaml   how good the made images are
   run_benchmark.py bench classify                        how fast training is beside plain code
   run_benchmark.py bench execution                       what the store and a Ray cluster cost
   run_benchmark.py bench adapters                        what Terra costs beside a LoRA and the base model
+  run_benchmark.py bench data                            how fast images are prepared, and in how much memory
+  run_benchmark.py datasets list                         the data sets, and which are in place
   run_benchmark.py export-lora ARTIFACT --t 0.5 --to lora.safetensors    an adapter for stock diffusers
 
 exit codes: 0 done; 1 some jobs failed (the rest were made), or compare found a difference; 2 a mistake in the command or a file; 130 interrupted"""
@@ -50,6 +55,13 @@ def positive(text: str) -> int:
     """A whole number of at least 1, for argparse."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """A port, for argparse."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 65535, not {text!r}")
     return int(text)
 
 
@@ -96,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="answer as JSON on standard output")
         sub.add_argument("--quiet", action="store_true", help="no progress")
 
-    run = command("run", run_suite, "make what is missing of a suite, then its records, tables and plots",
+    run = command("run", run_suite, "make what is missing of a suite, then its records, tables, plots and page",
                   "Ctrl-C stops it; the same command goes on from the last checkpoint of every job.")  # fmt: skip
     with_suite(run)
     run.add_argument(
@@ -123,9 +135,10 @@ def build_parser() -> argparse.ArgumentParser:
             "--cpu", action="store_true", help="use no GPU, even for what would take days without"
         )
     tables = command(
-        "tables", draw_tables, "write records, tables and plots from what is finished, without training"
+        "tables", draw_tables, "write records, tables, plots and page from what is finished, without training"
     )
     with_suite(tables)
+    add_report(command)
     verify = command("verify", verify_suite, "check every file of a suite's artifacts against its hash")
     with_suite(verify)
 
@@ -172,8 +185,7 @@ def build_parser() -> argparse.ArgumentParser:
             help="where the folders of suites are (default: results/)",
         )  # fmt: skip
 
-    datasets = command("datasets", show_datasets, "list the dataset cards, or show one")
-    datasets.add_argument("name", nargs="?", help="the card to show")
+    command_line.add_parser(commands)
     methods = command("methods", show_methods, "list the classifier methods and their hyper-parameters")
     with_plugins(methods)
 
@@ -203,7 +215,9 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     export.add_argument("--json", action="store_true", help="answer as JSON on standard output")
 
-    bench = commands.add_parser("bench", help="measure: the quality of images, the speed of training")
+    bench = commands.add_parser(
+        "bench", help="measure: images, and the speed of training, adapters and reports"
+    )
     benches = bench.add_subparsers(dest="bench", required=True, metavar="WHAT")
     images = benches.add_parser(
         "images",
@@ -231,8 +245,16 @@ def build_parser() -> argparse.ArgumentParser:
         "--workers", type=positive, metavar="N", default=1,
         help="threads that read images, and processes of the DataLoader (default: %(default)s)",
     )  # fmt: skip
-    classify.add_argument("--json", action="store_true", help="answer as JSON on standard output")
-    classify.add_argument("--quiet", action="store_true", help="no progress")
+    timed = benches.add_parser(
+        "report",
+        help="how long tables, page and t-SNE take",
+        description="Make up records and features, and print how long it takes to write what a researcher looks at.\n"
+        "A minute or two; needs no suite.\n\n"
+        "  report   from 5,184 records to the tables, statistics and page of a suite, without pictures\n"
+        "  t-SNE    of 5,000 features of 256 dimensions, twice, and whether both have the same bytes",
+        formatter_class=formatter,
+    )
+    timed.set_defaults(call=bench_report)
     adapters = benches.add_parser(
         "adapters",
         help="what Terra costs beside a LoRA and the base model",
@@ -249,8 +271,21 @@ def build_parser() -> argparse.ArgumentParser:
         "--turns", type=positive, metavar="N", default=15,
         help="how often each side is timed (default: %(default)s)",
     )  # fmt: skip
-    adapters.add_argument("--json", action="store_true", help="answer as JSON on standard output")
-    adapters.add_argument("--quiet", action="store_true", help="no progress")
+    for sub in (classify, timed, adapters):
+        sub.add_argument("--json", action="store_true", help="answer as JSON on standard output")
+        sub.add_argument("--quiet", action="store_true", help="no progress")
+    data = benches.add_parser(
+        "data",
+        help="how fast images are prepared, and in how much memory",
+        description="Write small JPEG files in VisDA's layout, import them and prepare them, each in a process of its own,\n"
+        "and print images a second and the most memory that was in use (aim: under 1 GiB for 100,000 images).",
+        formatter_class=formatter,
+    )
+    data.set_defaults(call=bench_data)
+    data.add_argument(
+        "--images", type=positive, metavar="N", default=10_000, help="how many (default: %(default)s)"
+    )
+    data.add_argument("--json", action="store_true", help="answer as JSON on standard output")
     execution = benches.add_parser(
         "execution",
         help="what the store, a finished suite and a Ray cluster cost",
@@ -267,6 +302,30 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def add_report(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The command line of `report`."""
+    page = command(
+        "report", show_report, "write index.html, a page with a suite's tables, pictures, settings and times",
+        "It is drawn\nfrom the suite's results folder alone (records.csv, run.json, plots/), with no artifacts, and is one\n"
+        "file that needs no network: send it to whom you like. `run` and `tables` write it too.\n\n"
+        "  report digits                       of the suite digits, in results/digits/\n"
+        "  report results/reference/digits     of any folder with a records.csv\n"
+        "  report digits --serve               and look at it in a browser on this machine",
+    )  # fmt: skip
+    page.add_argument("what", metavar="SUITE|FOLDER", help="a suite's file or name, or a folder of results")
+    page.add_argument(
+        "--results", type=Path, metavar="FOLDER", default=None,
+        help="where the suite's folder is, if a suite is named (default: results/)",
+    )  # fmt: skip
+    page.add_argument(
+        "--serve", action="store_true", help="then serve the folder at http://127.0.0.1, until Ctrl-C"
+    )
+    page.add_argument(
+        "--port", type=port, metavar="N", default=8000,
+        help="where to serve it (default: %(default)s; 0: any that is free)",
+    )  # fmt: skip
+
+
 def open_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
     """The plan of the suite that the user named, its store, and its folder under results/."""
     from pipeline import config
@@ -279,7 +338,8 @@ def open_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
     for method in suite.methods:
         registry.check_method(method)
         registry.check_setting(method.name, suite.setting)
-    card, base_model = config.read_card(suite.dataset), config.resolve_base_model(suite.base_model)
+    card = config.resolve_card(config.read_card(suite.dataset))
+    base_model = config.resolve_base_model(suite.base_model)
     plan = make_plan(suite, card, base_model, registry.plugged_in())
     results = options.results or config.ROOT / "results"
     return plan, Store(store_root(options)), results / suite.name
@@ -347,36 +407,36 @@ def check_backbones(todo: "list[Job]") -> None:
     """UserError if a backbone does not exist: better said before hours of work than after."""
     from pipeline.config import SMALL
 
-    named = {job.params.settings.backbone for job in todo if job.kind == "train"} - {SMALL}
+    networks = [job.params.settings for job in todo if job.kind in ("t_predictor", "train")]
+    named = {settings.backbone for settings in networks} - {SMALL}
     if named:
-        from pipeline.classify.backbones import check_backbone  # imports torch
+        from pipeline.backbones import check_backbone  # imports torch
 
         for name in sorted(named):
             check_backbone(name)
 
 
 def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespace) -> None:
-    """Write records, tables and plots of what is finished, and print the table."""
+    """Write records, tables, plots and page of what is finished, and print the table."""
     from rich.console import Console
 
-    from pipeline.report import records, tables
-    from pipeline.results import collect, drawn_from
+    from pipeline.report import about, page, tables
+    from pipeline.report.write import write_report
+    from pipeline.results import about_records, about_run, drawn_from, gather
 
-    rows, file = collect(plan, store), folder / "records.csv"
+    recorded, said = gather(plan, store, folder / "records.csv")
     written: list[Path] = []
-    if rows:
-        records.write(file, rows)
-    elif file.exists():  # such as the reference runs: their artifacts are elsewhere
-        print(f"no training of {plan.suite.name} is in the store; drawn from {file} alone", file=sys.stderr)
-    recorded = records.read(file) if file.exists() else None
+    print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
     if recorded is not None:
-        from pipeline.report.write import write_report
-
-        rows = rows or json.loads(recorded.to_json(orient="records", double_precision=15))
         written = write_report(plan.suite, recorded, drawn_from(plan, store), folder)
+        trained = any(store.has(cell.job.kind, cell.job.key) for cell in plan.cells)
+        tell = partial(about_run, store=store) if trained else partial(about_records, folder=folder)
+        told = tell(plan, file=options.suite, plugins=options.plugin)
+        written += [about.write(folder, told), page.write(folder, told, recorded)]
     if options.json:
         counts = {"jobs": len(plan.jobs), "done": sum(store.has(job.kind, job.key) for job in plan.jobs)}
         files = [str(path) for path in written]
+        rows = [] if recorded is None else json.loads(recorded.to_json(orient="records", double_precision=15))
         print(
             json.dumps(
                 {"suite": plan.suite.name, **counts, "folder": str(folder), "files": files, "records": rows}
@@ -392,7 +452,7 @@ def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespa
     caption, shown.caption = shown.caption, None
     console.print(shown, caption, sep="\n")
     print_gains(recorded, plan, folder)
-    print(f"records, tables and plots: {folder}\nartifacts: {store.root}")
+    print(f"records, tables and plots: {folder}\npage: {folder / page.FILE}\nartifacts: {store.root}")
 
 
 def print_gains(recorded: "DataFrame", plan: "Plan", folder: Path) -> None:
@@ -413,6 +473,26 @@ def draw_tables(options: argparse.Namespace) -> int:
     plan, store, folder = open_suite(options)
     check_writable(folder)
     report(plan, store, folder, options)
+    return 0
+
+
+def show_report(options: argparse.Namespace) -> int:
+    """`report`."""
+    from pipeline import config
+    from pipeline.report import page, records, serve
+    from pipeline.report.write import write_plots
+    from pipeline.results import about_folder, check_writable, without_artifacts
+
+    folder = Path(options.what)
+    if not folder.is_dir():
+        folder = (options.results or config.ROOT / "results") / config.read_suite(options.what).name
+    recorded = records.read(folder / "records.csv")
+    check_writable(folder)
+    told = about_folder(folder, recorded)
+    write_plots(told.suite, recorded, without_artifacts(told), folder)
+    print(page.write(folder, told, recorded))
+    if options.serve:
+        serve.serve(folder, options.port)
     return 0
 
 
@@ -485,23 +565,6 @@ def examine(options: argparse.Namespace) -> int:
     return 1 if doctor.wanting(findings, suite) else 0
 
 
-def show_datasets(options: argparse.Namespace) -> int:
-    """`datasets`."""
-    from pipeline import config
-
-    if options.name is None:
-        for path in sorted(config.card_folder().glob("*.yaml")):
-            card = config.read_card(path.stem)
-            print(f"{card.name:<12} {len(card.domains)} domains, {len(card.classes)} classes: {card.title}")
-        return 0
-    card = config.read_card(options.name)
-    print(f"{card.name}: {card.title}\nclasses: {', '.join(card.classes)}")
-    for short, domain in card.domains.items():
-        print(f"{short:>4}  {domain.train:6} train, {domain.test:6} test  {domain.name}. {domain.about}")
-    print(f"licence: {card.licence}\ncite: {card.citation}")
-    return 0
-
-
 def show_methods(options: argparse.Namespace) -> int:
     """`methods`."""
     from pipeline.classify import plugins, registry
@@ -516,12 +579,22 @@ def bench_images(options: argparse.Namespace) -> int:
     import pandas as pd
 
     from pipeline.classify.image_quality import assess
+    from pipeline.config import FolderCard
     from pipeline.results import artifact
 
     plan, store, _ = open_suite(options)
+    if isinstance(plan.card, FolderCard):
+        raise UserError(
+            f"bench images is for data sets that are made here, such as digits, not for {plan.card.name}"
+        )
     tables = []
     for task, jobs in plan.tasks.items():
-        made = {"adapted": jobs.adapted, "generated": jobs.generated, "base": plan.base}
+        made = {
+            name if adapter == "terra" else f"{adapter} {name}": job
+            for adapter, its in jobs.adapters.items()
+            for name, job in its.made.items()
+        }
+        made["base"] = plan.base
         sets = {name: folder for name, job in made.items() if (folder := artifact(job, store))}
         data = artifact(plan.data, store)
         if data is None or not sets:
@@ -550,6 +623,19 @@ def bench_classify(options: argparse.Namespace) -> int:
     return 0
 
 
+def bench_report(options: argparse.Namespace) -> int:
+    """`bench report`."""
+    from pipeline.report import bench
+
+    def say(text: str) -> None:
+        if not options.quiet:
+            print(text, file=sys.stderr)
+
+    measured = bench.measure(say)
+    print(json.dumps(measured) if options.json else bench.described(measured))
+    return 0
+
+
 def bench_adapters(options: argparse.Namespace) -> int:
     """`bench adapters`."""
     from pipeline.diffusion import bench
@@ -559,6 +645,15 @@ def bench_adapters(options: argparse.Namespace) -> int:
             print(text, file=sys.stderr)
 
     measured = bench.measure(options.turns, say)
+    print(json.dumps(measured) if options.json else bench.described(measured))
+    return 0
+
+
+def bench_data(options: argparse.Namespace) -> int:
+    """`bench data`."""
+    from pipeline.data import bench
+
+    measured = bench.measure(options.images)
     print(json.dumps(measured) if options.json else bench.described(measured))
     return 0
 

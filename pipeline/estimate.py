@@ -16,7 +16,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.config import FinetuneParams, GenerateParams, PrepareParams, Strict, TrainParams
+from pipeline.config import (
+    FinetuneParams,
+    FlowParams,
+    GenerateParams,
+    InterpolateParams,
+    PrepareParams,
+    SamplingParams,
+    Strict,
+    TPredictorParams,
+    TrainParams,
+)
 from pipeline.networks import GIB, backbone, denoiser
 from pipeline.plan import PARAMS, Job
 from pipeline.store import MANIFEST, Store
@@ -76,36 +86,62 @@ def _batch(params: TrainParams) -> int:
     return params.settings.batch_size * (2 if params.setting == "uda" else len(params.sources))
 
 
-def _made_images(job: Job) -> int:
-    """How many images a job of stage two makes."""
+def _images(job: Job) -> int:
+    """How many images a job of stage two makes, or a t-predictor learns from; the most, where its inputs decide."""
     params = job.params
-    assert isinstance(params, GenerateParams)
-    if params.per_class is not None:
+    if isinstance(params, GenerateParams) and params.per_class is not None:
         return params.per_class * len(params.words)
-    return job.inputs["data"].params.card.domains[params.pair.source].train
+    if isinstance(params, GenerateParams):
+        return job.inputs["data"].params.card.domains[params.pair.source].train
+    if isinstance(params, InterpolateParams):
+        points = params.grid.most(job.inputs["adapter"].params.adapter.t_dim)
+        return points * params.grid.per_class * len(params.domains.words)
+    if isinstance(params, FlowParams):
+        return params.examples * len(params.times)
+    if isinstance(params, TPredictorParams):
+        domains = job.inputs["data"].params.card.domains
+        return sum(domains[name].train for name in params.domains)
+    return 0
+
+
+def _tuned_images(params: FinetuneParams) -> int:
+    """In a step: of the source and of the target, or of every domain."""
+    parts = 2 if params.domains is None else len(params.domains.sources)
+    return parts * params.settings.batch_size
+
+
+def _passes(params: SamplingParams) -> int:
+    """Of the denoiser, in a step for an image."""
+    passes = 1 if params.guidance.weight == 1 else 2
+    inverted = isinstance(params, FlowParams) or (
+        params.contents == "adapted" if isinstance(params, GenerateParams) else params.grid.start == "source"
+    )
+    if inverted:
+        passes += 1 + params.inversion.refinements
+    if params.inversion.statistics == "target":
+        passes += 1 + params.inversion.refinements
+    return passes
 
 
 def work(params: Strict, images: int) -> float | None:
     """Multiply-adds of a job (images of `prepare`), or None of a kind of which nothing is known.
 
-    images: that a job of stage two makes.
+    images: see _images.
     """
     if isinstance(params, PrepareParams):
         return float(sum(domain.train + (domain.test or 0) for domain in params.card.domains.values()))
     if isinstance(params, FinetuneParams):
         network, settings = denoiser(params.base_model), params.settings
         each = network.multiply_adds * network.at(params.base_model.resolution)
-        return settings.steps * 2 * settings.batch_size * PASSES * each
-    if isinstance(params, GenerateParams):
+        return settings.steps * _tuned_images(params) * PASSES * each
+    if isinstance(params, SamplingParams):
         network = denoiser(params.base_model)
-        passes = 1 if params.guidance.weight == 1 else 2
-        if params.contents == "adapted":
-            passes += 1 + params.inversion.refinements
-        if params.inversion.statistics == "target":
-            passes += 1 + params.inversion.refinements
-        return (
-            images * params.steps * passes * network.multiply_adds * network.at(params.base_model.resolution)
-        )
+        each = network.multiply_adds * network.at(params.base_model.resolution)
+        return images * params.steps * _passes(params) * each
+    if isinstance(params, TPredictorParams):
+        network = backbone(params)
+        each = network.multiply_adds * network.at(params.image_size)
+        return params.settings.epochs * images * PASSES * each
     if isinstance(params, TrainParams):
         network, twice = backbone(params), 2 if params.method in TWICE else 1
         each = network.multiply_adds * network.at(params.image_size)
@@ -121,8 +157,7 @@ def cpus(job: Job) -> int:
 
 def _cpu_seconds(job: Job) -> float:
     """On one core, by the stated rate."""
-    images = _made_images(job) if isinstance(job.params, GenerateParams) else 0
-    amount = work(job.params, images)
+    amount = work(job.params, _images(job))
     return 0.0 if amount is None or isinstance(job.params, PrepareParams) else amount / RATES[CPU]
 
 
@@ -140,14 +175,18 @@ def gpu_gib(job: Job) -> float:
     """GiB of a GPU's memory: weights, what training keeps of them, and activations, all in fp32."""
     params = job.params
     if isinstance(params, FinetuneParams):
-        network, batch = denoiser(params.base_model), 2 * params.settings.batch_size
+        network, batch = denoiser(params.base_model), _tuned_images(params)
         adapter = 16 * network.per_rank * params.adapter.rank  # weights, gradients, two moments
         kept = batch * network.activations * network.at(params.base_model.resolution)
         return (4 * ENCODERS * network.parameters + adapter + kept) / GIB
-    if isinstance(params, GenerateParams):  # three denoisers, of which one is at work, and keeps only a layer
+    if isinstance(params, SamplingParams):  # three denoisers, of which one is at work, and keeps only a layer
         network = denoiser(params.base_model)
         kept = params.batch_size * network.activations * network.at(params.base_model.resolution) / 20
         return (4 * (2 + ENCODERS) * network.parameters + kept) / GIB
+    if isinstance(params, TPredictorParams):
+        network = backbone(params)
+        kept = params.settings.batch_size * network.activations * network.at(params.image_size)
+        return (16 * network.parameters + kept) / GIB  # Adam keeps two moments
     if isinstance(params, TrainParams):
         network = backbone(params)
         half = 1 if params.settings.precision == "fp32" else 2
@@ -163,8 +202,10 @@ def disk(job: Job) -> float:
         return 3.0 * params.card.image_size**2 * (work(params, 0) or 0)
     if isinstance(params, FinetuneParams):
         return 4 * denoiser(params.base_model).per_rank * params.adapter.rank
-    if isinstance(params, GenerateParams):  # a PNG has about half the bytes of its pixels
-        return 1.5 * _made_images(job) * params.base_model.resolution**2
+    if isinstance(params, SamplingParams):  # a PNG has about half the bytes of its pixels
+        return 1.5 * _images(job) * params.base_model.resolution**2
+    if isinstance(params, TPredictorParams):
+        return 4 * backbone(params).parameters
     if isinstance(params, TrainParams):
         return 5e5 + (4 * backbone(params).parameters if params.settings.keep_weights else 0)
     return 0.0
@@ -176,7 +217,10 @@ def what_to_lower(params: Strict) -> str:
         settings = params.settings
         fields = [("train.precision", settings.precision, "bf16"), ("train.batch_size", settings.batch_size, None),
                   ("train.backbone", settings.backbone, "a smaller one")]  # fmt: skip
-    elif isinstance(params, GenerateParams):
+    elif isinstance(params, TPredictorParams):
+        fields = [("t_predictor.batch_size", params.settings.batch_size, None),
+                  ("t_predictor.backbone", params.settings.backbone, "a smaller one")]  # fmt: skip
+    elif isinstance(params, SamplingParams):
         fields = [("generate.batch_size", params.batch_size, None),
                   ("base_model.resolution", params.base_model.resolution, None)]  # fmt: skip
     elif isinstance(params, FinetuneParams):
@@ -200,8 +244,7 @@ class Estimator:
         """What `job` takes, on the GPU if it is one for it and on the CPU else."""
         on_gpu = self.device != CPU and takes_gpu(job)
         device = self.device if on_gpu else CPU
-        images = _made_images(job) if isinstance(job.params, GenerateParams) else 0
-        amount = work(job.params, images)
+        amount = work(job.params, _images(job))
         measured = self._rates(job.kind).get(f"{_network(job.params)} {device}")
         if amount is None:
             seconds = None
@@ -223,7 +266,8 @@ class Estimator:
                     continue  # an artifact of another version, whose parameters had another form
                 images = sum(name.startswith("images/") for name in about["files"])
                 rate = (work(params, images) or 0.0) / max(about["seconds"], 1e-3)
-                found.setdefault(f"{_network(params)} {about.get('device', CPU)}", []).append(rate)
+                if rate:  # a manifest does not tell how many images a t-predictor learned from
+                    found.setdefault(f"{_network(params)} {about.get('device', CPU)}", []).append(rate)
             self.measured[kind] = {name: median(rates) for name, rates in found.items()}
         return self.measured[kind]
 
@@ -239,7 +283,9 @@ def _network(params: Strict) -> str:
     """What two jobs have in common whose rates can be compared."""
     if isinstance(params, TrainParams):
         return f"{params.settings.backbone} {params.threads}"
-    if isinstance(params, FinetuneParams | GenerateParams):
+    if isinstance(params, TPredictorParams):
+        return f"{params.settings.backbone} {params.threads}"
+    if isinstance(params, FinetuneParams | SamplingParams):
         return f"{params.base_model.name} {params.base_model.resolution} {params.threads}"
     return ""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pipeline.config import SMALL, BaseModelSpec, TrainParams, base_model_path
+from pipeline.config import SMALL, BaseModelSpec, TPredictorParams, TrainParams, base_model_path
 
 GIB = 2**30
 
@@ -72,6 +72,6 @@ def _shapes(path: Path) -> list[list[int]]:
     return [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
 
 
-def backbone(params: TrainParams) -> Network:
-    """The classifier of a training; one that is not in the table is taken for a ResNet-50."""
+def backbone(params: TrainParams | TPredictorParams) -> Network:
+    """The backbone of a classifier or a t-predictor; one that is not in the table is taken for a ResNet-50."""
     return BACKBONES.get(params.settings.backbone.partition(".")[0], RESNET50)

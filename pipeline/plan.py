@@ -10,14 +10,20 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import permutations
+from typing import Any
 
 from pipeline.classify.plugins import Plugin
 from pipeline.config import (
-    MADE_SETS,
+    AdapterSpec,
     BaseModelSpec,
     DatasetCard,
+    DomainsParams,
     FinetuneParams,
+    FlowParams,
     GenerateParams,
+    GenerateSettings,
+    Guidance,
+    InterpolateParams,
     InversionSettings,
     MethodSpec,
     PairParams,
@@ -25,19 +31,31 @@ from pipeline.config import (
     Setting,
     Strict,
     Suite,
+    TPredictorParams,
     TrainParams,
     nearest,
     task_name,
 )
 from pipeline.errors import UserError
 
-CODE_VERSION = {"prepare": 1, "finetune": 1, "generate": 3, "train": 1}
+CODE_VERSION = {
+    "prepare": 1,
+    "t_predictor": 1,
+    "finetune": 1,
+    "generate": 3,
+    "interpolate": 1,
+    "flow": 1,
+    "train": 1,
+}
 """Raised by whoever changes what a kind of job makes from the same parameters: its old artifacts are then remade."""
 
 PARAMS: dict[str, type[Strict]] = {
     "prepare": PrepareParams,
+    "t_predictor": TPredictorParams,
     "finetune": FinetuneParams,
     "generate": GenerateParams,
+    "interpolate": InterpolateParams,
+    "flow": FlowParams,
     "train": TrainParams,
 }
 
@@ -84,17 +102,34 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class AdapterJobs:
+    """The jobs of stages one and two for one task and one adapter.
+
+    made: those of the sets that enter training: adapted and generated, or under dg interpolated. times: the
+    t-predictor, under dg. flow: the picture of the domain flow, under uda and if the suite asks for it.
+    """
+
+    finetune: Job
+    made: dict[str, Job]
+    times: Job | None = None
+    flow: Job | None = None
+
+    @property
+    def of_stage_two(self) -> list[Job]:
+        """Those that make images."""
+        return [*self.made.values(), *([self.flow] if self.flow else [])]
+
+
+@dataclass(frozen=True)
 class TaskJobs:
-    """The jobs of stages one and two for one task; None where no augmentation needs them.
+    """The jobs of stages one and two for one task, by the adapter's name.
 
     sources: the domain that is learned from; under dg, all but the target.
     """
 
     sources: tuple[str, ...]
     target: str
-    finetune: Job | None
-    adapted: Job | None
-    generated: Job | None
+    adapters: dict[str, AdapterJobs]
 
 
 @dataclass(frozen=True)
@@ -154,15 +189,43 @@ def _words(card: DatasetCard) -> list[str]:
     return [card.word(label) for label in range(len(card.classes))]
 
 
-def _finetune(suite: Suite, card: DatasetCard, base: BaseModelSpec, pair: PairParams, data: Job) -> Job:
-    params = FinetuneParams(
-        pair=pair,
-        base_model=base,
-        adapter=suite.adapter,
-        settings=suite.finetune,
-        threads=suite.threads,
+def _sampling(suite: Suite, base: BaseModelSpec, guidance: Guidance) -> dict[str, Any]:
+    """What every job of stage two is told."""
+    settings = suite.generate
+    return {
+        "base_model": base,
+        "guidance": guidance,
+        "steps": settings.steps,
+        "batch_size": settings.batch_size,
+        "scale": settings.scale,
+        "source_prompt": suite.finetune.source_prompt,
+        "target_prompt": suite.finetune.target_prompt,
+        "seed": settings.seed,
+        "threads": suite.threads,
+    }
+
+
+def _inversion(settings: GenerateSettings, inverted: bool) -> InversionSettings:
+    """Of images that are made from others, which are inverted; the rest start from noise."""
+    return InversionSettings(
+        depth=settings.inversion_depth if inverted else 1.0,
+        refinements=settings.inversion_refinements,
+        statistics=settings.inversion_statistics if inverted else "own",
     )
-    return Job("finetune", params, {"data": data}, f"finetune {pair.source}->{pair.target}")
+
+
+def _per_class(suite: Suite, card: DatasetCard, contents: str) -> int | None:
+    """How many images of each class a set has; None: every source image. The control has as many as adapters make."""
+    settings, classes = suite.generate, len(card.classes)
+    adapted = None if settings.adapted is None else -(-settings.adapted // classes)
+    if contents != "base":
+        return adapted if contents == "adapted" else settings.generated
+    if suite.setting == "dg":
+        made = [spec for name in suite.augmentations if (spec := suite.adapter_of(name))] or [suite.adapter]
+        return max(settings.grid.most(spec.t_dim) for spec in made) * settings.grid.per_class
+    images = sum(domain.train for domain in card.domains.values()) // len(card.domains)
+    each = {"adapted": adapted or -(-images // classes), "generated": settings.generated}
+    return sum(each[name] for name in suite.mix.sets)
 
 
 def _generate(
@@ -173,39 +236,74 @@ def _generate(
     pair: PairParams | None,
     inputs: dict[str, Job],
 ) -> Job:
-    settings, classes = suite.generate, len(card.classes)
-    adapted_per_class = None if settings.adapted is None else -(-settings.adapted // classes)
-    if contents == "base":
-        source_images = settings.adapted or sum(domain.train for domain in card.domains.values()) // len(
-            card.domains
-        )
-        each = {"adapted": -(-source_images // classes), "generated": settings.generated}
-        per_class: int | None = sum(each[name] for name in suite.mix.sets)
-    else:
-        per_class = adapted_per_class if contents == "adapted" else settings.generated
-    inversion = InversionSettings(
-        depth=settings.inversion_depth if contents == "adapted" else 1.0,
-        refinements=settings.inversion_refinements,
-        statistics=settings.inversion_statistics if contents == "adapted" else "own",
-    )
     params = GenerateParams(
         contents=contents,
         pair=pair,
         words=_words(card),
-        per_class=per_class,
-        base_model=base,
-        guidance=getattr(settings, f"{contents}_guidance"),
-        inversion=inversion,
-        steps=settings.steps,
-        batch_size=settings.batch_size,
-        scale=settings.scale,
-        source_prompt=suite.finetune.source_prompt,
-        target_prompt=suite.finetune.target_prompt,
-        seed=settings.seed,
-        threads=suite.threads,
+        per_class=_per_class(suite, card, contents),
+        inversion=_inversion(suite.generate, inverted=contents == "adapted"),
+        **_sampling(suite, base, getattr(suite.generate, f"{contents}_guidance")),
     )
     what = f"{pair.source}->{pair.target} {contents}" if pair else "base"
     return Job("generate", params, inputs, f"generate {what}")
+
+
+def _finetune(suite: Suite, base: BaseModelSpec, adapter: AdapterSpec, what: dict[str, Strict | None],
+              label: str, inputs: dict[str, Job]) -> Job:  # fmt: skip
+    params = FinetuneParams(
+        base_model=base, adapter=adapter, settings=suite.finetune, threads=suite.threads, **what
+    )
+    return Job("finetune", params, inputs, f"finetune {label}")
+
+
+def _pair_jobs(suite: Suite, card: DatasetCard, base: BaseModelSpec, name: str, source: str, target: str,
+               data: Job) -> AdapterJobs:  # fmt: skip
+    """Stages one and two of the adapter `name` under uda, for one ordered pair."""
+    pair = PairParams(source=source, target=target, words=_words(card))
+    shown = f"{source}->{target}" + ("" if name == "terra" else f" {name}")
+    finetune = _finetune(suite, base, suite.adapter_of(name), {"pair": pair}, shown, {"data": data})
+    made = {}
+    for contents in suite.mix.sets:
+        inputs = {"adapter": finetune} | ({"data": data} if contents == "adapted" else {})
+        made[contents] = _generate(suite, card, base, contents, pair, inputs)
+    flow, settings = None, suite.generate.flow
+    if settings is not None:
+        params = FlowParams(
+            pair=pair,
+            inversion=_inversion(suite.generate, inverted=True),
+            examples=settings.examples,
+            times=settings.times,
+            **_sampling(suite, base, suite.generate.adapted_guidance),
+        )
+        flow = Job("flow", params, {"adapter": finetune, "data": data}, f"flow {shown}")
+    return AdapterJobs(finetune, made, flow=flow)
+
+
+def _domains_jobs(suite: Suite, card: DatasetCard, base: BaseModelSpec, name: str, sources: tuple[str, ...],
+                  data: Job) -> AdapterJobs:  # fmt: skip
+    """Stages one and two of the adapter `name` under dg, over all source domains; none knows which one is held out."""
+    spec, domains, shown = suite.adapter_of(name), list(sources), f"{'+'.join(sources)}"
+    predictor = TPredictorParams(
+        domains=domains,
+        t_dim=spec.t_dim,
+        image_size=card.image_size,
+        settings=suite.t_predictor,
+        threads=suite.threads,
+    )
+    times = Job("t_predictor", predictor, {"data": data}, f"t_predictor {shown}, t of {spec.t_dim}")
+    known = DomainsParams(sources=domains, words=_words(card))
+    inputs = {"data": data, "times": times}
+    finetune = _finetune(suite, base, spec, {"pair": None, "domains": known}, f"{shown} {name}", inputs)
+    from_sources = suite.generate.grid.start == "source"
+    params = InterpolateParams(
+        domains=known,
+        grid=suite.generate.grid,
+        inversion=_inversion(suite.generate, inverted=from_sources),
+        **_sampling(suite, base, suite.generate.interpolated_guidance),
+    )
+    inputs = {"adapter": finetune, "times": times} | ({"data": data} if from_sources else {})
+    interpolated = Job("interpolate", params, inputs, f"interpolate {shown} {name}")
+    return AdapterJobs(finetune, {"interpolated": interpolated}, times=times)
 
 
 def _train(suite: Suite, card: DatasetCard, sources: tuple[str, ...], target: str, method: MethodSpec,
@@ -262,26 +360,27 @@ def make_plan(
     tasks: dict[str, TaskJobs] = {}
     cells: list[Cell] = []
     for sources, target in suite_tasks(suite, card):
-        made: dict[str, Job] = {} if base is None else {"base": base}
-        finetune = None
-        if "terra" in suite.augmentations:
-            pair = PairParams(source=sources[0], target=target, words=_words(card))
-            finetune = _finetune(suite, card, base_model, pair, data)
-            for contents in suite.mix.sets:
-                inputs = {"adapter": finetune} | ({"data": data} if contents == "adapted" else {})
-                made[contents] = _generate(suite, card, base_model, contents, pair, inputs)
+        adapters = {
+            name: _pair_jobs(suite, card, base_model, name, sources[0], target, data)
+            if suite.setting == "uda"
+            else _domains_jobs(suite, card, base_model, name, sources, data)
+            for name in suite.augmentations
+            if suite.adapter_of(name) is not None
+        }
         task = task_name(suite.setting, sources, target)
-        tasks[task] = TaskJobs(sources, target, finetune, made.get("adapted"), made.get("generated"))
+        tasks[task] = TaskJobs(sources, target, adapters)
+        made = {name: jobs.made for name, jobs in adapters.items()}
+        if base is not None:
+            made["base"] = {"base": base}
         for method in suite.methods:
             plugin = (plugins or {}).get(method.name)
             for augmentation in suite.augmentations:
-                entering = {name: made[name] for name in MADE_SETS[augmentation] if name in made}
-                inputs = {"data": data} | entering
+                inputs = {"data": data} | made.get(augmentation, {})
                 for seed in suite.seeds:
                     cells.append(
                         _train(suite, card, sources, target, method, augmentation, seed, inputs, plugin)
                     )
     # The long jobs first, so that those that are left for the end, when workers run out of work, are short.
-    long = [job for made in tasks.values() for job in (made.adapted, made.generated) if job is not None]
+    long = [job for task in tasks.values() for made in task.adapters.values() for job in made.of_stage_two]
     jobs = ordered([*long, *(cell.job for cell in cells)])
     return Plan(suite, card, jobs, data, base, tasks, cells)

@@ -162,7 +162,11 @@ def test_a_method_stands_in_a_suite_twice_under_labels_of_its_own(tmp_path: Path
             "[last, unsupervised]",
             "'unsupervised' looks at the target's images, which setting dg holds",
         ),
-        ("augmentations", "[none, terra]", "'terra' cannot be made under setting dg yet"),
+        (
+            "augmentations",
+            "[none, tera]",
+            "'tera' is none of them; there are: base, none, terra; did you mean",
+        ),
         ("mix", "{made_fraction: 0.5}", "mix.made_fraction is for setting uda alone"),
     ],
 )
@@ -178,3 +182,23 @@ def test_what_setting_dg_cannot_have_is_refused(tmp_path: Path, field: str, valu
 
 def test_each_setting_has_its_own_way_to_mix_made_images_in(tmp_path: Path) -> None:
     assert "mix.made_weight is for setting dg alone" in broken(tmp_path, "mix: {", "mix: {made_weight: 0.5, ")
+
+
+def test_swad_needs_evaluations_enough_to_find_a_valley() -> None:
+    train = config.read_suite("digits").train.model_dump()
+    swad = {"averaging": "swad", "iterations": 90}
+    config.TrainSettings.model_validate(train | swad | {"evaluate_every": 10})
+    with pytest.raises(ValueError, match="8 losses.* needs at least 9"):
+        config.TrainSettings.model_validate(train | swad | {"evaluate_every": 11})
+
+
+def test_an_adapter_takes_a_name_of_its_own_and_one_dimension_under_uda() -> None:
+    whole = config.read_suite("digits").model_dump()
+    for changes, told in (
+        ({"adapters": {"base": {}}}, "'base' is a name that is taken"),
+        ({"adapters": {"terra": {}}}, "'terra' is a name that is taken"),
+        ({"adapters": {"flat": {"t_dim": 2}}, "augmentations": ["flat"]}, "t_dim of adapter flat is 2"),
+        ({"adapters": {"a/b": {}}}, "pattern"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            config.Suite.model_validate(whole | changes)

@@ -61,7 +61,13 @@ def test_a_suite_without_terra_has_no_fine_tuning() -> None:
 def test_the_control_has_as_many_images_as_terra_makes() -> None:
     whole = plan()
     pair = next(iter(whole.tasks.values()))
-    assert whole.base.params.per_class == pair.adapted.params.per_class + pair.generated.params.per_class
+    made = pair.adapters["terra"].made
+    assert whole.base.params.per_class == sum(job.params.per_class for job in made.values())
+    grid = config.GridSettings(range=(-1, 1), step=0.5, per_class=3)
+    settings = SUITE.generate.model_copy(update={"grid": grid})
+    assert plan(**DG, generate=settings).base.params.per_class == 5 * 3
+    fewer = settings.model_copy(update={"grid": grid.model_copy(update={"points": 4})})
+    assert plan(**DG, generate=fewer).base.params.per_class == 4 * 3
 
 
 @pytest.mark.parametrize(
@@ -96,7 +102,7 @@ def test_under_dg_each_domain_is_held_out_once() -> None:
     assert {job.kind for job in whole.jobs} == {"prepare", "generate", "train"}
     cell = next(cell for cell in whole.cells if cell.task == "->UC")
     assert (cell.job.params.sources, cell.job.params.target) == (["MN", "MM", "SY"], "UC")
-    assert whole.base.key == plan().base.key  # the control knows no domain, and is made once
+    assert len(keys(whole, "generate")) == 1  # the control knows no domain, and is made once
     assert list(plan(**DG, tasks=["->SY"]).tasks) == ["->SY"]
 
 
@@ -115,6 +121,36 @@ def test_two_domains_are_too_few_to_hold_one_out() -> None:
 
 
 def test_a_method_with_swad_is_another_row() -> None:
-    swad = config.MethodSpec(name="ERM", train={"averaging": "swad"})
+    swad = config.MethodSpec(name="ERM", train={"averaging": "swad", "evaluate_every": None})
     whole = plan(**DG | {"methods": [config.MethodSpec(name="ERM"), swad]})
     assert {cell.method for cell in whole.cells} == {"ERM", "ERM+SWAD"}
+
+
+def test_under_dg_an_adapter_learns_and_makes_images_without_the_domain_held_out() -> None:
+    whole = plan(**DG | {"augmentations": ["none", "base", "terra"]})
+    counts = {kind: len(keys(whole, kind)) for kind in ("t_predictor", "finetune", "interpolate", "generate")}
+    assert counts == {"t_predictor": 4, "finetune": 4, "interpolate": 4, "generate": 1}
+    jobs = whole.tasks["->UC"].adapters["terra"]
+    assert jobs.finetune.inputs["times"] == jobs.made["interpolated"].inputs["times"] == jobs.times
+    for job in (jobs.times, jobs.finetune, jobs.made["interpolated"]):
+        assert "UC" not in job.params.model_dump_json()
+
+
+def test_an_adapter_of_another_form_or_dimension_is_another_augmentation() -> None:
+    forms = {"flat": config.AdapterSpec(t_dim=2), "exp": config.AdapterSpec(form="exponential")}
+    changes = {"adapters": forms, "augmentations": ["none", "terra", "flat", "exp"]}
+    whole = plan(**DG | changes)
+    jobs = whole.tasks["->UC"].adapters
+    assert list(jobs) == ["terra", "flat", "exp"]
+    assert len({job.finetune.key for job in jobs.values()}) == 3
+    assert jobs["terra"].times == jobs["exp"].times != jobs["flat"].times
+    assert {cell.augmentation for cell in whole.cells} == {"none", "terra", "flat", "exp"}
+
+
+def test_a_flow_is_planned_where_the_suite_asks_for_one() -> None:
+    settings = SUITE.generate.model_copy(update={"flow": config.FlowSettings()})
+    with_flow = plan(generate=settings)
+    assert {job.key for job in with_flow.jobs} - {
+        job.key for job in plan(generate=SUITE.generate.model_copy(update={"flow": None})).jobs
+    } == keys(with_flow, "flow")
+    assert len(keys(with_flow, "flow")) == 12

@@ -6,7 +6,6 @@ run that goes on from a checkpoint sees what it would have seen.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch.nn.functional import interpolate, pad
 
 from pipeline.data.domains import ImageSet
 from pipeline.errors import UserError
-from pipeline.seeds import derive
+from pipeline.seeds import derive, shuffled
 
 Channels = Sequence[float]
 
@@ -85,22 +84,6 @@ def make_pool(images: ImageSet, size: int, mean: Channels, std: Channels, shift:
         pixels = pad(pixels, (shift,) * 4, mode="replicate").contiguous(memory_format=torch.channels_last)
     windows = pixels.unfold(2, size, 1).unfold(3, size, 1).permute(0, 2, 3, 1, 4, 5)
     return MemoryPool(windows, None if images.labels is None else torch.tensor(images.labels))
-
-
-def shuffled(count: int, start: int, stop: int, seed: int) -> np.ndarray:
-    """Places start to stop of an endless sequence of permutations of range(count): int64 [stop - start]."""
-    if start == stop:
-        return np.empty(0, dtype=np.int64)
-    first = start // count
-    whole = np.concatenate(
-        [_permutation(count, derive(seed, turn)) for turn in range(first, -(-stop // count))]
-    )
-    return whole[start - first * count : stop - first * count]
-
-
-@lru_cache(maxsize=8)
-def _permutation(count: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).permutation(count)
 
 
 def gathered(

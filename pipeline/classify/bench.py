@@ -22,16 +22,17 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import functional
 
 from pipeline.classify.ahead import ahead
-from pipeline.classify.backbones import Network, build_network
-from pipeline.classify.batches import Labelled, make_pool, shuffled
+from pipeline.classify.batches import Labelled, make_pool
 from pipeline.classify.inputs import CropPool, Inputs
 from pipeline.classify.loop import Loop
 from pipeline.classify.method import make_method
+from pipeline.classify.network import Network, build_network
 from pipeline.classify.optimisation import make_optimizer
 from pipeline.config import TrainSettings
 from pipeline.data.domains import ImageSet
 from pipeline.data.image_files import image_files
 from pipeline.determinism import reproducible
+from pipeline.seeds import shuffled
 
 Say = Callable[[str], None]
 Measured = dict[str, dict[str, float]]

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.classify.batches import Pool, gathered, joined, shuffled
-from pipeline.data.domains import ImageSet, load_labelled
+from pipeline.classify.batches import Pool, gathered
+from pipeline.data.domains import ImageSet, load_whole
 from pipeline.errors import UserError
-from pipeline.seeds import derive
+from pipeline.seeds import derive, shuffled
 
 
 def split_domain(data: Path, domain: str, holdout: float, seed: int) -> tuple[ImageSet, ImageSet]:
@@ -19,7 +19,7 @@ def split_domain(data: Path, domain: str, holdout: float, seed: int) -> tuple[Im
     As in DomainBed (Gulrajani and Lopez-Paz 2021) both are drawn from the whole domain, by `seed` and the name of
     the domain alone: they are the same for every method and every target. UserError if one of them would be empty.
     """
-    whole = joined(load_labelled(data, domain, split) for split in ("train", "test"))
+    whole = load_whole(data, domain)
     count = round(holdout * len(whole))
     if not 0 < count < len(whole):
         raise UserError(

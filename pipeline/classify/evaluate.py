@@ -4,6 +4,7 @@ At every evaluation the loop keeps the network's probabilities for the target's 
 labels here, when training is over: no selection, the oracle included, can change a training.
 """
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import nll_loss
 
-from pipeline.classify.backbones import Network
 from pipeline.classify.batches import Pool
+from pipeline.classify.network import Network
 from pipeline.data.domains import load_labelled
 
 BATCH = 250
@@ -119,9 +120,17 @@ class _AsGiven:
         return samples
 
 
-def target_scores(data: Path, target: str, classes: int, selections: Sequence[str],
-                  evaluations: Sequence[Evaluation]) -> dict[str, Score]:  # fmt: skip
-    """The score on the target's test split of what each selection takes."""
+def target_predictions(
+    data: Path, target: str, selections: Sequence[str], evaluations: Sequence[Evaluation]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Of the target's test images the labels int64 [n], and what the network that each selection takes says of them."""
     labels = load_labelled(data, target, "test").labels
-    chosen = {selection: select(selection, evaluations, labels) for selection in selections}
-    return {selection: score(one.predictions, labels, classes) for selection, one in chosen.items()}
+    return labels, {selection: select(selection, evaluations, labels).predictions for selection in selections}
+
+
+def predictions_file(labels: np.ndarray, predictions: dict[str, np.ndarray]) -> bytes:
+    """predictions.npz: `labels`, and for each selection S `S.predicted`, int16 [n] all."""
+    arrays = {"labels": labels} | {f"{name}.predicted": said for name, said in predictions.items()}
+    file = io.BytesIO()
+    np.savez_compressed(file, **{name: array.astype(np.int16) for name, array in arrays.items()})
+    return file.getvalue()

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from pipeline.classify.backbones import Network
 from pipeline.classify.batches import Pool, joined
 from pipeline.classify.evaluate import over
+from pipeline.classify.network import Network
 from pipeline.data.domains import ImageSet, load_labelled
 
 PER_CLASS = 50

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.classify.backbones import Network, build_network
 from pipeline.classify.batches import Labelled, check_labels, joined, make_pool
 from pipeline.classify.evaluate import predict, score
 from pipeline.classify.features import extract
 from pipeline.classify.loop import Loop
 from pipeline.classify.method import make_method
+from pipeline.classify.network import Network, build_network
 from pipeline.config import TrainSettings
 from pipeline.data.domains import ImageSet, load_labelled
 from pipeline.data.generated import load_generated

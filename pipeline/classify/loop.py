@@ -17,11 +17,11 @@ from torch import Tensor
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.classify.ahead import ahead
 from pipeline.classify.averaging import Averaging, estimate_statistics
-from pipeline.classify.backbones import Network
 from pipeline.classify.batches import Labelled, Pool, target_batch
 from pipeline.classify.domains import DomainBatches
 from pipeline.classify.evaluate import Evaluation, held_out_scores, predict
 from pipeline.classify.method import Method, Outputs, Step
+from pipeline.classify.network import Network
 from pipeline.classify.optimisation import make_optimizer, set_rate
 from pipeline.classify.sharpness import perturbed
 from pipeline.config import TrainSettings

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pipeline.classify import registry
-from pipeline.classify.backbones import Network
+from pipeline.classify.network import Network
 from pipeline.config import MethodSpec
 from pipeline.errors import UserError
 

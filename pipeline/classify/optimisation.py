@@ -5,8 +5,8 @@ import math
 import torch
 from torch.optim import Optimizer
 
-from pipeline.classify.backbones import Network
 from pipeline.classify.method import Method
+from pipeline.classify.network import Network
 from pipeline.config import TrainSettings
 
 

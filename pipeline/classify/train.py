@@ -10,15 +10,15 @@ from typing import Any
 from safetensors.torch import save
 
 from pipeline import __version__
-from pipeline.classify.backbones import Network, build_network
 from pipeline.classify.batches import Labelled, Pool, check_labels, joined
 from pipeline.classify.domains import DomainBatches, split_domain
-from pipeline.classify.evaluate import Score, target_scores
+from pipeline.classify.evaluate import Score, predictions_file, score, target_predictions
 from pipeline.classify.features import features_file, pictured_sets
 from pipeline.classify.inputs import Inputs, MakePool
 from pipeline.classify.library import version
 from pipeline.classify.loop import Loop, Watched
 from pipeline.classify.method import make_method
+from pipeline.classify.network import Network, build_network
 from pipeline.classify.registry import check_setting
 from pipeline.config import MADE_SETS, TrainParams
 from pipeline.data.domains import ImageSet, Split, load_labelled, load_unlabelled
@@ -37,26 +37,28 @@ SWAD_EVALUATIONS = 50
 
 
 def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
-    """Train; write records.json, history.csv, features.npz, and model.safetensors if `settings.keep_weights`.
+    """Train; write records.json, predictions.npz, history.csv, features.npz, and model.safetensors if `settings.keep_weights`.
 
     With averaging, averaging.json says of which steps the network is the average (see Averaging.finish), and all
     selections take that one network.
-    inputs: `data`, a prepare artifact, and those of `adapted`, `generated`, `base` that enter training.
+    inputs: `data`, a prepare artifact, and those of MADE_SETS that enter training.
     """
     with reproducible(params.threads):
-        entering = [name for name in MADE_SETS[params.augmentation] if name in inputs]
+        entering = [name for name in MADE_SETS if name in inputs]
         # Crops are taken of files, so that a training does not hold all made images.
         load = load_generated if params.settings.crop == "none" else generated_files
         made = {name: load(inputs[name]) for name in entering}
         loop = _make_loop(params, inputs["data"], made, workspace / "scratch" / "checkpoint.safetensors")
         loop.run(progress)
-        scores = target_scores(
-            inputs["data"], params.target, len(params.classes), params.selections, loop.evaluations
+        labels, predictions = target_predictions(
+            inputs["data"], params.target, params.selections, loop.evaluations
         )
+        scores = {name: score(said, labels, len(params.classes)) for name, said in predictions.items()}
         library = version() if loop.method.uses_library else ""
         write_atomic(
             workspace / "records.json", json.dumps(_records(params, scores, library), indent=1) + "\n"
         )
+        write_atomic(workspace / "predictions.npz", predictions_file(labels, predictions))
         write_atomic(workspace / "history.csv", _table(loop.history))
         if loop.averaged is not None:
             write_atomic(workspace / "averaging.json", json.dumps(loop.averaged) + "\n")

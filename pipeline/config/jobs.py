@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from pipeline.config.base import Count, Fraction, Rate, Seed, Setting, Strict
-from pipeline.config.cards import DatasetCard
+from pipeline.config.cards import BuiltCard, FolderCard
 from pipeline.config.suites import (
     AdapterSpec,
     BaseModelSpec,
@@ -16,12 +16,13 @@ from pipeline.config.suites import (
     TrainSettings,
     method_label,
 )
+from pipeline.config.times import GridSettings
 
 
 class PrepareParams(Strict):
-    """What `prepare` makes: every domain of a card as arrays."""
+    """What `prepare` makes: every domain of a card, as arrays or as a list of files."""
 
-    card: DatasetCard
+    card: BuiltCard | FolderCard
 
 
 class PairParams(Strict):
@@ -37,10 +38,18 @@ def prompt(template: str, word: str) -> str:
     return template.replace("{class}", word)
 
 
-class FinetuneParams(Strict):
-    """Stage one for one ordered pair."""
+class DomainsParams(Strict):
+    """What stage one knows of the source domains under dg; of the domain held out, not even its name."""
 
-    pair: PairParams
+    sources: list[str] = Field(min_length=1)
+    words: list[str]
+
+
+class FinetuneParams(Strict):
+    """Stage one, for one ordered pair (uda) or for several source domains (dg): one of the two is None."""
+
+    pair: PairParams | None
+    domains: DomainsParams | None = Field(default=None, exclude_if=lambda domains: domains is None)
     base_model: BaseModelSpec
     adapter: AdapterSpec
     settings: FinetuneSettings
@@ -55,7 +64,21 @@ class InversionSettings(Strict):
     statistics: LatentStatistics
 
 
-class GenerateParams(Strict):
+class SamplingParams(Strict):
+    """What all jobs of stage two are told."""
+
+    base_model: BaseModelSpec
+    guidance: Guidance
+    steps: Count
+    batch_size: Count
+    scale: Rate
+    source_prompt: str
+    target_prompt: str
+    seed: Seed
+    threads: Count
+
+
+class GenerateParams(SamplingParams):
     """Stage two: one set of images. `pair` is None for `base`, which knows no domain."""
 
     contents: Literal["adapted", "generated", "base"]
@@ -64,16 +87,24 @@ class GenerateParams(Strict):
     per_class: Count | None = Field(
         description="images of each class; null = every source image (adapted alone)"
     )
-    base_model: BaseModelSpec
-    guidance: Guidance
     inversion: InversionSettings
-    steps: Count
-    batch_size: Count
-    scale: Rate
-    source_prompt: str
-    target_prompt: str
-    seed: Seed
-    threads: Count
+
+
+class InterpolateParams(SamplingParams):
+    """Stage two under dg: images of every class at the points of a grid of t. inversion: of images made from sources."""
+
+    domains: DomainsParams
+    grid: GridSettings
+    inversion: InversionSettings
+
+
+class FlowParams(SamplingParams):
+    """Stage two, for the picture of a domain flow: source images of `pair` at every one of `times`."""
+
+    pair: PairParams
+    inversion: InversionSettings
+    examples: Count
+    times: list[float]
 
 
 def task_name(setting: Setting, sources: Sequence[str], target: str) -> str:
@@ -92,7 +123,7 @@ class TrainParams(Strict):
     image_size: Count
     method: str
     hyperparameters: dict[str, float | int | bool | str]
-    augmentation: Literal["none", "base", "terra"]
+    augmentation: str
     made_fraction: Fraction | None
     made_weight: Rate
     settings: TrainSettings

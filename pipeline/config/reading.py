@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipeline.config.base import ROOT, nearest
-from pipeline.config.cards import DatasetCard
+from pipeline.config.cards import BuiltCard, DatasetCard, FolderCard
 from pipeline.config.suites import Suite
 from pipeline.errors import UserError
 
@@ -125,7 +125,8 @@ def read_card(name: str) -> DatasetCard:
         raise UserError(
             f"there is no dataset {name!r}; {nearest(name, (p.stem for p in card_folder().glob('*.yaml')))}"
         )
-    return _validated([_read(path)], DatasetCard)
+    document = _read(path)
+    return _validated([document], BuiltCard if "builder" in document.data else FolderCard)
 
 
 def _suite_path(given: str | Path, folder: Path) -> Path:

@@ -2,12 +2,16 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
-from pipeline.config.base import Count, Fraction, Rate, Seed, Setting, Strict
+from pipeline.config.base import Count, Fraction, Rate, Seed, Setting, Strict, nearest
+from pipeline.config.times import GridSettings, TPredictorSettings
 
-MADE_SETS = {"none": (), "base": ("base",), "terra": ("adapted", "generated")}
-"""Which sets of made images an augmentation may bring into training."""
+CONTROLS = ("none", "base")
+"""The augmentations that no adapter makes: nothing, and images of the un-adapted base model."""
+
+MADE_SETS = ("base", "adapted", "generated", "interpolated")
+"""The sets of made images that may enter training, in the order in which they are joined."""
 
 
 class BaseModelSpec(Strict):
@@ -27,22 +31,21 @@ class AdapterSpec(Strict):
 
     type: Literal["terra", "lora"] = "terra"
     form: Literal["linear", "exponential", "cosine"] = "linear"
+    # What came later is left out of keys while it is at its default: the keys of older jobs stay what they were.
     diagonal: bool = Field(
-        default=False, description="K(t) is diagonal: rank numbers instead of rank squared"
+        default=False,
+        exclude_if=lambda diagonal: not diagonal,
+        description="K(t) is diagonal: rank numbers instead of rank squared",
     )
-    t_dim: Annotated[int, Field(ge=1, le=3)] = Field(default=1, description="dimensions of the time t")
+    t_dim: Annotated[int, Field(ge=1, le=3)] = Field(
+        default=1, exclude_if=lambda t_dim: t_dim == 1, description="dimensions of the time t"
+    )
     rank: Count = 32
     alpha: Rate = 32.0
     layers: list[Literal["Linear", "Conv2d"]] = Field(default=["Linear", "Conv2d"])
     include: str = Field(
         default=".*", description="regular expression that the names of adapted layers match"
     )
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leaves out what came later and is at its default: the keys of jobs, hashes of this, stay what they were."""
-        later = {"diagonal": False, "t_dim": 1}
-        return {n: value for n, value in dump(self).items() if n not in later or value != later[n]}
 
     @model_validator(mode="after")
     def _a_lora_has_no_time(self) -> "AdapterSpec":
@@ -90,6 +93,13 @@ class Guidance(Strict):
 LatentStatistics = Literal["own", "noise", "target"]
 
 
+class FlowSettings(Strict):
+    """The picture of a domain flow: source images at several t, from the source at 0 to the target at 1 and beyond."""
+
+    examples: Count = Field(default=6, description="source images, one of each class in turn")
+    times: list[float] = Field(default=[0.0, 0.25, 0.5, 0.75, 1.0, 1.25], min_length=1)
+
+
 class GenerateSettings(Strict):
     """Stage two."""
 
@@ -102,6 +112,12 @@ class GenerateSettings(Strict):
     adapted_guidance: Guidance = Guidance(weight=1.0)
     generated_guidance: Guidance = Guidance()
     base_guidance: Guidance = Guidance()
+    interpolated_guidance: Guidance = Guidance()
+    grid: GridSettings = Field(default=GridSettings(), description="dg: the t at which images are made")
+    flow: FlowSettings | None = Field(
+        default=None,
+        description="uda: the picture that shows domains flow from source to target; null = none",
+    )
     inversion_depth: Annotated[float, Field(gt=0, le=1)] = Field(
         default=1.0, description="how far towards noise a source image is inverted; 1 = all the way"
     )
@@ -212,6 +228,19 @@ class TrainSettings(Strict):
     )
 
     @model_validator(mode="after")
+    def _swad_sees_enough(self) -> "TrainSettings":
+        needed = self.swad.n_converge + self.swad.n_tolerance
+        if self.averaging == "swad" and self.evaluate_every is not None:
+            seen = self.iterations // self.evaluate_every
+            if seen < needed:
+                raise ValueError(
+                    f"averaging: swad looks for the valley of {seen} losses, for evaluate_every is "
+                    f"{self.evaluate_every} of {self.iterations} iterations; it needs at least {needed} "
+                    "(swad.n_converge + swad.n_tolerance)"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _crop_and_shift_fit(self) -> "TrainSettings":
         if self.crop == "none" and self.flip:
             raise ValueError("flip goes with a crop: centre or random_resized")
@@ -255,11 +284,20 @@ class Suite(Strict):
     tasks: Literal["all"] | list[str]
     base_model: BaseModelSpec
     adapter: AdapterSpec
+    adapters: dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], AdapterSpec] = Field(
+        default={},
+        description="more adapters by name, each of which may be an augmentation; `adapter` itself is named by its type",
+    )
+    t_predictor: TPredictorSettings = Field(
+        default=TPredictorSettings(), description="dg: what gives each source image its t"
+    )
     finetune: FinetuneSettings
     generate: GenerateSettings
     mix: Mix = Mix()
     methods: list[MethodSpec] = Field(min_length=1)
-    augmentations: list[Literal["none", "base", "terra"]] = Field(min_length=1)
+    augmentations: list[str] = Field(
+        min_length=1, description="none, base, or the name of an adapter, whose images enter training"
+    )
     train: TrainSettings
     seeds: list[Seed] = Field(min_length=1)
     selections: list[Literal["last", "source", "unsupervised", "oracle"]] = Field(default=["last"])
@@ -272,6 +310,14 @@ class Suite(Strict):
         default=1, description="CPU threads of a job: part of the record, for sums depend on it"
     )
 
+    def adapter_of(self, augmentation: str) -> AdapterSpec | None:
+        """The adapter whose images an augmentation brings; None for `none` and `base`."""
+        return self._adapters.get(augmentation)
+
+    @property
+    def _adapters(self) -> dict[str, AdapterSpec]:
+        return {self.adapter.type: self.adapter} | self.adapters
+
     def train_settings(self, method: MethodSpec) -> TrainSettings:
         """`train` with what `method` has otherwise."""
         return TrainSettings.model_validate(dict(self.train) | method.train)
@@ -279,6 +325,17 @@ class Suite(Strict):
     def label(self, method: MethodSpec) -> str:
         """As records and tables name `method`."""
         return method.label or method_label(method.name, self.train_settings(method))
+
+    @model_validator(mode="after")
+    def _augmentations_exist(self) -> "Suite":
+        known = [*CONTROLS, *self._adapters]
+        taken = set(self.adapters) & {*CONTROLS, self.adapter.type}
+        if taken:
+            raise ValueError(f"adapters: {min(taken)!r} is a name that is taken; choose another")
+        for name in self.augmentations:
+            if name not in known:
+                raise ValueError(f"augmentations: {name!r} is none of them; {nearest(name, known)}")
+        return self
 
     @model_validator(mode="after")
     def _methods_may_override(self) -> "Suite":
@@ -295,21 +352,23 @@ class Suite(Strict):
         if self.setting == "uda":
             if self.mix.made_weight != 1:
                 raise ValueError("mix.made_weight is for setting dg alone; under uda, say mix.made_fraction")
-            if self.adapter.t_dim != 1:
-                raise ValueError(
-                    f"adapter.t_dim is {self.adapter.t_dim}, but setting uda has its source at t = 0 and its "
-                    "target at t = 1; take t_dim: 1"
-                )
+            for name in self.augmentations:
+                spec = self.adapter_of(name)
+                if spec is not None and spec.t_dim != 1:
+                    raise ValueError(
+                        f"t_dim of adapter {name} is {spec.t_dim}, but setting uda has its source at t = 0 and its "
+                        "target at t = 1; take t_dim: 1"
+                    )
             return self
         if "unsupervised" in self.selections:
             raise ValueError(
                 "selections: 'unsupervised' looks at the target's images, which setting dg holds out; "
                 "take last, source or oracle"
             )
-        if "terra" in self.augmentations:
+        if self.generate.grid.start == "source" and self.generate.inversion_statistics == "target":
             raise ValueError(
-                "augmentations: 'terra' cannot be made under setting dg yet, for it learns from the target's "
-                "images; take none or base"
+                "generate.inversion_statistics: 'target' looks at the target's images, which setting dg holds out; "
+                "take own or noise"
             )
         if self.mix.made_fraction is not None:
             raise ValueError(

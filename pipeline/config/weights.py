@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.config.base import ROOT
 from pipeline.config.suites import BaseModelSpec, Suite, TrainSettings
+from pipeline.config.times import TPredictorSettings
 from pipeline.errors import UserError
 from pipeline.store import sha256
 
@@ -47,32 +48,42 @@ HUB = "hub"
 
 
 def resolve_pretrained(suite: Suite) -> Suite:
-    """`suite` with the hash of each method's file of pretrained weights, so that a training's key changes with it.
+    """`suite` with the hash of every file of pretrained weights, so that the keys of the jobs that take it change with it.
 
     UserError if a file is not there, or is not the one whose hash the suite states.
     """
     methods, hashed = [], cache(sha256)
     for method in suite.methods:
         settings = suite.train_settings(method)
-        found = None
-        if settings.pretrained not in (None, HUB):
-            found = _hash_of_weights(settings, f"method {suite.label(method)}: ", hashed)
+        found = _hash_of_weights(settings, f"method {suite.label(method)}: train", hashed)
         told = {"pretrained_sha256": found} if found != suite.train.pretrained_sha256 else {}
         methods.append(method.model_copy(update={"train": method.train | told}))
-    return suite.model_copy(update={"methods": methods})
+    changed: dict[str, object] = {"methods": methods}
+    if suite.setting == "dg":
+        changed["t_predictor"] = resolve_t_predictor(suite.t_predictor)
+    return suite.model_copy(update=changed)
 
 
-def _hash_of_weights(settings: TrainSettings, what: str, hashed: Callable[[Path], str]) -> str:
-    """The hash of the file `settings.pretrained`."""
-    path = Path(str(settings.pretrained))
+def resolve_t_predictor(settings: TPredictorSettings) -> TPredictorSettings:
+    """`settings` with the hash of their file of pretrained weights; UserError as of resolve_pretrained."""
+    return settings.model_copy(
+        update={"pretrained_sha256": _hash_of_weights(settings, "t_predictor", sha256)}
+    )
+
+
+def _hash_of_weights(
+    settings: TrainSettings | TPredictorSettings, field: str, hashed: Callable[[Path], str]
+) -> str | None:
+    """The hash of the file `settings.pretrained`, None if it is none. field: what a suite calls `settings`."""
+    if settings.pretrained in (None, HUB):
+        return None
+    path = Path(settings.pretrained)
     if not path.is_file():
-        raise UserError(
-            f"{what}train.pretrained: there is no file {path}; expected hub, a file's path, or null"
-        )
+        raise UserError(f"{field}.pretrained: there is no file {path}; expected hub, a file's path, or null")
     found = hashed(path)
     if settings.pretrained_sha256 not in (None, found):
         raise UserError(
-            f"{what}train.pretrained: {path} has sha256 {found[:16]}…, "
-            f"but train.pretrained_sha256 is {str(settings.pretrained_sha256)[:16]}…"
+            f"{field}.pretrained: {path} has sha256 {found[:16]}…, "
+            f"but {field.rpartition(' ')[2]}.pretrained_sha256 is {settings.pretrained_sha256[:16]}…"
         )
     return found

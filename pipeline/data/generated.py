@@ -11,15 +11,16 @@ from pipeline.data.image_files import ImageFiles, image_files
 from pipeline.errors import UserError
 
 MANIFEST_COLUMNS = ["file", "label", "class", "seed", "t", "prompt", "source"]
-"""`source` is the name of the source image that was adapted, and empty for an image made from noise."""
+"""`t` is a number, several with a space between where t has dimensions, or empty without adapter; `source` is the name
+of the source image that was adapted, and empty for an image made from noise."""
 
 
 def read_manifest(artifact: Path) -> pd.DataFrame:
-    """manifest.csv, one row an image: label and seed int64, t float64 (NaN without adapter), others text."""
+    """manifest.csv, one row an image: label and seed int64, others text."""
     path = artifact / "manifest.csv"
-    types = dict.fromkeys(MANIFEST_COLUMNS, str) | {"label": "int64", "seed": "int64", "t": "float64"}
+    types = dict.fromkeys(MANIFEST_COLUMNS, str) | {"label": "int64", "seed": "int64"}
     try:
-        table = pd.read_csv(path, dtype=types, na_values={"t": [""]}, keep_default_na=False)
+        table = pd.read_csv(path, dtype=types, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise _damaged(artifact, f"manifest.csv cannot be read ({error})") from error
     missing = [column for column in MANIFEST_COLUMNS if column not in table]

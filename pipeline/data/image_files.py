@@ -15,14 +15,14 @@ import os
 import struct
 import threading
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pipeline.config import ROOT
-from pipeline.data.domains import ImageSet
+from pipeline.data.domains import ImageFiles, ImageSet
 from pipeline.errors import UserError
 
 STAMP = struct.Struct("<qq")
@@ -30,14 +30,6 @@ STAMP = struct.Struct("<qq")
 
 RECOUNT = 500
 """After so many new images a cache looks again at how full it is, as others may write into it too."""
-
-
-@dataclass(frozen=True)
-class ImageFiles(ImageSet):
-    """An image set that is read from files when a batch needs it.
-
-    images: object [N], the paths (str) of files in any format and size. labels, names: as in an ImageSet.
-    """
 
 
 def image_files(paths: list[Path], labels: np.ndarray | None) -> ImageFiles:
@@ -51,24 +43,72 @@ def resized(image: Image.Image, size: int) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
+def as_rgb(image: Image.Image) -> Image.Image:
+    """`image` as torchvision's ImageFolder has it, for published numbers are of images so read.
+
+    Grey and CMYK are converted, an alpha channel is dropped, of an animation the first picture is taken, and the
+    orientation that EXIF states is not applied. Grey of 16 bits, which they would make white, keeps its upper 8.
+    """
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
+
+
 def read_resized(path: str, size: int) -> np.ndarray:
     """The image at `path` as RGB, both sides resized to `size`: uint8 [size, size, 3].
 
-    As torchvision's ImageFolder and Resize((size, size)) have it, byte for byte, for published numbers are of
-    images so read: grey and CMYK are converted, an alpha channel is dropped, and the orientation that EXIF
-    states is not applied. Grey of 16 bits, which they would make white, keeps its upper 8.
-    UserError if the file is no whole image.
+    As torchvision's ImageFolder and Resize((size, size)) have it, byte for byte, but for grey of 16 bits (see
+    `as_rgb`). UserError if the file is no whole image.
     """
+    with _opened(path) as image:
+        return resized(as_rgb(image), size)
+
+
+def read_square(path: str, size: int) -> np.ndarray:
+    """The middle square of the image at `path`, resized to `size`: uint8 [size, size, 3], as diffusion models are fed.
+
+    Unlike `read_resized` it keeps shapes. UserError if the file is no whole image.
+    """
+    with _opened(path) as image:
+        return np.asarray(ImageOps.fit(as_rgb(image), (size, size), Image.Resampling.LANCZOS))
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[Image.Image]:
+    """The image at `path`; what goes wrong with it in the meantime becomes a UserError that names it."""
     try:
         with Image.open(path) as image:
-            if image.mode.startswith("I;16"):
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            return resized(image.convert("RGB"), size)
+            yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(
             f"{path} cannot be read as an image ({error}); mend it or take it out of the data set, or, if it is a "
             "generated one, delete the artifact that it is in, which is then made again"
         ) from error
+
+
+def pixels(images: np.ndarray, size: int) -> np.ndarray:
+    """Some images of an ImageSet, uint8 [n, H, W, 3]: those of an array as they are, files as squares of `size`."""
+    if images.dtype != object:
+        return images
+    return np.stack([read_square(path, size) for path in images])
+
+
+class ByName(Mapping[str, np.ndarray]):
+    """The images of a set by their names, uint8 [H, W, 3] each; files are read when they are wanted, at `size`."""
+
+    def __init__(self, images: ImageSet, size: int) -> None:
+        self.images, self.size = images.images, size
+        self.rows = {name: row for row, name in enumerate(images.names)}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        row = self.rows[name]
+        return pixels(self.images[row : row + 1], self.size)[0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 def cache_folder() -> Path:

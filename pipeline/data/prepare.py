@@ -1,5 +1,7 @@
 """The `prepare` stage: makes every domain of a dataset card and refuses one that is not what the card says.
 
+Data sets whose images are files are another matter: see pipeline.data.prepare_files.
+
 `python -m pipeline.data.prepare CARD` prints the counts and hashes that a card should state.
 """
 
@@ -7,9 +9,10 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from pipeline.config import DatasetCard, PrepareParams, nearest, read_card
+from pipeline.config import BuiltCard, FolderCard, PrepareParams, nearest, read_card
 from pipeline.data import digits
 from pipeline.data.domains import DomainArrays, domain_sha256, save_domain
+from pipeline.data.prepare_files import prepare_files
 from pipeline.errors import UserError
 from pipeline.stage import Progress
 
@@ -18,11 +21,14 @@ BUILDERS = {"digits": digits}
 
 
 def run(params: PrepareParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
-    """Writes the domains of `params.card` into `workspace`; UserError for one that differs from its card.
+    """Writes the domains of `params.card` into `workspace`; UserError for one made here that differs from its card.
 
-    Takes seconds, so a run that was cut off is simply done again, with the same bytes.
+    What is made here takes seconds, so a run that was cut off is simply done again, with the same bytes.
     """
     card = params.card
+    if isinstance(card, FolderCard):
+        prepare_files(card, workspace, progress)
+        return
     _check_card(card)
     for done, domain in enumerate(card.domains):
         progress(done, len(card.domains), f"{card.name} {domain}")
@@ -32,7 +38,7 @@ def run(params: PrepareParams, inputs: dict[str, Path], workspace: Path, progres
     progress(len(card.domains), len(card.domains), card.name)
 
 
-def describe(card: DatasetCard) -> str:
+def describe(card: BuiltCard) -> str:
     """The counts and hashes of the domains of `card` as they are on this machine: YAML for its `domains`."""
     _check_card(card)
     lines = ["domains:"]
@@ -51,7 +57,7 @@ def _facts(arrays: DomainArrays) -> dict[str, int | str]:
     }
 
 
-def _check_card(card: DatasetCard) -> None:
+def _check_card(card: BuiltCard) -> None:
     """That the builder can make what the card asks for."""
     builder = BUILDERS[card.builder]
     where = f"datasets/{card.name}.yaml"
@@ -65,7 +71,7 @@ def _check_card(card: DatasetCard) -> None:
         raise UserError(f"{where}, image_size: {card.builder} has {builder.SIZE}, not {card.image_size}")
 
 
-def _check_domain(card: DatasetCard, domain: str, arrays: DomainArrays) -> None:
+def _check_domain(card: BuiltCard, domain: str, arrays: DomainArrays) -> None:
     """That a domain has the counts and the content that its card states."""
     for field, found in _facts(arrays).items():
         expected = getattr(card.domains[domain], field)
@@ -85,7 +91,10 @@ if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python -m pipeline.data.prepare CARD     (a name under datasets/, such as digits)")
     try:
-        print(describe(read_card(sys.argv[1])))
+        asked = read_card(sys.argv[1])
+        if not isinstance(asked, BuiltCard):
+            raise UserError(f"{asked.name} is not made here: see run_benchmark.py datasets show {asked.name}")
+        print(describe(asked))
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

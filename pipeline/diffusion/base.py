@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.config import BaseModelSpec, base_model_path
+from pipeline.data.image_files import pixels
 from pipeline.errors import UserError
 
 
@@ -78,11 +79,11 @@ class BaseModel:
 
     @torch.inference_mode()
     def encode(self, images: np.ndarray, batch: int = 64) -> Tensor:
-        """Images as latents: the posterior's mean, so that the same image always has the same latent."""
+        """Images, or the paths of their files, as latents: the posterior's mean, so that an image has one latent."""
         parts = []
         for start in range(0, len(images), batch):
             x = (
-                torch.from_numpy(np.ascontiguousarray(images[start : start + batch]))
+                torch.from_numpy(np.ascontiguousarray(pixels(images[start : start + batch], self.resolution)))
                 .permute(0, 3, 1, 2)
                 .float()
             )

@@ -8,7 +8,6 @@
 import copy
 import io
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from pipeline.config import GenerateParams, prompt
 from pipeline.data.domains import ImageSet, load_labelled, load_unlabelled
 from pipeline.determinism import reproducible
 from pipeline.diffusion.adapters import load_adapter
+from pipeline.diffusion.adapters.adapter import Time
 from pipeline.diffusion.base import BaseModel
 from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample
 from pipeline.seeds import derive
@@ -45,17 +45,20 @@ class Denoisers:
         if adapter is None:
             return cls(model.denoiser, model.denoiser, model.denoiser)
 
-        @cache  # a content_scale of 1 needs no third copy of the weights
-        def merged(t: float, scale: float) -> nn.Module:
-            denoiser = copy.deepcopy(model.denoiser)
-            loaded = load_adapter(denoiser, adapter)
-            loaded.set_scale(scale)
-            loaded.merge(t)
-            return denoiser
+        scale, share = params.scale, params.guidance.content_scale
+        at_source = merged(model, adapter, 0.0, scale) if params.contents == "adapted" else None
+        at_target = merged(model, adapter, 1.0, scale)
+        content = at_target if share == 1 else merged(model, adapter, 1.0, scale * share)
+        return cls(at_source, at_target, content)
 
-        scale = params.scale
-        at_source = merged(0.0, scale) if params.contents == "adapted" else None
-        return cls(at_source, merged(1.0, scale), merged(1.0, scale * params.guidance.content_scale))
+
+def merged(model: BaseModel, adapter: Path, t: Time, scale: float) -> nn.Module:
+    """A copy of the denoiser with the adapter saved at `adapter` merged at t, its update times `scale`."""
+    denoiser = copy.deepcopy(model.denoiser)
+    loaded = load_adapter(denoiser, adapter)
+    loaded.set_scale(scale)
+    loaded.merge(t)
+    return denoiser
 
 
 def plan_images(params: GenerateParams, source: ImageSet | None, style: ImageSet | None) -> pd.DataFrame:

@@ -16,14 +16,18 @@ from typing import Literal
 from pipeline.classify import registry
 from pipeline.errors import UserError
 from pipeline.estimate import CPU, what_to_lower
+from pipeline.made_with import made_with
 from pipeline.plan import Job
 from pipeline.stage import Progress
 from pipeline.store import Store
 
 STAGES = {
     "prepare": "pipeline.data.prepare",
+    "t_predictor": "pipeline.diffusion.t_predictor.train",
     "finetune": "pipeline.diffusion.finetune",
     "generate": "pipeline.diffusion.generate",
+    "interpolate": "pipeline.diffusion.interpolate",
+    "flow": "pipeline.diffusion.flow",
     "train": "pipeline.classify.train",
 }
 """The module whose `run` carries out a kind of job; imported only by a worker that needs it."""
@@ -68,6 +72,7 @@ def make(job: Job, store: Store, progress: Progress) -> None:
             "seconds": time.monotonic() - started,
             "device": device(),
             "inputs": {role: needed.key for role, needed in job.inputs.items()},
+            "made_with": made_with(),
         }
         if job.plugin is not None:
             about["plugin"] = {"file": job.plugin.path.name, "sha256": job.plugin.sha256}

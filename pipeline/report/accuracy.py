@@ -21,7 +21,7 @@ RULES = {
 }
 """How the checkpoint whose accuracy is shown was selected; the oracle is named with what it looked at."""
 
-MADE = {"none": "", "base": "base", "terra": "Terra"}
+MADE = {"none": "", "base": "base", "terra": "Terra", "lora": "LoRA"}
 """The augmentations as tables print them."""
 
 
@@ -96,6 +96,11 @@ class AccuracyTable:
     caption: str
 
 
+def short_rule(selection: str) -> str:
+    """A selection rule as titles name it: without what it looked at."""
+    return RULES[selection].split(" (")[0]
+
+
 def accuracy_table(
     records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selection: str
 ) -> AccuracyTable:
@@ -137,9 +142,19 @@ def measured(records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selectio
 
 
 def by_task_and_seed(chosen: pd.DataFrame, tasks: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
-    """The accuracies of one method and augmentation, [tasks, seeds], NaN where there is none."""
-    grid = chosen.pivot(index="task", columns="seed", values="accuracy")
-    return grid.reindex(index=tasks, columns=seeds).to_numpy(dtype=float)
+    """The accuracies of one method and augmentation, [tasks, seeds], NaN where there is none.
+
+    Raises ValueError for two of one task and seed.
+    """
+    grid = np.full((len(tasks), len(seeds)), np.nan)
+    of_task = {task: place for place, task in enumerate(tasks)}
+    of_seed = {seed: place for place, seed in enumerate(seeds)}
+    rows = [of_task[task] for task in chosen["task"].tolist()]
+    columns = [of_seed[seed] for seed in chosen["seed"].tolist()]
+    if len(set(zip(rows, columns, strict=True))) < len(rows):
+        raise ValueError("duplicate records of one task and seed")
+    grid[rows, columns] = chosen["accuracy"].to_numpy()
+    return grid
 
 
 def class_table(
@@ -175,11 +190,11 @@ def _class_mean(shares: Sequence[float]) -> float:
 
 def _rows(suite: Suite, asked: pd.DataFrame, values: Callable[[pd.DataFrame], np.ndarray]) -> list[Row]:
     """The rows of a table: `values` gives those of one method and augmentation, [columns, seeds]."""
-    rows = []
+    rows, groups = [], dict(list(asked.groupby(["method", "augmentation"])))
     for method in map(suite.label, suite.methods):
         plain: np.ndarray | None = None
         for place, augmentation in enumerate(sorted(suite.augmentations, key=lambda name: name != "none")):
-            found = values(asked[(asked["method"] == method) & (asked["augmentation"] == augmentation)])
+            found = values(groups.get((method, augmentation), asked[:0]))
             rows.append(_row(method, augmentation, found, plain, heads_block=place == 0))
             if augmentation == "none":
                 plain = found
@@ -282,8 +297,12 @@ def _caption(records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selectio
         )
     made = [name for name in suite.augmentations if name != "none"]
     if made and "none" in suite.augmentations:
-        added = {"base": "images of the un-adapted base model (control)", "terra": "images made with Terra"}
-        said = "; ".join(f"{MADE.get(name, name)}, {added.get(name, name)}" for name in made)
+        control = "images of the un-adapted base model (control)"
+        shown = {name: MADE.get(name, name) for name in made}
+        said = "; ".join(
+            f"{label}, {control if name == 'base' else f'images made with {label}'}"
+            for name, label in shown.items()
+        )
         parts.append(f"Added to training below a method: {said}; in brackets, the gain over the method alone")
     absent = missing(records, suite, tasks)
     lacking = int((absent["selection"] == selection).sum())
@@ -292,6 +311,11 @@ def _caption(records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selectio
         broken = int((failed(records, suite, tasks)["selection"] == selection).sum())
         why = f", {broken} of them failed, for the reason in records.csv" if broken else ""
         parts.append(f"Missing: {lacking} of {len(rows) * len(tasks) * seeds} trainings{why} ({marks})")
+    versions = sorted(records.loc[records["suite"] == suite.name, "version"].unique())
+    if len(versions) > 1:
+        parts.append(
+            f"Made by different versions of Terra-bench, which may not be alike: {', '.join(versions)}"
+        )
     other = len(strays(records, suite, tasks))
     if other:
         parts.append(f"Left out: {other} record{'s' * (other > 1)} that the suite does not ask for")

@@ -1,4 +1,4 @@
-"""Contact sheets: made images by class, and adapted ones beneath the source images that they come from."""
+"""Contact sheets: made images by class, adapted ones beneath their sources, images by t, and domains as they flow."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.data.generated import read_manifest
 from pipeline.errors import UserError
+from pipeline.report import figures
 from pipeline.report.figures import FAINT, INK, font_file
 
 MARGIN = 16
@@ -36,8 +37,8 @@ def draw(
     *,
     sources: Mapping[str, np.ndarray] | None = None,
     per_class: int = 12,
-) -> bytes:
-    """PNG of the first `per_class` images of each class of a `generate` artifact, in its manifest's order.
+) -> dict[str, bytes]:
+    """{".png", ".pdf"} of the first `per_class` images of each class of a `generate` artifact, in its manifest's order.
 
     sources: for adapted images, the source images uint8 [H, W, 3] by name: each is then shown above its
     adapted one, so that one sees what was kept and what changed.
@@ -55,7 +56,44 @@ def draw(
             )
             lines.append(Line("", "adapted", made))
     subtitle = f"the first {per_class} of each class, in order; {len(manifest)} images in all"
-    return _png(_sheet(lines, title, subtitle))
+    return _files(_sheet(lines, title, subtitle))
+
+
+def draw_times(artifact: Path, classes: Sequence[str], title: str, *, most: int = 24) -> dict[str, bytes]:
+    """{".png", ".pdf"} of an `interpolate` artifact: a row for each t, the first image of each class across, all of the same noise.
+
+    most: rows to show, evenly spread over the points in their order, which is stated where there are more.
+    """
+    manifest = read_manifest(artifact)
+    times = manifest["t"].unique()
+    shown = times[np.unique(np.linspace(0, len(times) - 1, min(most, len(times))).round().astype(int))]
+    lines = []
+    for t in shown:
+        first = manifest[manifest["t"] == t].drop_duplicates("label").sort_values("label")
+        heading, scale = "t = " + ", ".join(t.split()), first["scale"].iloc[0]
+        lines.append(
+            Line(
+                heading,
+                "" if scale == "1.0" else f"scale {scale}",
+                [_open(artifact / file) for file in first["file"]],
+            )
+        )
+    subtitle = f"{len(shown)} of {len(times)} points, an image of each class from one noise; {len(manifest)} images in all"
+    return _files(_sheet(lines, title, subtitle, classes))
+
+
+def draw_flow(artifact: Path, sources: Mapping[str, np.ndarray], title: str) -> dict[str, bytes]:
+    """{".png", ".pdf"} of a `flow` artifact: a row for each source example, itself first, then as it is made at each t."""
+    manifest = read_manifest(artifact)
+    lines = []
+    for name, rows in manifest.groupby("source", sort=False):
+        made = [_open(artifact / file) for file in rows["file"]]
+        lines.append(Line(rows["class"].iloc[0], "", [_source(sources, name, artifact), *made]))
+    times = [f"t = {t}" for t in manifest["t"].unique()]
+    subtitle = (
+        "t = 0: the source domain; t = 1: the target; beyond 1, what leads from one to the other, exaggerated"
+    )
+    return _files(_sheet(lines, title, subtitle, ["source", *times]))
 
 
 def _open(path: Path) -> Image.Image:
@@ -71,8 +109,10 @@ def _source(sources: Mapping[str, np.ndarray], name: str, artifact: Path) -> Ima
     return Image.fromarray(sources[name])
 
 
-def _sheet(lines: Sequence[Line], title: str, subtitle: str) -> Image.Image:
-    """The lines under each other, names of classes to their left, title above."""
+def _sheet(
+    lines: Sequence[Line], title: str, subtitle: str, columns_named: Sequence[str] = ()
+) -> Image.Image:
+    """The lines under each other, what they are to their left, title above, and the names of columns if there are."""
     large, bold, plain = _font(17, bold=True), _font(14, bold=True), _font(11)
     side = min(2 * max(image.width for line in lines for image in line.images), ENLARGED_TO)
     names = max(max(bold.getlength(line.heading), plain.getlength(line.note)) for line in lines)
@@ -80,11 +120,15 @@ def _sheet(lines: Sequence[Line], title: str, subtitle: str) -> Image.Image:
     columns = max(len(line.images) for line in lines)
     heading = MARGIN + round(max(large.getlength(title), plain.getlength(subtitle)))
     across = max(left + columns * (side + GAP) - GAP, heading)
-    tops = _tops(lines, side, first=MARGIN + 50)
+    first = MARGIN + 50 + 18 * bool(columns_named)
+    tops = _tops(lines, side, first)
     sheet = Image.new("RGB", (across + MARGIN, tops[-1] + side + MARGIN), "white")
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, MARGIN), title, INK, large)
     pen.text((MARGIN, MARGIN + 24), subtitle, FAINT, plain)
+    for place, name in enumerate(columns_named):
+        middle = left + place * (side + GAP) + side // 2
+        pen.text((middle, first - 6), name, FAINT, plain, anchor="ms")
     for line, top in zip(lines, tops, strict=True):
         middle = top + side // 2
         pen.text((MARGIN, middle - 9 * bool(line.note)), line.heading, INK, bold, anchor="lm")
@@ -114,7 +158,7 @@ def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(font_file(bold)), size, layout_engine=ImageFont.Layout.BASIC)
 
 
-def _png(image: Image.Image) -> bytes:
+def _files(sheet: Image.Image) -> dict[str, bytes]:
     file = io.BytesIO()
-    image.save(file, format="PNG", optimize=True)
-    return file.getvalue()
+    sheet.save(file, format="PNG", optimize=True)
+    return {".png": file.getvalue(), ".pdf": figures.picture_pdf(sheet)}

@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 """Okabe and Ito's palette, told apart by colour-blind readers and in grey print."""
@@ -55,6 +57,16 @@ def pdf(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="pdf", metadata={"CreationDate": None})
     return file.getvalue()
+
+
+def picture_pdf(image: Image.Image, dots: float = 100.0) -> bytes:
+    """A PDF of one page that is `image`, `dots` pixels to the inch, with no pixel changed."""
+    with house_style():
+        figure = Figure(figsize=(image.width / dots, image.height / dots), dpi=dots)
+        figure.figimage(np.asarray(image))
+        file = io.BytesIO()
+        figure.savefig(file, format="pdf", dpi=dots, metadata={"CreationDate": None})
+        return file.getvalue()
 
 
 def font_file(bold: bool = False) -> Path:

@@ -219,37 +219,51 @@ def _their_name(task: str, tasks: Sequence[str], theirs: Container[str]) -> str:
     return next(iter(own), domain)
 
 
-def markdown(published: PublishedTable) -> str:
+def header(published: PublishedTable) -> list[str]:
+    """The names of the columns of `lines`."""
+    return ["Method", *map(arrow, published.table.columns), "Avg"]
+
+
+def lines(published: PublishedTable) -> list[list[str]]:
     """Three lines for each comparison: ours, the published figures, the difference."""
-    lines = []
+    found = []
     for comparison in published.comparisons:
         ours, theirs, differences = _shown(comparison)
-        lines.append([markdown_escape(row_name(comparison.method, comparison.augmentation)), *ours])
-        lines.append([_cited(published, comparison), *theirs])
-        lines.append(["difference", *differences])
-    header = ["Method", *map(arrow, published.table.columns), "Avg"]
+        number = published.sources.index(comparison.source) + 1
+        found.append([row_name(comparison.method, comparison.augmentation), *ours])
+        found.append([f"published [{number}]", *theirs])
+        found.append(["difference", *differences])
+    return found
+
+
+def markdown(published: PublishedTable) -> str:
+    """The lines as a pipe table."""
+    escaped = [[_escaped_name(name), *numbers] for name, *numbers in lines(published)]
     title = f"### {markdown_escape(published.table.title)}: beside published figures"
-    return "\n".join([title, "", *pipe_table(header, lines), "", markdown_escape(published.caption), ""])
+    table = pipe_table(header(published), escaped)
+    return "\n".join([title, "", *table, "", markdown_escape(published.caption), ""])
+
+
+def _escaped_name(name: str) -> str:
+    """A line's name in Markdown, where [1] that no address follows stands as it is."""
+    return name if name.startswith("published [") else markdown_escape(name)
 
 
 def latex(published: PublishedTable) -> str:
     """The same as a table environment to \\input."""
-    lines: list[tuple[bool, list[str]]] = []
-    for comparison in published.comparisons:
-        ours, theirs, differences = (list(map(latex_escape, line)) for line in _shown(comparison))
-        name = latex_escape(row_name(comparison.method, comparison.augmentation))
-        lines.append((True, [name, *ours]))
-        lines.append((False, [f"\\quad {_cited(published, comparison)}", *theirs]))
-        lines.append((False, ["\\quad difference", *differences]))
+    escaped = [
+        (place % 3 == 0, [("\\quad " if place % 3 else "") + latex_escape(name), *map(latex_escape, numbers)])
+        for place, (name, *numbers) in enumerate(lines(published))
+    ]
     table = published.table
     caption = f"{table.title}, beside published figures. {published.caption}"
-    return latex_table(table.columns, lines, caption, f"{table.suite}-published-{table.selection}")
+    return latex_table(table.columns, escaped, caption, f"{table.suite}-published-{table.selection}")
 
 
 def csv(published: PublishedTable) -> str:
     """One line for each figure that has a counterpart, to two decimals; `task` is avg for the averages."""
     table = published.table
-    lines = [
+    figures = [
         {
             "dataset": table.dataset,
             "selection": table.selection,
@@ -267,13 +281,9 @@ def csv(published: PublishedTable) -> str:
         for task, pair in zip((*table.columns, AVERAGE), comparison.pairs, strict=True)
         if pair.difference is not None
     ]
-    return pd.DataFrame(lines).astype({"tasks averaged": "Int64"}).to_csv(
+    return pd.DataFrame(figures).astype({"tasks averaged": "Int64"}).to_csv(
         index=False, float_format="%.2f", lineterminator="\n"
     )  # fmt: skip
-
-
-def _cited(published: PublishedTable, comparison: Comparison) -> str:
-    return f"published [{published.sources.index(comparison.source) + 1}]"
 
 
 def _shown(comparison: Comparison) -> tuple[list[str], list[str], list[str]]:

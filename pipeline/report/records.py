@@ -86,10 +86,11 @@ def locate(given: str, results: Path) -> Path:
 
 def wanted(suite: Suite, tasks: Sequence[str]) -> pd.DataFrame:
     """What `suite` on `tasks` asks for: a frame of the columns CELL, in the order of the suite."""
-    grid = product(tasks, suite.methods, suite.augmentations, suite.seeds, suite.selections)
+    named = [(suite.label(method), suite.train_settings(method).backbone) for method in suite.methods]
+    grid = product(tasks, named, suite.augmentations, suite.seeds, suite.selections)
     rows = [
-        (task, suite.label(method), augmentation, suite.train_settings(method).backbone, seed, selection)
-        for task, method, augmentation, seed, selection in grid
+        (task, method, augmentation, backbone, seed, selection)
+        for task, (method, backbone), augmentation, seed, selection in grid
     ]
     same = {"suite": suite.name, "dataset": suite.dataset, "setting": suite.setting}
     return pd.DataFrame(rows, columns=[name for name in CELL if name not in same]).assign(**same)[CELL]

@@ -1,5 +1,7 @@
 """The statistics of a suite in plain sentences, as Markdown and as CSV."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from pipeline.report.accuracy import MADE, RULES, signed
@@ -10,7 +12,7 @@ HOW = (
     f"A gain is the mean over tasks of the mean over seeds of differences between trainings of the same task and seed, "
     f"in points of accuracy. Its 95 % interval: the percentiles of {RESAMPLES:,} bootstrap samples "
     f"(seed 0), each of as many tasks drawn with replacement, and of each of those as many of its seeds. p: Wilcoxon "
-    f"signed-rank test of the tasks' gains, two-sided, exact where none are tied, not corrected for the number of tests. "
+    f"signed-rank test of the tasks' gains, two-sided, exact, not corrected for the number of tests. "
     f"Neither is given for fewer than {FEWEST_TASKS} tasks."
 )
 
@@ -59,39 +61,44 @@ def markdown(statistics: Statistics) -> str:
         f"### {markdown_escape(statistics.title)}: statistics",
         f"Checkpoint: {markdown_escape(rule)}.",
         "\n".join(f"- {markdown_escape(said)}" for said in sentences(statistics)),
-        "\n".join(_gain_lines(statistics.gains)),
+        _pipes(GAIN_HEADER, list(map(gain_cells, statistics.gains))),
         markdown_escape(HOW),
-        "\n".join(_rank_lines(statistics.ranks)),
+        _pipes(RANK_HEADER, rank_cells(statistics.ranks)),
         markdown_escape(ranks_caption(statistics.ranks)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _gain_lines(gains: tuple[Gain, ...]) -> list[str]:
-    lines = []
-    for gain in gains:
-        fewer = gain.tasks < gain.asked
-        mean = "–" if gain.mean is None else signed(gain.mean)
-        lines.append([
-            markdown_escape(row_name(gain.method, gain.augmentation)),
-            markdown_escape(row_name(gain.method, gain.over)),
-            mean + (f" ({gain.tasks} of {gain.asked} tasks)" if fewer and gain.tasks else ""),
-            _bounds(gain.interval) if gain.interval else "–",
-            "–" if gain.p is None else markdown_escape(_p(gain.p).removeprefix("= ")),
-            f"{gain.better} of {gain.tasks}",
-            f"{gain.pairs} of {gain.pairs_asked}",
-        ])  # fmt: skip
-    header = ["Row", "Over", "Gain", "95 %", "p", "Better on tasks", "Pairs of trainings"]
-    return pipe_table(header, lines) if lines else []
+GAIN_HEADER = ("Row", "Over", "Gain", "95 %", "p", "Better on tasks", "Pairs of trainings")
+RANK_HEADER = ("Row", "Average rank")
 
 
-def _rank_lines(ranks: Ranks) -> list[str]:
-    lines = [
-        [markdown_escape(row_name(*row)), f"{average:.2f}"]
-        for row, average in zip(ranks.rows, ranks.average, strict=True)
+def gain_cells(gain: Gain) -> list[str]:
+    """A line of the table of gains, under GAIN_HEADER."""
+    fewer = gain.tasks < gain.asked
+    mean = "–" if gain.mean is None else signed(gain.mean)
+    return [
+        row_name(gain.method, gain.augmentation),
+        row_name(gain.method, gain.over),
+        mean + (f" ({gain.tasks} of {gain.asked} tasks)" if fewer and gain.tasks else ""),
+        _bounds(gain.interval) if gain.interval else "–",
+        "–" if gain.p is None else _p(gain.p).removeprefix("= "),
+        f"{gain.better} of {gain.tasks}",
+        f"{gain.pairs} of {gain.pairs_asked}",
     ]
-    lines += [[markdown_escape(row_name(*row)), "–"] for row in ranks.left_out]
-    return pipe_table(["Row", "Average rank"], lines)
+
+
+def rank_cells(ranks: Ranks) -> list[list[str]]:
+    """The lines of the table of ranks, under RANK_HEADER, the best first; rows without any result last."""
+    placed = zip(ranks.rows, ranks.average, strict=True)
+    found = [[row_name(*row), f"{average:.2f}"] for row, average in placed]
+    return found + [[row_name(*row), "–"] for row in ranks.left_out]
+
+
+def _pipes(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    return (
+        "\n".join(pipe_table(header, [list(map(markdown_escape, line)) for line in lines])) if lines else ""
+    )
 
 
 def ranks_caption(ranks: Ranks) -> str:

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from pipeline.errors import UserError
 from pipeline.report import figures
 
-SETS = ("source", "target", "adapted", "generated", "base")
+SETS = ("source", "target", "adapted", "generated", "interpolated", "base")
 """The sets that features.npz may hold: `S.features` float32 [n, d] and `S.labels` [n] of each."""
 
 
@@ -32,6 +32,7 @@ MARKS = {
     "target": Mark("^", filled=True),
     "adapted": Mark("o", filled=False),
     "generated": Mark("^", filled=False),
+    "interpolated": Mark("D", filled=False),
     "base": Mark("s", filled=False),
 }
 
@@ -134,6 +135,7 @@ def _legend(
         "target": f"target ({domains[1]})",
         "adapted": "adapted source",
         "generated": "generated target",
+        "interpolated": "interpolated domains",
         "base": "un-adapted model",
     }
     entries = [Line2D([], [], ls="", label="Images")]

@@ -1,68 +1,21 @@
 """The tables and pictures of a suite, into its results folder."""
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from pipeline.config import Suite
-from pipeline.data.domains import load_unlabelled
-from pipeline.report import (
-    accuracy,
-    contact_sheet,
-    loss_curve,
-    published,
-    rank_diagram,
-    stamp,
-    statistics,
-    statistics_text,
-    tables,
-    tsne,
-)
+from pipeline.report import accuracy, html, published, statistics, statistics_text, tables
+from pipeline.report.artifacts import Artifacts
+from pipeline.report.picture import draw_picture
+from pipeline.report.pictures import list_pictures
 from pipeline.stage import Progress
 from pipeline.store import write_atomic
 
-FORMATS = {".csv": tables.csv, ".md": tables.markdown, ".tex": tables.latex}
+FORMATS = {".csv": tables.csv, ".md": tables.markdown, ".tex": tables.latex, ".html": html.accuracy_html}
 PUBLISHED_FORMATS = {".csv": published.csv, ".md": published.markdown, ".tex": published.latex}
 STATISTICS_FORMATS = {".csv": statistics_text.csv, ".md": statistics_text.markdown}
-
-
-@dataclass(frozen=True)
-class TaskArtifacts:
-    """The artifacts of one task, None where there is none (yet). trained: by (method, augmentation, seed)."""
-
-    sources: tuple[str, ...]
-    target: str
-    finetune: Path | None = None
-    adapted: Path | None = None
-    generated: Path | None = None
-    trained: Mapping[tuple[str, str, int], Path] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Artifacts:
-    """What the pictures of a suite are drawn from. classes: names by label. tasks: in the order of the suite.
-
-    The folder of an artifact is named by its key: the same name means the same content.
-    """
-
-    classes: Sequence[str]
-    data: Path | None
-    base: Path | None
-    tasks: Mapping[str, TaskArtifacts]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One picture to be drawn. `draw` gives bytes by suffix, .png among them, by `made_of` alone."""
-
-    name: str
-    made_of: tuple[object, ...]
-    suffixes: tuple[str, ...]
-    draw: Callable[[], dict[str, bytes]]
 
 
 def write_report(
@@ -73,15 +26,15 @@ def write_report(
     written = write_tables(suite, tasks, artifacts.classes, records, folder)
     written += write_published(suite, tasks, records, folder)
     written += write_statistics(suite, tasks, records, folder)
-    return written + write_plots(suite, artifacts, folder, progress)
+    return written + write_plots(suite, records, artifacts, folder, progress)
 
 
 def write_tables(
     suite: Suite, tasks: Sequence[str], classes: Sequence[str], records: pd.DataFrame, folder: Path
 ) -> list[Path]:
-    """folder/tables/accuracy_SELECTION.{csv,md,tex} for every selection rule of the suite.
+    """folder/tables/accuracy_SELECTION.{csv,md,tex,html} for every selection rule of the suite.
 
-    Where the suite's metric is the mean of classes, also classes_TASK_SELECTION.{csv,md,tex} for every task.
+    Where the suite's metric is the mean of classes, also classes_TASK_SELECTION.{csv,md,tex,html} for every task.
     """
     made = {}
     for selection in suite.selections:
@@ -109,116 +62,24 @@ def write_published(suite: Suite, tasks: Sequence[str], records: pd.DataFrame, f
 
 
 def write_statistics(suite: Suite, tasks: Sequence[str], records: pd.DataFrame, folder: Path) -> list[Path]:
-    """folder/tables/statistics_SELECTION.{csv,md} and, where ranks can be tested, folder/plots/ranks_SELECTION.{png,pdf}."""
+    """folder/tables/statistics_SELECTION.{csv,md}."""
     written = []
     for selection in suite.selections:
         found = statistics.statistics(records, suite, tasks, selection)
         for suffix, writer in STATISTICS_FORMATS.items():
             written.append(folder / "tables" / f"statistics_{selection}{suffix}")
             write_atomic(written[-1], writer(found))
-        if found.ranks.critical is not None:
-            title = f"{suite.name}: average ranks, {selection} checkpoint"
-            draw = partial(rank_diagram.draw, found.ranks, title)
-            picture = Picture(f"ranks_{selection}", (found.ranks, title), (".png", ".pdf"), draw)
-            written += _draw(picture, folder / "plots")
     return written
 
 
 def write_plots(
-    suite: Suite, artifacts: Artifacts, folder: Path, progress: Progress | None = None
+    suite: Suite, records: pd.DataFrame, artifacts: Artifacts, folder: Path, progress: Progress | None = None
 ) -> list[Path]:
-    """folder/plots/*: every picture whose artifacts are there; one drawn before from the same is kept."""
-    pictures = list_pictures(suite, artifacts)
+    """folder/plots/*: every picture whose records or artifacts are there; one drawn before from the same is kept."""
+    pictures = list_pictures(suite, records, artifacts)
     written = []
     for done, picture in enumerate(pictures):
         if progress is not None:
             progress(done, len(pictures), picture.name)
-        written += _draw(picture, folder / "plots")
+        written += draw_picture(picture, folder / "plots")
     return written
-
-
-def list_pictures(suite: Suite, artifacts: Artifacts) -> list[Picture]:
-    """The pictures that can be drawn from `artifacts`."""
-    pictures = []
-    if artifacts.base is not None:
-        title = f"{suite.title}: images of the un-adapted base model"
-        pictures.append(_sheet("contact_base", artifacts.base, artifacts.classes, title))
-    for task, made in artifacts.tasks.items():
-        name, shown = file_name(task), tables.arrow(task)
-        pictures += _stage_pictures(name, shown, made, artifacts)
-        pictures += _network_pictures(name, shown, made, artifacts.classes, suite)
-    return pictures
-
-
-def file_name(task: str) -> str:
-    """What names of files call a task: MN-to-MM, or to-MM where all other domains are sources."""
-    return task.replace("->", "-to-").removeprefix("-")
-
-
-def _stage_pictures(name: str, shown: str, made: TaskArtifacts, artifacts: Artifacts) -> list[Picture]:
-    """Of stages one and two: the losses, and what was made."""
-    pictures = []
-    if made.finetune is not None:
-        title = f"{shown}: losses of fine-tuning"
-        draw = partial(_as_png, loss_curve.draw, made.finetune / "losses.csv", title)
-        pictures.append(Picture(f"loss_{name}", (made.finetune.name, title), (".png",), draw))
-    if made.adapted is not None and artifacts.data is not None:
-        title = f"{shown}: source images, and adapted to the target"
-        sources = (artifacts.data, made.sources[0])
-        pictures.append(_sheet(f"contact_{name}_adapted", made.adapted, artifacts.classes, title, sources))
-    if made.generated is not None:
-        title = f"{shown}: generated target images"
-        pictures.append(_sheet(f"contact_{name}_generated", made.generated, artifacts.classes, title))
-    return pictures
-
-
-def _network_pictures(
-    name: str, shown: str, made: TaskArtifacts, classes: Sequence[str], suite: Suite
-) -> list[Picture]:
-    """Of stage three: for each method, the features of the network that saw most, at the first seed."""
-    augmentation = max(suite.augmentations, key=list(accuracy.MADE).index)
-    added = f" + {accuracy.MADE[augmentation]}" if augmentation != "none" else ""
-    pictures = []
-    for method in map(suite.label, suite.methods):
-        seed = next((seed for seed in suite.seeds if (method, augmentation, seed) in made.trained), None)
-        if seed is None:
-            continue
-        artifact, title = made.trained[method, augmentation, seed], f"{shown}: {method}{added}, seed {seed}"
-        domains = (", ".join(made.sources), made.target)
-        draw = partial(tsne.draw, artifact / "features.npz", classes, domains, title)
-        parts = (artifact.name, classes, domains, title)
-        file = re.sub(r"[^\w.+=-]+", "-", f"tsne_{name}_{method}_{augmentation}")
-        pictures.append(Picture(file, parts, (".png", ".pdf"), draw))
-    return pictures
-
-
-def _sheet(
-    name: str, artifact: Path, classes: Sequence[str], title: str, sources: tuple[Path, str] | None = None
-) -> Picture:
-    """A contact sheet; `sources` says where the source images of adapted ones are: artifact and domain."""
-
-    def draw() -> dict[str, bytes]:
-        images = None
-        if sources is not None:
-            domain = load_unlabelled(*sources, "train")
-            images = dict(zip(domain.names, domain.images, strict=True))
-        return _as_png(contact_sheet.draw, artifact, classes, title, sources=images)
-
-    beside = None if sources is None else (sources[0].name, sources[1])
-    return Picture(name, (artifact.name, classes, title, beside), (".png",), draw)
-
-
-def _as_png(draw: Callable[..., bytes], *args: object, **kwargs: object) -> dict[str, bytes]:
-    return {".png": draw(*args, **kwargs)}
-
-
-def _draw(picture: Picture, folder: Path) -> list[Path]:
-    """Draw `picture` unless it is there as it would be drawn; the PNG last, for it bears the stamp."""
-    paths = {suffix: folder / f"{picture.name}{suffix}" for suffix in picture.suffixes}
-    mark = stamp.stamp(*picture.made_of)
-    if not (stamp.is_current(paths[".png"], mark) and all(path.exists() for path in paths.values())):
-        drawn = picture.draw()
-        drawn[".png"] = stamp.stamped(drawn[".png"], mark)
-        for suffix in sorted(drawn):  # .pdf before .png
-            write_atomic(paths[suffix], drawn[suffix])
-    return list(paths.values())

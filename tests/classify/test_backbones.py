@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline import config
-from pipeline.classify.backbones import DigitsCnn, Network, build_network, check_backbone
+from pipeline.backbones import DigitsCnn, check_backbone
+from pipeline.classify.network import Network, build_network
 from pipeline.config import TrainSettings
 from pipeline.errors import UserError
 from pipeline.plan import make_plan

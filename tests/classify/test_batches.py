@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.classify.batches import Labelled, Pool, joined, make_pool, shuffled, target_batch
+from pipeline.classify.batches import Labelled, Pool, joined, make_pool, target_batch
 from pipeline.classify.optimisation import rate_factor
 from pipeline.data.domains import ImageSet
+from pipeline.seeds import shuffled
 
 HALF = (0.5, 0.5, 0.5)
 

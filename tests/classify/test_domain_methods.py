@@ -11,8 +11,8 @@ import torch
 from method_samples import slow_gradient, tiny_method
 from train_samples import parameters
 
-from pipeline.classify.backbones import Network, build_network
 from pipeline.classify.method import Outputs, Step, make_method, task_loss
+from pipeline.classify.network import Network, build_network
 from pipeline.classify.train import _make_loop
 from pipeline.config import TrainSettings
 from pipeline.errors import UserError

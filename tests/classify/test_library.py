@@ -9,8 +9,8 @@ import torch
 from method_samples import Flat
 
 from pipeline.classify import library, registry
-from pipeline.classify.backbones import Network
 from pipeline.classify.method import make_method
+from pipeline.classify.network import Network
 from pipeline.errors import UserError
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from method_samples import tiny_method
 
-from pipeline.classify.backbones import build_network
 from pipeline.classify.method import Outputs, Step, make_method
 from pipeline.classify.methods.mcc import class_confusion
+from pipeline.classify.network import build_network
 from pipeline.config import TrainSettings
 from pipeline.errors import UserError
 

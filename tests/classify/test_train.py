@@ -37,7 +37,9 @@ def test_what_is_written(train: Make, prepared: Make, generated: Make) -> None:
     workspace = train(
         inputs, augmentation="terra", method="MCC", selections=["last", "source", "oracle"], seed=5
     )
-    assert list(products(workspace)) == ["features.npz", "history.csv", "model.safetensors", "records.json"]
+    assert list(products(workspace)) == [
+        "features.npz", "history.csv", "model.safetensors", "predictions.npz", "records.json",
+    ]  # fmt: skip
     for record, selection in zip(records(workspace), ["last", "source", "oracle"], strict=True):
         assert record == record | {
             "dataset": "bars", "setting": "uda", "task": "S->T", "method": "MCC", "augmentation": "terra",
@@ -49,6 +51,10 @@ def test_what_is_written(train: Make, prepared: Make, generated: Make) -> None:
     rows = list(csv.DictReader(io.StringIO((workspace / "history.csv").read_text())))
     assert list(rows[0]) == ["iteration", "task", "confusion", "source_accuracy"]
     assert [int(row["iteration"]) for row in rows] == list(range(1, 13))
+    with np.load(workspace / "predictions.npz", allow_pickle=False) as arrays:
+        for record in records(workspace):
+            right = arrays["labels"] == arrays[f"{record['selection']}.predicted"]
+            assert record["accuracy"] == pytest.approx(100 * right.mean())
     with np.load(workspace / "features.npz", allow_pickle=False) as arrays:
         shapes = {name: array.shape for name, array in arrays.items()}
     assert shapes == {
@@ -151,14 +157,14 @@ def test_garbage_target_labels_change_accuracies_alone(
         "evaluate_every": 1,
         "selections": ["last", "source", "unsupervised", "oracle"],
     }
-    trained, original = [], train_stage.target_scores
+    trained, original = [], train_stage.target_predictions
     monkeypatch.setattr(
-        train_stage, "target_scores", lambda *given: trained.append(given) or original(*given)
+        train_stage, "target_predictions", lambda *given: trained.append(given) or original(*given)
     )
     right, wrong = (train({"data": prepared(name, garbage_labels=garbage)}, **choice)
                     for name, garbage in (("right", False), ("wrong", True)))  # fmt: skip
     # What was selected with garbage for labels, and is measured by the right ones, has the right numbers.
-    _, (_, _, classes, _, evaluations) = trained
+    (*_, evaluations), classes = trained[1], len(CLASSES)
     labels, garbage = (load_labelled(given[0], "T", "test").labels for given in trained)
     for record in records(right):
         if record["selection"] != "oracle":

@@ -39,7 +39,7 @@ def test_manifest_keeps_every_value(artifact):
     assert table["seed"].tolist() == [2**62 + 1, 5, 6]
     assert table["source"].tolist() == ["MN-0007", "", ""]
     assert table["prompt"].tolist() == ["A two", "A zero, with a comma", "nan"]
-    assert table["t"].isna().tolist() == [False, False, True]
+    assert table["t"].tolist() == ["1.0", "1.0", ""]
 
 
 def test_missing_or_broken_image_is_named(artifact):

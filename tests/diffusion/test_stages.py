@@ -1,7 +1,6 @@
 """Stages one and two, on Stable Diffusion 1.5's classes: resuming, determinism, and blindness to target labels."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from stage_samples import Killed, killed_after, product, silent
 
 from pipeline.config import (
     AdapterSpec,
@@ -29,22 +29,6 @@ from pipeline.errors import UserError
 
 WORDS = ["zero", "one", "two"]
 PAIR = PairParams(source="S", target="T", words=WORDS)
-
-
-class Killed(Exception):
-    """Stands for a kill -9 between two steps."""
-
-
-def silent(done: int, total: int, what: str) -> None:
-    pass
-
-
-def killed_after(steps: int) -> Callable[[int, int, str], None]:
-    def progress(done: int, total: int, what: str) -> None:
-        if done >= steps:
-            raise Killed
-
-    return progress
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +87,6 @@ def generation(params: FinetuneParams, contents: str, **changes: object) -> Gene
         "threads": 1,
     }
     return GenerateParams(**(given | changes))
-
-
-def product(folder: Path) -> dict[str, bytes]:
-    """The files of an artifact-to-be, without what only resuming needs."""
-    files = (p for p in folder.rglob("*") if p.is_file() and "scratch" not in p.parts)
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
 
 
 def test_the_same_seed_gives_the_same_adapter_and_another_seed_another(

@@ -246,7 +246,7 @@ def test_a_read_only_results_folder_is_told_before_any_work(tmp_path: Path, comm
     [
         (["run", "digits_smoke", "--workers", "0"], "at least 1"),
         (["run", "digit_demo"], "did you mean 'digits_demo'?"),
-        (["datasets", "digitz"], "did you mean 'digits'?"),
+        (["datasets", "show", "digitz"], "did you mean 'digits'?"),
     ],
 )
 def test_mistakes_are_one_sentence(arguments: list[str], told: str) -> None:

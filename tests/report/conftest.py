@@ -10,12 +10,23 @@ import pytest
 from PIL import Image
 from report_samples import CLASSES, GRID, make_row
 
-from pipeline.report import records
+from pipeline.report import figures, records
+
+
+@pytest.fixture(autouse=True)
+def quick_pdf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PDFs draw their letters: to embed them as journals ask takes most of a picture's time (tested in test_write)."""
+    monkeypatch.setitem(figures._STYLE, "pdf.fonttype", 3)
 
 
 @pytest.fixture
 def rows() -> list[dict[str, Any]]:
-    return [make_row(task, name, seed, pair[seed]) for (name, task), pair in GRID.items() for seed in (0, 1)]
+    shares = {"per_class": [10.0, 20.0, 30.0, 40.0, 50.0]}
+    return [
+        make_row(task, name, seed, pair[seed], **shares)
+        for (name, task), pair in GRID.items()
+        for seed in (0, 1)
+    ]
 
 
 @pytest.fixture

@@ -1,6 +1,9 @@
 """Pictures: the same bytes each time, of the right size, and about the right things."""
 
 import io
+import re
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from PIL import Image
 from report_samples import CLASSES
 
 from pipeline.errors import UserError
-from pipeline.report import contact_sheet, loss_curve, stamp, tsne
+from pipeline.report import confusion, contact_sheet, figures, loss_curve, stamp, tsne
 
 
 def opened(png: bytes) -> Image.Image:
@@ -56,10 +59,10 @@ SIDE, LINE = 16, 16 + contact_sheet.GAP
 
 def test_contact_sheet_of_generated_images(generate_artifact):
     folder, _ = generate_artifact("generated", per_class=14)
-    sheet = opened(contact_sheet.draw(folder, CLASSES, "T", per_class=12))
-    few = opened(contact_sheet.draw(folder, CLASSES[:2], "T", per_class=12))
+    sheet = opened(contact_sheet.draw(folder, CLASSES, "T", per_class=12)[".png"])
+    few = opened(contact_sheet.draw(folder, CLASSES[:2], "T", per_class=12)[".png"])
     assert sheet.height - few.height == 3 * (SIDE + contact_sheet.BETWEEN_CLASSES)
-    eleven = opened(contact_sheet.draw(folder, CLASSES, "T", per_class=13))
+    eleven = opened(contact_sheet.draw(folder, CLASSES, "T", per_class=13)[".png"])
     assert eleven.width - sheet.width == LINE
     left = sheet.width - contact_sheet.MARGIN - 12 * LINE + contact_sheet.GAP
     bottom = sheet.height - contact_sheet.MARGIN - SIDE
@@ -71,7 +74,7 @@ def test_contact_sheet_of_generated_images(generate_artifact):
 
 def test_contact_sheet_of_adapted_images_shows_each_beneath_its_source(generate_artifact):
     folder, sources = generate_artifact("adapted", per_class=12)
-    sheet = opened(contact_sheet.draw(folder, CLASSES, "T", sources=sources))
+    sheet = opened(contact_sheet.draw(folder, CLASSES, "T", sources=sources)[".png"])
     left = sheet.width - contact_sheet.MARGIN - 12 * LINE + contact_sheet.GAP
     adapted = sheet.height - contact_sheet.MARGIN - SIDE
     for column in range(12):
@@ -82,7 +85,7 @@ def test_contact_sheet_of_adapted_images_shows_each_beneath_its_source(generate_
 
 def test_contact_sheet_is_as_wide_as_its_title(generate_artifact):
     folder, _ = generate_artifact("generated", per_class=1)
-    sheet = opened(contact_sheet.draw(folder, CLASSES, "A long title " * 8))
+    sheet = opened(contact_sheet.draw(folder, CLASSES, "A long title " * 8)[".png"])
     margin = np.asarray(sheet)[:, -contact_sheet.MARGIN :]
     assert (margin == 255).all(), "nothing reaches into the right margin"
     assert (np.asarray(sheet)[:50, -contact_sheet.MARGIN - 12 : -contact_sheet.MARGIN] < 255).any()
@@ -100,15 +103,58 @@ def test_contact_sheet_without_the_source_image(generate_artifact):
         contact_sheet.draw(folder, CLASSES, "T", sources=sources)
 
 
+def test_a_sheets_pdf_has_every_pixel_as_it_is():
+    """Its one image, taken out of the file and unpacked."""
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
+    pdf = figures.picture_pdf(Image.fromarray(pixels))
+    assert re.search(rb"/MediaBox \[ 0 0 36 21.6 \]", pdf) and b"CreationDate" not in pdf
+    image = re.search(rb"/Subtype /Image.*?stream\r?\n(.*?)endstream", pdf, re.DOTALL)[1]
+    # In PDF as in PNG a byte before each row says how it was filtered.
+    filtered = np.frombuffer(zlib.decompress(image), np.uint8).reshape(30, 1 + 50 * 3)
+    assert np.array_equal(opened_rows(filtered), pixels.reshape(30, -1))
+
+
+def opened_rows(filtered: np.ndarray) -> np.ndarray:
+    """Rows of PNG's filters [h, 1 + 3 w], by Pillow's own reading of them as a PNG."""
+    height, width = filtered.shape[0], filtered.shape[1] // 3
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(filtered.tobytes())), (b"IEND", b"")]
+    body = b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
+    return np.asarray(opened(b"\x89PNG\r\n\x1a\n" + body)).reshape(height, -1)
+
+
+def predictions(folder, labels, **said):
+    folder.mkdir()
+    arrays = {"labels": labels} | {f"{rule}.predicted": numbers for rule, numbers in said.items()}
+    np.savez(folder / "predictions.npz", **{name: np.array(array) for name, array in arrays.items()})
+    return folder / "predictions.npz"
+
+
+def test_confusions_are_shares_of_the_true_class(tmp_path):
+    """Two seeds of four images: of class 0 three in four are right, of class 1 a half; there is none of class 2."""
+    one = predictions(tmp_path / "a", [0, 0, 1, 1], last=[0, 0, 1, 2], oracle=[0, 0, 1, 1])
+    two = predictions(tmp_path / "b", [0, 0, 1, 1], last=[0, 1, 1, 0], oracle=[0, 0, 1, 1])
+    found = confusion.shares([one, two], "last", 3)
+    assert np.array_equal(found, [[75, 25, 0], [25, 50, 25], [np.nan] * 3], equal_nan=True)
+    assert np.array_equal(confusion.shares([one], "oracle", 2), [[100, 0], [0, 100]])
+    shown = {"none": [one], "terra": [one, two]}
+    drawn = confusion.draw(shown, "last", ["$5", "A & B_<i>", "c"], "T")
+    assert drawn == confusion.draw(shown, "last", ["$5", "A & B_<i>", "c"], "T")
+    assert set(drawn) == {".png", ".pdf"}
+
+
 def test_loss_curve(losses):
     first = loss_curve.draw(losses, "MN→MM")
     assert first == loss_curve.draw(losses, "MN→MM")
     assert first != loss_curve.draw(losses, "MN→MM", window=10)
-    assert opened(first).size == (1280, 640)
+    assert opened(first[".png"]).size == (1280, 640) and first[".pdf"].startswith(b"%PDF")
 
 
 def test_a_stamp_is_found_again_and_leaves_the_picture_alone(tmp_path, losses):
-    plain = loss_curve.draw(losses, "MN→MM")
+    plain = loss_curve.draw(losses, "MN→MM")[".png"]
     marked = stamp.stamped(plain, stamp.stamp("a", 1))
     assert opened(marked).tobytes() == opened(plain).tobytes()
     (tmp_path / "p.png").write_bytes(marked)

@@ -41,6 +41,22 @@ def test_a_gain_and_its_signed_rank_test():
     assert (found.better, found.tasks, found.pairs, found.untested) == (7, 8, 8, "")
 
 
+@given(arrays(float, st.integers(1, 9), elements=st.integers(-4, 4).filter(bool).map(float)))
+@settings(deadline=None, max_examples=30)
+def test_p_is_exact_with_ties_too(gains):
+    """Against all patterns of signs; equal sizes share their mean rank."""
+    sizes = stats.rankdata(abs(gains))
+    sums = np.array([sizes @ np.array(signs) for signs in product((0, 1), repeat=len(gains))])
+    seen = sizes[gains > 0].sum()
+    expected = min(1, 2 * min(np.mean(sums <= seen + 1e-9), np.mean(sums >= seen - 1e-9)))
+    assert statistics.signed_rank_p(gains) == pytest.approx(expected)
+
+
+def test_p_of_many_tasks_is_scipys():
+    gains = np.random.default_rng(0).normal(0.3, 1, 40)
+    assert statistics.signed_rank_p(gains) == pytest.approx(stats.wilcoxon(gains, method="exact").pvalue)
+
+
 def test_with_one_seed_the_interval_is_that_of_a_plain_bootstrap_over_tasks():
     low, high = gain(grid(50 + GAINS), grid([50.0] * 8)).interval
     plain = stats.bootstrap((GAINS,), np.mean, method="percentile", rng=1).confidence_interval

@@ -14,7 +14,8 @@ from report_samples import CLASSES, make_row, make_suite
 from pipeline.config import ROOT
 from pipeline.data.domains import DomainArrays, save_domain
 from pipeline.report import records
-from pipeline.report.write import Artifacts, TaskArtifacts, list_pictures, write_report
+from pipeline.report.artifacts import AdapterArtifacts, Artifacts, TaskArtifacts
+from pipeline.report.write import list_pictures, write_report
 
 
 @pytest.fixture
@@ -23,12 +24,11 @@ def artifacts(tmp_path, generate_artifact, features, losses) -> Artifacts:
     images = np.stack(list(sources.values()))
     labels, split = np.zeros(len(images), np.int64), np.zeros(len(images), np.uint8)
     save_domain(tmp_path / "data", "MN", DomainArrays(images, labels, split, np.array(list(sources))))
+    made = {"adapted": adapted, "generated": generate_artifact("generated", per_class=2)[0]}
     task = TaskArtifacts(
         ("MN",),
         "MM",
-        finetune=losses.parent,
-        adapted=adapted,
-        generated=generate_artifact("generated", per_class=2)[0],
+        adapters={"terra": AdapterArtifacts(finetune=losses.parent, made=made)},
         trained={("ERM", "terra", 1): features.parent},
     )
     base = generate_artifact("base", per_class=2)[0]
@@ -37,13 +37,27 @@ def artifacts(tmp_path, generate_artifact, features, losses) -> Artifacts:
 
 
 FILES = [
+    "plots/accuracy_time.pdf",
+    "plots/accuracy_time.png",
+    "plots/classes_MN-to-MM.pdf",
+    "plots/classes_MN-to-MM.png",
+    "plots/classes_MN-to-UC.pdf",
+    "plots/classes_MN-to-UC.png",
+    "plots/contact_MN-to-MM_adapted.pdf",
     "plots/contact_MN-to-MM_adapted.png",
+    "plots/contact_MN-to-MM_generated.pdf",
     "plots/contact_MN-to-MM_generated.png",
+    "plots/contact_base.pdf",
     "plots/contact_base.png",
+    "plots/distance.csv",
+    "plots/distance.pdf",
+    "plots/distance.png",
+    "plots/loss_MN-to-MM.pdf",
     "plots/loss_MN-to-MM.png",
     "plots/tsne_MN-to-MM_ERM_terra.pdf",
     "plots/tsne_MN-to-MM_ERM_terra.png",
     "tables/accuracy_last.csv",
+    "tables/accuracy_last.html",
     "tables/accuracy_last.md",
     "tables/accuracy_last.tex",
     "tables/statistics_last.csv",
@@ -63,7 +77,7 @@ def test_files_of_a_report(tmp_path, frame, artifacts):
     written = write_report(make_suite(), frame, artifacts, folder, lambda *said: heard.append(said))
     assert sorted(path.relative_to(folder).as_posix() for path in written) == FILES
     assert sorted(contents(folder)) == FILES
-    assert heard[0] == (0, 5, "contact_base") and len(heard) == 5
+    assert heard[0] == (0, 9, "accuracy_time") and len(heard) == 9
 
 
 def test_where_the_mean_of_classes_counts_each_task_has_a_table_of_them(tmp_path, artifacts):
@@ -93,14 +107,16 @@ def test_a_sweep_is_rows_of_its_own(tmp_path, artifacts):
     ]
     suite = make_suite(methods=sweep, augmentations=["none"], seeds=[0])
     rows = [
-        make_row("MN->UC", "none", 0, 50.0 + place, method=spec["label"]) for place, spec in enumerate(sweep)
+        make_row("MN->UC", "none", 0, 50.0 + place, method=spec["label"], per_class=[50.0] * 5)
+        for place, spec in enumerate(sweep)
     ]
     records.write(tmp_path / "records.csv", rows)
-    written = write_report(suite, records.read(tmp_path / "records.csv"), artifacts, tmp_path / "results")
+    found = records.read(tmp_path / "records.csv")
+    written = write_report(suite, found, artifacts, tmp_path / "results")
     table = pd.read_csv(tmp_path / "results" / "tables" / "accuracy_last.csv")
     assert list(table["method"]) == ["ELS eps=0.0", "ELS eps=0.2"] and list(table["MN->UC"]) == [50.0, 51.0]
     trained = replace(artifacts.tasks["MN->MM"], trained={("ELS eps=0.2", "none", 0): tmp_path / "trained"})
-    pictures = list_pictures(suite, replace(artifacts, tasks={"MN->MM": trained}))
+    pictures = list_pictures(suite, found, replace(artifacts, tasks={"MN->MM": trained}))
     assert pictures[-1].name == "tsne_MN-to-MM_ELS-eps=0.2_none"
     assert all(" " not in path.name for path in written)
 
@@ -124,10 +140,11 @@ def test_nothing_made_yet(tmp_path, frame):
     assert sorted(contents(tmp_path / "results")) == [name for name in FILES if name.startswith("tables")]
 
 
-def test_no_torch_is_imported(features):
+def test_no_torch_is_imported_and_letters_are_embedded(features):
     code = (
         "import sys; from pathlib import Path; from pipeline.report import records, tables, write, tsne\n"
-        f"tsne.draw(Path({str(features)!r}), {CLASSES!r}, ('MN', 'MM'), 'title')\n"
+        f"pdf = tsne.draw(Path({str(features)!r}), {CLASSES!r}, ('MN', 'MM'), 'title')['.pdf']\n"
+        "assert b'/CIDFontType2' in pdf and b'/Type3' not in pdf, 'letters have to stay letters'\n"
         "assert 'sklearn' in sys.modules\n"
         "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)\n"
     )

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from pipeline.classify.backbones import Network
 from pipeline.classify.method import Method, Step
+from pipeline.classify.network import Network
 from pipeline.classify.registry import method
 
 

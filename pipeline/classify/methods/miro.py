@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from pipeline.classify.backbones import Network
 from pipeline.classify.method import Method, Step, task_loss
+from pipeline.classify.network import Network
 from pipeline.classify.registry import method
 from pipeline.errors import UserError
 

@@ -64,7 +64,10 @@ def one_time(spec: AdapterSpec, t: Time, dtype: torch.dtype) -> Tensor:
     """t as [t_dim]; UserError if it is not one for all."""
     t = as_time(spec, t, dtype)
     if t.ndim == 2:
-        raise UserError(f"t holds {len(t)} points, but weights are merged and exported at one")
+        raise UserError(
+            f"t is {len(t)} points or numbers, but the adapter's t_dim is {spec.t_dim}, and weights are merged and "
+            "exported at one point"
+        )
     return t
 
 

@@ -1,13 +1,10 @@
-"""The networks that classify: a backbone, an optional bottleneck, and a linear head."""
+"""Networks that make features of images, with pretrained weights or without: digits_cnn, and those of timm."""
 
 from pathlib import Path
-from typing import Self
 
-import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import nn
 
-from pipeline.config import HUB, SMALL, TrainSettings, nearest
+from pipeline.config import HUB, SMALL, TPredictorSettings, TrainSettings, nearest
 from pipeline.errors import UserError
 from pipeline.store import sha256
 
@@ -41,85 +38,23 @@ def _convolution(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
-class Network(nn.Module):
-    """A backbone with a linear head on its features, or on those of a bottleneck between the two.
+def make_backbone(settings: TrainSettings | TPredictorSettings, field: str) -> nn.Module:
+    """The backbone of `settings`: images float [n, 3, H, W], normalised, to features [n, num_features].
 
-    The bottleneck is the transfer-learning library's (Linear, BatchNorm, ReLU, drawn as PyTorch draws them).
-    dropout: of the features, before the head. frozen_batchnorm: the backbone's BatchNorm layers never use or
-    gather a batch's statistics; as in DomainBed their weights are trained all the same.
-    mean, std: what an image with values in [0, 1] is normalised by, channel by channel, before it comes here.
-    image_size: the only height and width that the backbone takes, None if it takes any.
-    """
-
-    def __init__(
-        self,
-        backbone: nn.Module,
-        classes: int,
-        bottleneck: int | None,
-        dropout: float = 0.0,
-        frozen_batchnorm: bool = False,
-    ) -> None:
-        super().__init__()
-        self.backbone, self.frozen_batchnorm = backbone, frozen_batchnorm
-        self.mean, self.std = backbone.normalisation
-        self.image_size = getattr(backbone, "image_size", None)
-        self.feature_count = bottleneck or backbone.num_features
-        self.bottleneck = nn.Identity()
-        if bottleneck:
-            self.bottleneck = nn.Sequential(
-                nn.Linear(backbone.num_features, bottleneck),
-                nn.BatchNorm1d(bottleneck),
-                nn.ReLU(inplace=True),
-            )
-        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.head = nn.Linear(self.feature_count, classes)
-
-    def features(self, images: Tensor) -> Tensor:
-        """images float [n, 3, H, W], normalised, to features [n, feature_count]: the head's input."""
-        return self.dropout(self.bottleneck(self.backbone(images)))
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [n, feature_count] and logits [n, classes]."""
-        features = self.features(images)
-        return features, self.head(features)
-
-    def train(self, mode: bool = True) -> Self:
-        """Training mode or not; frozen BatchNorm layers stay out of it."""
-        super().train(mode)
-        if self.frozen_batchnorm:
-            for layer in self.backbone.modules():
-                if isinstance(layer, _BatchNorm):
-                    layer.eval()
-        return self
-
-    def needs_several_images(self) -> bool:
-        """Whether a BatchNorm layer would take the statistics of the next batch."""
-        return any(isinstance(layer, _BatchNorm) and layer.training for layer in self.modules())
-
-    def new_parameters(self) -> list[nn.Parameter]:
-        """Those of bottleneck and head, which no pretraining has seen."""
-        return [*self.bottleneck.parameters(), *self.head.parameters()]
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self.head.weight.device
-
-
-def build_network(settings: TrainSettings, classes: int, seed: int) -> Network:
-    """The network of `settings`; the weights that are not pretrained are drawn from `seed`.
-
-    UserError if there is no such backbone, or its pretrained weights can't be had or don't fit.
+    Its attributes: normalisation, the means and deviations that an image with values in [0, 1] is normalised by
+    before it comes here; image_size, the only height and width that it takes, None if it takes any.
+    Weights that are not pretrained are drawn from torch's generator. field: the part of the suite that `settings`
+    are of. UserError if there is no such backbone, or its pretrained weights can't be had or don't fit.
     """
     check_backbone(settings.backbone)
-    if (settings.backbone, settings.pretrained) == (SMALL, HUB):
-        raise UserError(f"train.pretrained: the hub has no weights of {SMALL}; state a file's path, or null")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        backbone = DigitsCnn() if settings.backbone == SMALL else _from_timm(settings)
-        if settings.pretrained not in (None, HUB):
-            _load_weights(backbone, settings)
-        return Network(backbone, classes, settings.bottleneck, settings.dropout, settings.frozen_batchnorm)
+    if settings.backbone == SMALL and settings.pretrained == HUB:
+        raise UserError(
+            f"{field}.pretrained: the hub has no weights of {SMALL}; state a file's path, or null"
+        )
+    backbone = DigitsCnn() if settings.backbone == SMALL else _from_timm(settings, field)
+    if settings.pretrained not in (None, HUB):
+        _load_weights(backbone, settings, field)
+    return backbone
 
 
 def check_backbone(name: str) -> None:
@@ -142,7 +77,7 @@ def check_backbone(name: str) -> None:
         raise UserError(f"backbone {architecture!r} has no weights {tag!r}; {nearest(name, tagged)}")
 
 
-def _from_timm(settings: TrainSettings) -> nn.Module:
+def _from_timm(settings: TrainSettings | TPredictorSettings, field: str) -> nn.Module:
     """A model of timm without its head: images to [n, num_features]."""
     import timm
 
@@ -154,7 +89,7 @@ def _from_timm(settings: TrainSettings) -> nn.Module:
             raise
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
-            f"train.pretrained: the weights of {settings.backbone} can't be had from the hub ({reason}); "
+            f"{field}.pretrained: the weights of {settings.backbone} can't be had from the hub ({reason}); "
             "state the path of a file that holds them"
         ) from error
     about = backbone.default_cfg
@@ -163,11 +98,11 @@ def _from_timm(settings: TrainSettings) -> nn.Module:
     return backbone
 
 
-def _load_weights(backbone: nn.Module, settings: TrainSettings) -> None:
+def _load_weights(backbone: nn.Module, settings: TrainSettings | TPredictorSettings, field: str) -> None:
     """Put the weights of the file `settings.pretrained` into `backbone`; its head's, if it has one, are left out."""
     from timm.models import load_state_dict
 
-    what, path = f"train.pretrained: {settings.pretrained}", Path(str(settings.pretrained))
+    what, path = f"{field}.pretrained: {settings.pretrained}", Path(str(settings.pretrained))
     if not path.is_file():
         raise UserError(f"{what}: there is no such file")
     if settings.pretrained_sha256 not in (None, sha256(path)):

@@ -1,0 +1,34 @@
+"""What a t-predictor minimises (Zhuang et al. 2024, section 4.2, as in the authors' code)."""
+
+import torch
+from torch import Tensor
+
+
+def contrastive(t: Tensor, domains: Tensor, margin: float) -> tuple[Tensor, Tensor]:
+    """The means over the pairs of one domain and over those of different domains, which are then added.
+
+    t: float [n, t_dim]. domains: int64 [n]. A pair of one domain costs its distance, a pair of different domains what
+    its distance lacks to `margin`; no pair costs nothing. Where two t are equal, their distance has gradient 0.
+    """
+    distance = torch.linalg.vector_norm(t[:, None] - t[None], dim=-1)
+    same = domains[:, None] == domains[None]
+    pair = torch.ones_like(same).triu(1)
+    return _mean(distance, pair & same), _mean((margin - distance).clamp(min=0), pair & ~same)
+
+
+def _mean(values: Tensor, where: Tensor) -> Tensor:
+    return (values * where).sum() / where.sum().clamp(min=1)
+
+
+def gaussian(t: Tensor, floor: float) -> Tensor:
+    """KL(N(mean, covariance + floor * I) || N(0, I)) of the batch t, float [n, t_dim] with n of at least 2.
+
+    1/2 (|mean|^2 - log det covariance + tr covariance - t_dim), with the unbiased covariance. The floor keeps it
+    finite where the covariance is singular; it is computed in double precision, by a Cholesky factor.
+    """
+    wide = t.double()
+    mean = wide.mean(dim=0)
+    centred = wide - mean
+    covariance = centred.T @ centred / (len(t) - 1) + floor * torch.eye(t.shape[1]).to(wide)
+    log_det = 2 * torch.linalg.cholesky(covariance).diagonal().log().sum()
+    return (0.5 * (mean.square().sum() - log_det + covariance.trace() - t.shape[1])).to(t.dtype)
