@@ -229,6 +229,35 @@ def test_a_gpu_that_is_not_there_and_a_driver_without_one(
     assert machine.gpus() == ()
 
 
+def test_under_dg_work_grows_with_domains_points_images_and_examples(tmp_path: Path) -> None:
+    store, dg = Store(tmp_path), config.read_suite("digits_dg")
+
+    def dg_jobs(kind: str, **changes: object) -> list[Job]:
+        whole = make_plan(dg.model_copy(update=changes), CARD, dg.base_model)
+        return [job for job in whole.jobs if job.kind == kind and "UC" in job.label]
+
+    grid = dg.generate.grid
+    fewer = dg.generate.model_copy(update={"grid": grid.model_copy(update={"points": 6, "per_class": 4})})
+    made, quarter = dg_jobs("interpolate")[0], dg_jobs("interpolate", generate=fewer)[0]
+    assert seconds(made, store) == pytest.approx(4 * seconds(quarter, store))
+    # Sources that are inverted take a pass more than the two of guidance.
+    inverted = dg.generate.model_copy(
+        update={"grid": grid.model_copy(update={"start": "source"}), "inversion_statistics": "own"}
+    )
+    assert seconds(dg_jobs("interpolate", generate=inverted)[0], store) == pytest.approx(
+        1.5 * seconds(made, store)
+    )
+    # Three domains of 16 images are as many as the two of 24 of digits.
+    assert seconds(dg_jobs("finetune")[0], store) == pytest.approx(seconds(jobs("finetune")[0], store))
+    predictor = dg.t_predictor.model_copy(update={"epochs": 20})
+    once, twice = dg_jobs("t_predictor")[0], dg_jobs("t_predictor", t_predictor=predictor)[0]
+    assert seconds(twice, store) == pytest.approx(2 * seconds(once, store))
+    flow = SUITE.generate.model_copy(update={"flow": config.FlowSettings(examples=16)})
+    assert seconds(jobs("flow", generate=flow)[0], store) == pytest.approx(
+        2 * seconds(jobs("flow")[0], store)
+    )
+
+
 # ------------------------------------------------------------------------------------------------ as printed
 
 
@@ -241,7 +270,7 @@ def test_the_table_of_a_plan_says_what_is_needed_and_by_which_rates(tmp_path: Pa
     assert rows["prepare"][:3] == ["1", "1", "0.00"]
     assert rows["train"][:2] == ["216", "4"] and rows["train"][-1] == "measured"
     assert rows["finetune"][-1] == "stated"
-    assert rows["all"][:2] == ["254", "5"]
+    assert rows["all"][:2] == ["266", "5"]
     assert float(rows["train"][2]) == pytest.approx(212 * 30 / 3600, abs=0.01)
     assert "2 at a time here, about" in text and "measured: the median" in text and "stated: 15e9" in text
 
