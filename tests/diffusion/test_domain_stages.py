@@ -296,3 +296,15 @@ def test_at_t_one_a_flow_shows_the_adapted_images(
     for _, row in shown[shown["t"] == 1].iterrows():
         here, there = tmp_path / "flow" / row["file"], tmp_path / "adapted" / files[row["source"]]
         assert abs(np.asarray(Image.open(here), int) - np.asarray(Image.open(there), int)).max() <= 1
+
+
+def test_guidance_comes_in_with_t() -> None:
+    """Halfway, the prediction is the mean of the plain and the guided one; at the ends, one of them alone is asked."""
+    x = torch.randn(2, 4, 8, 8)
+
+    def never(latents: torch.Tensor, timestep: int) -> torch.Tensor:
+        raise AssertionError("is not wanted")
+
+    assert torch.allclose(flow.between(lambda x, t: x, lambda x, t: 3 * x, 0.5)(x, 7), 2 * x)
+    assert torch.equal(flow.between(lambda x, t: x, never, 0.0)(x, 7), x)
+    assert torch.equal(flow.between(never, lambda x, t: x, 1.0)(x, 7), x)
