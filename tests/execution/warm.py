@@ -16,6 +16,9 @@ from pathlib import Path
 
 from pipeline.config import ROOT
 
+PATIENCE = 300
+"""Seconds after which a run that does not end fails its test."""
+
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     ["torch", "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion", "matplotlib.pyplot", "sklearn.manifold",
@@ -70,7 +73,7 @@ class Run:
 
     def finish(self) -> int:
         """Wait for its end; its exit code, or minus the signal that ended it."""
-        self.process.join(300)
+        self.process.join(PATIENCE)
         assert self.over(), "it does not end"
         return self.process.exitcode
 
