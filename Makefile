@@ -10,7 +10,7 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 smoke: $(VENV)/installed
 	$(BIN)/python run_benchmark.py run benchmarks/digits_smoke.yaml --store results/smoke/store --quiet

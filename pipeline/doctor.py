@@ -15,7 +15,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from pipeline import config, machine
-from pipeline.config import HUB, SMALL, Suite
+from pipeline.config import HUB, SMALL, BuiltCard, FolderCard, Suite
 from pipeline.networks import GIB
 
 
@@ -141,18 +141,17 @@ def _weight(group: str, where: str, file: str, suites: tuple[str, ...]) -> Findi
 
 
 def _datasets(suites: Sequence[Suite]) -> Iterator[Finding]:
-    """The data sets that suites name."""
-    named: dict[str, list[str]] = {}
-    for suite in suites:
-        named.setdefault(suite.dataset, []).append(suite.name)
-    for name, names in named.items():
-        card = config.read_card(name)
-        yield Finding(
-            "data set",
-            card.name,
-            f"made here, by {card.builder}, of installed packages",
-            suites=tuple(names),
-        )
+    """The data sets that there are cards of."""
+    for path in sorted(config.card_folder().glob("*.yaml")):
+        card = config.resolve_card(config.read_card(path.stem))
+        named = tuple(suite.name for suite in suites if suite.dataset == card.name)
+        if isinstance(card, BuiltCard):
+            yield Finding("data set", card.name, "made here, of installed packages", suites=named)
+        elif isinstance(card, FolderCard) and card.content is not None:
+            yield Finding("data set", card.name, f"in {config.data_folder(card.name)}", suites=named)
+        else:
+            get = f"run_benchmark.py datasets fetch {card.name}, or datasets import {card.name} FOLDER"
+            yield Finding("data set", card.name, f"not in {config.data_folder(card.name)}", True, get, named)
 
 
 def as_json(findings: list[Finding], suite: str) -> dict[str, Any]:

@@ -84,3 +84,16 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
     disk = findings(tmp_path / "not" / "yet")["machine", "disk"]
     assert disk.missing and "--store" in disk.get
+
+
+def test_a_data_set_of_files_is_in_place_or_is_to_be_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERRABENCH_DATA", str(tmp_path / "data"))
+    absent = findings(tmp_path, DIGITS.model_copy(update={"dataset": "pacs"}))["data set", "pacs"]
+    assert absent.missing and absent.suites == ("digits",)
+    assert "datasets fetch pacs" in absent.get
+    place = tmp_path / "data" / "pacs"
+    place.mkdir(parents=True)
+    (place / config.IN_PLACE).write_text('{"content": "0123"}')
+    assert not findings(tmp_path)["data set", "pacs"].missing

@@ -131,7 +131,7 @@ class DomainsData(TuningData):
         ]
         self.labels = [torch.from_numpy(domain.labels) for domain in domains]
         self.times = [
-            torch.from_numpy(times_of(times, name, "train", domain.names))
+            torch.from_numpy(times_of(times, name, "train", domain.names).copy())
             for name, domain in zip(self.parts, domains, strict=True)
         ]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError, field_serializer
 
-from pipeline.config import DatasetCard, Strict, Suite
+from pipeline.config import BuiltCard, FolderCard, Strict, Suite
 from pipeline.errors import UserError
 from pipeline.store import write_atomic
 
@@ -28,7 +28,7 @@ class About(Strict):
     """
 
     suite: Suite
-    card: DatasetCard
+    card: BuiltCard | FolderCard
     tasks: list[str]
     file: str
     plugins: list[str] = Field(default=[])

@@ -254,7 +254,7 @@ def test_other_than_one_t_a_sample_is_refused_with_both(x: torch.Tensor) -> None
     adapter.set_t([0.0, 1.0])
     with pytest.raises(UserError, match="given 2 times, but the batch has 4 samples"):
         net(x)
-    with pytest.raises(UserError, match="t holds 2 points"):
+    with pytest.raises(UserError, match="t is 2 points"):
         adapter.merge([0.0, 1.0])
 
 

@@ -1,6 +1,5 @@
 """Both executors on quick jobs: order, failures, workers that die, cores and GPUs that are counted, a lost node."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 from quick_stage import Notes, events, quick
 
-from pipeline import machine
 from pipeline.errors import UserError
 from pipeline.execution import local
 from pipeline.execution import ray as on_ray
@@ -168,20 +166,6 @@ def test_a_gpu_is_given_to_one_job_at_a_time_and_hidden_from_the_others(
     for gpu in ("GPU-one", "GPU-two"):
         on_it = {name: int(seen[name] == gpu) for name in seen}
         assert most_at_once(tmp_path, on_it) == 1
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.getloadavg()[0] > 2 * machine.cpus(), reason="other work on this machine")
-def test_two_ray_workers_are_nearly_twice_as_fast_as_one(ray_of_two: Walker, tmp_path: Path) -> None:
-    def seconds(name: str, workers: int) -> float:
-        (tmp_path / name).mkdir()
-        todo = [quick(f"{name}{i}", tmp_path / name, seconds=2.0) for i in range(4)]
-        began = time.monotonic()
-        ray_of_two(todo, Store(tmp_path / "store"), Capacity(cpus=2, workers=workers), Notes())
-        return time.monotonic() - began
-
-    seconds("warm", 2)
-    assert seconds("one", 1) / seconds("two", 2) > 1.7
 
 
 @pytest.mark.slow

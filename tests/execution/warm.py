@@ -3,6 +3,7 @@
 A run is as from a shell: a process group of its own, its own standard output and error. Its workers are forked too.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -14,6 +15,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from pipeline.config import ROOT
+
+PATIENCE = 300
+"""Seconds after which a run that does not end fails its test."""
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
@@ -63,12 +67,13 @@ class Run:
         return self.process.exitcode is not None
 
     def kill(self, how: signal.Signals) -> None:
-        """Send `how` to it and its workers, as the terminal or a scheduler would."""
-        os.killpg(self.process.pid, how)
+        """Send `how` to it and its workers, as the terminal or a scheduler would; it may be over by then."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, how)
 
     def finish(self) -> int:
         """Wait for its end; its exit code, or minus the signal that ended it."""
-        self.process.join(300)
+        self.process.join(PATIENCE)
         assert self.over(), "it does not end"
         return self.process.exitcode
 

@@ -77,7 +77,8 @@ class Browser:
         message = json.loads(parts)
         method, about = message.get("method", ""), message.get("params", {})
         asked = about.get("request", {}).get("url", "") if method == "Network.requestWillBeSent" else ""
-        if method in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"):
+        told = about.get("entry", {}).get("level") == "info"  # such as that the focus is set already
+        if method in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded") and not told:
             self.problems.append(json.dumps(about))
         elif asked and not asked.startswith(("file:", "data:", "about:")):
             self.problems.append(f"asked for {asked}")
