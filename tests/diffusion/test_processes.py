@@ -26,7 +26,7 @@ def wanted(folder: Path, **changes: object) -> FinetuneParams:
 def test_two_processes_killed_and_resumed_make_the_adapter_of_one(
     tmp_path: Path, sdxl_folder: Path, two_domains: Path
 ) -> None:
-    inputs, adapters = {"data": two_domains}, []
+    inputs = {"data": two_domains}
     finetune.run(wanted(sdxl_folder), inputs, tmp_path / "one", silent)
     shared, seen = wanted(sdxl_folder, processes=2, gradient_accumulation=2), []
     with pytest.raises(Killed):
