@@ -55,8 +55,11 @@ class BaseModel:
                 f"base_model: a {type(pipe).__name__} has not the parts of a Stable Diffusion pipeline"
             )
         unet, vae, device = pipe.unet, pipe.vae, device or device_here()
-        told = unet.config.in_channels - vae.config.latent_channels, unet.config.addition_embed_type
-        if told not in ((0, None), (0, "text_time")):
+        known = (None, "text", "text_time")
+        if (
+            unet.config.in_channels != vae.config.latent_channels
+            or unet.config.addition_embed_type not in known
+        ):
             raise UserError(
                 f"base_model: the denoiser of this {type(pipe).__name__} wants more than latents and prompts"
             )
