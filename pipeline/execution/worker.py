@@ -125,7 +125,9 @@ def serve(connection: Connection, root: Path, gpu: str | None) -> None:
     """Carry out the jobs that come through `connection` until None comes or it is closed."""
     see(gpu)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what the parent decides; a forked worker has the parent's handler
+    signal.signal(
+        signal.SIGTERM, signal.SIG_DFL
+    )  # what the parent decides; a forked worker has the parent's handler
     store, progress = Store(root), now_and_then(connection.send)
     try:
         while (job := connection.recv()) is not None:
