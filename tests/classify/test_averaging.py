@@ -13,6 +13,7 @@ from train_samples import ignore, killed_and_resumed, parameters, products
 from pipeline.classify.averaging import Averaging, Valley, estimate_statistics, find_valley
 from pipeline.classify.train import _make_loop
 from pipeline.config import Swad
+from pipeline.determinism import reproducible
 
 Make = Callable[..., Path]
 
@@ -131,7 +132,8 @@ def test_one_that_never_converges_is_the_last_iterate(tmp_path: Path, train: Mak
     losses = iter([9.0, 8.0, 7.0, 6.0, 5.0, 4.0])
     close = loop.averaging.close
     loop.averaging.close = lambda step, loss: close(step, next(losses))
-    loop.run(ignore)
+    with reproducible(choice.threads):  # as the stage does
+        loop.run(ignore)
     assert loop.averaged["converged"] is False
     plain = load_file(train({"data": data}) / "model.safetensors")
     assert all(torch.equal(tensor, plain[name]) for name, tensor in loop.network.state_dict().items())
