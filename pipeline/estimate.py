@@ -176,7 +176,7 @@ def gpu_gib(job: Job) -> float:
     params = job.params
     if isinstance(params, FinetuneParams):
         network, batch = denoiser(params.base_model), _tuned_images(params)
-        adapter = 16 * network.per_rank * params.adapter.rank  # weights, gradients, two moments
+        adapter = 16 * network.per_rank * params.adapter.width  # weights, gradients, two moments
         half = 1 if params.settings.precision == "fp32" else 2
         passes = params.settings.processes * params.settings.gradient_accumulation
         kept = batch / passes * network.activations * network.at(params.base_model.resolution) / half
@@ -204,7 +204,7 @@ def disk(job: Job) -> float:
     if isinstance(params, PrepareParams):
         return 3.0 * params.card.image_size**2 * (work(params, 0) or 0)
     if isinstance(params, FinetuneParams):
-        return 4 * denoiser(params.base_model).per_rank * params.adapter.rank
+        return 4 * denoiser(params.base_model).per_rank * params.adapter.width
     if isinstance(params, SamplingParams):  # a PNG has about half the bytes of its pixels
         return 1.5 * _images(job) * params.base_model.resolution**2
     if isinstance(params, TPredictorParams):

@@ -3,6 +3,7 @@
 Imports no torch, so that `plan`, `tables` and `--help` answer at once.
 """
 
+from pipeline.config.analogies import AnalogySpec, Pairing
 from pipeline.config.base import ROOT, Count, Fraction, Precision, Rate, Seed, Setting, Strict, nearest
 from pipeline.config.cards import (
     Archive,
@@ -14,6 +15,7 @@ from pipeline.config.cards import (
     Source,
 )
 from pipeline.config.jobs import (
+    AnalogiesParams,
     DomainsParams,
     FinetuneParams,
     FlowParams,
@@ -51,6 +53,7 @@ from pipeline.config.times import GridSettings, TPredictorParams, TPredictorSett
 from pipeline.config.weights import (
     HUB,
     MINI,
+    MINI_ENCODER,
     SMALL,
     base_model_path,
     refuse_pickles,
@@ -65,9 +68,12 @@ __all__ = [
     "IN_PLACE",
     "MADE_SETS",
     "MINI",
+    "MINI_ENCODER",
     "ROOT",
     "SMALL",
     "AdapterSpec",
+    "AnalogiesParams",
+    "AnalogySpec",
     "Archive",
     "BaseModelSpec",
     "BuiltCard",
@@ -92,6 +98,7 @@ __all__ = [
     "MethodSpec",
     "Mix",
     "PairParams",
+    "Pairing",
     "Precision",
     "PrepareParams",
     "Rate",
