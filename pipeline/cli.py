@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.data import command_line
+from pipeline.diffusion import command_line as diffusion_command_line
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ examples:
   run_benchmark.py bench data                            how fast images are prepared, and in how much memory
   run_benchmark.py datasets list                         the data sets, and which are in place
   run_benchmark.py export-lora ARTIFACT --t 0.5 --to lora.safetensors    an adapter for stock diffusers
+  run_benchmark.py analogy --a A --a-prime A2 --b B --adapter KEY -o OUT.png    an image changed as an example shows
 
 exit codes: 0 done; 1 some jobs failed (the rest were made), or compare found a difference; 2 a mistake in the command or a file; 130 interrupted"""
 
@@ -186,6 +188,7 @@ def build_parser() -> argparse.ArgumentParser:
         )  # fmt: skip
 
     command_line.add_parser(commands)
+    diffusion_command_line.add_parser(commands)
     methods = command("methods", show_methods, "list the classifier methods and their hyper-parameters")
     with_plugins(methods)
 

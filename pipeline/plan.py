@@ -298,7 +298,7 @@ def _pair_jobs(suite: Suite, card: DatasetCard, base: BaseModelSpec, name: str, 
         inputs = {"adapter": finetune} | ({"data": data} if contents == "adapted" or by_analogy else {})
         made[contents] = _generate(suite, card, base, contents, pair, inputs)
     flow, settings = None, suite.generate.flow
-    if settings is not None and not by_analogy:
+    if settings is not None and spec.type == "terra":  # nothing else has a t to flow along
         params = FlowParams(
             pair=pair,
             inversion=_inversion(suite.generate, inverted=True),

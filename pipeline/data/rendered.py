@@ -6,6 +6,7 @@ is read, but how its domains were made is known.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
@@ -22,9 +23,13 @@ SHAPE = GlyphStyle(
 )  # fmt: skip
 
 
+generic_fonts = lru_cache(maxsize=1)(lambda: font_paths(GENERIC_FONTS))
+photographs = lru_cache(maxsize=1)(lambda: load_sample_images().images)
+
+
 def shape(label: int, rng: np.random.Generator) -> np.ndarray:
     """A digit, light on black: uint8 [32, 32]."""
-    fonts = font_paths(GENERIC_FONTS)
+    fonts = generic_fonts()
     return render(str(label), fonts[rng.integers(len(fonts))], SIZE, rng, SHAPE)[..., 0]
 
 
@@ -35,7 +40,7 @@ def as_mnist(digit: np.ndarray, seed: int) -> np.ndarray:
 
 def as_mnist_m(digit: np.ndarray, seed: int) -> np.ndarray:
     """MM: over a crop of a photograph."""
-    return blend(crop(load_sample_images().images, seed), digit)
+    return blend(crop(photographs(), seed), digit)
 
 
 def as_uci(digit: np.ndarray, seed: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from pipeline.config import AdapterSpec, AnalogySpec, FinetuneParams, GeneratePa
 from pipeline.data.domains import ImageSet, load_labelled, load_unlabelled
 from pipeline.diffusion.adapters.lorweb import ImageEncoder, analogy, load_encoder
 from pipeline.diffusion.base import BaseModel
-from pipeline.diffusion.conditions import joined
+from pipeline.diffusion.conditions import Conditions, joined
 from pipeline.diffusion.encoding import kept_latents
 from pipeline.diffusion.tuning_data import Batch, TuningData
 from pipeline.seeds import derive
@@ -63,117 +63,88 @@ class Embedded:
         return torch.where(count > 0, self.order[place.clamp(max=len(self.order) - 1)], anyone)
 
 
-@dataclass(frozen=True)
-class Domains:
-    """Source and target of one pair."""
+def embedded_source(spec: AnalogySpec, encoder: ImageEncoder, source: ImageSet) -> Embedded:
+    """The source, with its classes where they decide what stands in an analogy."""
+    labels = torch.from_numpy(source.labels) if spec.pairing == "pseudo" else None
+    return Embedded(encoder.embed(source.images), labels)
 
-    source: Embedded
-    target: Embedded
 
-    @classmethod
-    def make(cls, spec: AnalogySpec, encoder: ImageEncoder, source: ImageSet, target: ImageSet) -> "Domains":
-        """Embed both. The source has its labels, but where analogies pair classes at random; the target guessed ones."""
-        of_source, of_target = encoder.embed(source.images), encoder.embed(target.images)
-        if spec.pairing != "pseudo":
-            return cls(Embedded(of_source, None), Embedded(of_target, None))
-        labels = torch.from_numpy(source.labels)
-        return cls(
-            Embedded(of_source, labels), Embedded(of_target, pseudo_labels(of_source, labels, of_target))
-        )
+def embedded_target(spec: AnalogySpec, encoder: ImageEncoder, target: ImageSet, source: Embedded) -> Embedded:
+    """The target, with guessed classes where they decide. target: without labels."""
+    found = encoder.embed(target.images)
+    guessed = pseudo_labels(source.embedded, source.labels, found) if spec.pairing == "pseudo" else None
+    return Embedded(found, guessed)
 
-    def analogies(self, a: Tensor, a_prime: Tensor, b: Tensor) -> Tensor:
-        """a : a' :: b : ?, embedded [n, 3 width], from indices [n, k], [n, k] and [n]: the mean over k."""
-        known = self.source.embedded
-        return analogy(known[a], self.target.embedded[a_prime], known[b][:, None]).mean(1)
 
-    def to_itself(self, a: Tensor, other: Tensor, b: Tensor) -> Tensor:
-        """The same where a' is an image of the source too: nothing is to change."""
-        known = self.source.embedded
-        return analogy(known[a], known[other], known[b][:, None]).mean(1)
+def analogies(source: Embedded, a: Tensor, target: Embedded, a_prime: Tensor, b: Tensor) -> Tensor:
+    """a : a' :: b : ?, embedded [n, 3 width], from indices a and a' [n, k] and b [n]: the mean over k."""
+    return analogy(source.embedded[a], target.embedded[a_prime], source.embedded[b][:, None]).mean(1)
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Analogies of n source images and as many of the target: latents, classes (of target images, or None), conditions."""
+    """n images of one domain: latents, classes (None if unknown), and the analogies that lead to them, [n, 3 width]."""
 
-    b: Tensor
-    labels: Tensor
-    to_itself: Tensor
-    b_prime: Tensor
-    labels_prime: Tensor | None
+    images: Tensor
+    labels: Tensor | None
     condition: Tensor
 
 
 class PairAnalogies:
-    """What is learned from one ordered pair of domains."""
+    """What is learned from one ordered pair of domains. folder: where latents are kept."""
 
-    def __init__(
-        self,
-        model: BaseModel,
-        spec: AnalogySpec,
-        encoder: ImageEncoder,
-        pair: PairParams,
-        data: Path,
-        folder: Path,
-    ) -> None:
-        source = load_labelled(data, pair.source, "train")
-        target = load_unlabelled(data, pair.target, "train")
-        self.labels = torch.from_numpy(source.labels)
-        self.guessed = spec.pairing == "pseudo"
-        self.domains = Domains.make(spec, encoder, source, target)
-        self.source = kept_latents(model, source.images, folder, f"source_{pair.source}")
-        self.target = kept_latents(model, target.images, folder, f"target_{pair.target}")
+    def __init__(self, model: BaseModel, spec: AnalogySpec, encoder: ImageEncoder, pair: PairParams, data: Path,
+                 folder: Path) -> None:  # fmt: skip
+        images = load_labelled(data, pair.source, "train")
+        self.labels = torch.from_numpy(images.labels)
+        self.source = embedded_source(spec, encoder, images)
+        self.latents = kept_latents(model, images.images, folder, f"source_{pair.source}")
+        self._load_target(model, spec, encoder, pair, data, folder)
 
-    def draw(self, n: int, examples: int, generator: torch.Generator) -> Drawn:
-        """n analogies, each of so many examples."""
-        source, target = self.domains.source, self.domains.target
-        b = torch.randint(len(self.source), (n,), generator=generator)
+    def _load_target(self, model: BaseModel, spec: AnalogySpec, encoder: ImageEncoder, pair: PairParams, data: Path,
+                     folder: Path) -> None:  # fmt: skip
+        images = load_unlabelled(data, pair.target, "train")
+        self.target = embedded_target(spec, encoder, images, self.source)
+        self.target_latents = kept_latents(model, images.images, folder, f"target_{pair.target}")
+
+    def draw(self, n: int, examples: int, generator: torch.Generator) -> tuple[Drawn, Drawn]:
+        """n images b of the source, under a : a :: b, and as many of the target; so many examples in each analogy."""
+        b = torch.randint(len(self.latents), (n,), generator=generator)
         labels = self.labels[b]
-        a, other = (source.draw(labels, examples, generator) for _ in range(2))
-        a_prime = target.draw(labels, examples, generator)
-        b_prime = target.draw(labels, 1, generator)[:, 0]
-        return Drawn(
-            self.source[b],
-            labels,
-            self.domains.to_itself(a, other, b),
-            self.target[b_prime],
-            labels if self.guessed else None,
-            self.domains.analogies(a, a_prime, b),
-        )
+        a, other = (self.source.draw(labels, examples, generator) for _ in range(2))
+        stays = Drawn(self.latents[b], labels, analogies(self.source, a, self.source, other, b))
+        return stays, self._to_target(b, a, generator)
+
+    def _to_target(self, b: Tensor, a: Tensor, generator: torch.Generator) -> Drawn:
+        labels, known = self.labels[b], self.target.labels is not None
+        a_prime = self.target.draw(labels, a.shape[1], generator)
+        b_prime = self.target.draw(labels, 1, generator)[:, 0]
+        condition = analogies(self.source, a, self.target, a_prime, b)
+        return Drawn(self.target_latents[b_prime], labels if known else None, condition)
 
 
 class RenderedAnalogies(PairAnalogies):
-    """The same of rendered pairs, which are exact: b' is b in the manner of the target, and what leads from a to a' too."""
+    """The same of rendered pairs: b' is b in the manner of the target, and what leads from a to a' leads from b to b'."""
 
-    def __init__(
-        self,
-        model: BaseModel,
-        spec: AnalogySpec,
-        encoder: ImageEncoder,
-        pair: PairParams,
-        data: Path,
-        folder: Path,
-    ) -> None:
+    def _load_target(self, model: BaseModel, spec: AnalogySpec, encoder: ImageEncoder, pair: PairParams, data: Path,
+                     folder: Path) -> None:  # fmt: skip
         from pipeline.data.rendered import exact_pairs
 
-        super().__init__(model, spec, encoder, pair, data, folder)
-        self.members = spec.examples + 1
-        seed = derive(0, "analogies", pair.source, pair.target)
-        before, after, labels = (x.reshape(-1, *x.shape[2:]) for x in exact_pairs(pair.source, pair.target, GROUPS, self.members, seed))  # fmt: skip
-        self.before, self.after = encoder.embed(before), encoder.embed(after)
+        self.members, seed = spec.examples + 1, derive(0, "analogies", pair.source, pair.target)
+        made = exact_pairs(pair.source, pair.target, GROUPS, self.members, seed)
+        before, after, labels = (part.reshape(-1, *part.shape[2:]) for part in made)
+        self.before, self.after = (Embedded(encoder.embed(images), None) for images in (before, after))
         self.rendered_labels = torch.from_numpy(labels)
         self.rendered = kept_latents(model, after, folder, f"rendered_{pair.source}_{pair.target}")
 
-    def draw(self, n: int, examples: int, generator: torch.Generator) -> Drawn:
-        """n analogies, each of so many examples; those to itself are of the source's own images."""
-        drawn = super().draw(n, examples, generator)
-        group = torch.randint(GROUPS, (n,), generator=generator)[:, None] * self.members
-        shuffled = torch.rand(n, self.members, generator=generator).argsort(1)
-        b, a = group[:, 0] + shuffled[:, 0], group + shuffled[:, 1 : examples + 1]
-        condition = analogy(self.before[a], self.after[a], self.before[b][:, None]).mean(1)
-        return Drawn(
-            drawn.b, drawn.labels, drawn.to_itself, self.rendered[b], self.rendered_labels[b], condition
-        )
+    def _to_target(self, b: Tensor, a: Tensor, generator: torch.Generator) -> Drawn:
+        """Of one group each, in place of the source's own images."""
+        n, examples = a.shape
+        first = torch.randint(GROUPS, (n, 1), generator=generator) * self.members
+        member = first + torch.rand(n, self.members, generator=generator).argsort(1)
+        own, others = member[:, 0], member[:, 1 : examples + 1]
+        condition = analogies(self.before, others, self.after, others, own)
+        return Drawn(self.rendered[own], self.rendered_labels[own], condition)
 
 
 class AnalogyData(TuningData):
@@ -201,26 +172,27 @@ class AnalogyData(TuningData):
             pair.draw(count, examples, generator)
             for pair, count in zip(self.pairs, counts.tolist(), strict=True)
         ]
-        noise, timesteps = self._noise(drawn[0].b, generator)
-        prompts = [self._prompted(one.labels, generator) for one in drawn]
-        for one in drawn:
-            unknown = one.labels_prime is None
-            prompts.append(
-                self.empty.expand(len(one.labels)) if unknown else self._prompted(one.labels_prime, generator)
-            )
+        halves = [half for pair in zip(*drawn, strict=True) for half in pair]  # of the source first
+        noise, timesteps = self._noise(halves[0].images, generator)
         return Batch(
-            torch.cat([one.b for one in drawn] + [one.b_prime for one in drawn]),
-            joined(prompts),
+            torch.cat([half.images for half in halves]),
+            joined([self._prompts_of(half, generator) for half in halves]),
             noise.repeat(2, 1, 1, 1),
             timesteps.repeat(2),
-            torch.cat([one.to_itself for one in drawn] + [one.condition for one in drawn]),
+            torch.cat([half.condition for half in halves]),
         )
+
+    def _prompts_of(self, drawn: Drawn, generator: torch.Generator) -> Conditions:
+        if drawn.labels is None:
+            return self.empty.expand(len(drawn.images))
+        return self._prompted(drawn.labels, generator)
 
     def conditions_to_show(self) -> Tensor:
         """Of each pair, the mean analogy to itself, and the mean analogy to the target: [2 pairs, 3 width]."""
         generator = torch.Generator().manual_seed(derive(self.settings.seed, "validation"))
-        drawn = [pair.draw(64, 1, generator) for pair in self.pairs]
-        return torch.stack([one.mean(0) for draw in drawn for one in (draw.to_itself, draw.condition)])
+        return torch.stack(
+            [half.condition.mean(0) for pair in self.pairs for half in pair.draw(64, 1, generator)]
+        )
 
     def names_of_conditions(self) -> list[object]:
         """Such as MN:MN and MN:MM."""
@@ -243,22 +215,26 @@ def of_manifest(params: GenerateParams, adapter: AdapterSpec, data: Path, manife
     b is the source image that is adapted; of an image made from noise, any source image of its class, which then speaks
     through the mix alone. a and a' are drawn for each image anew, as in fine-tuning. Columns of `named`: a, a_prime, b, with " | " between several.
     """
-    spec = adapter.analogy
+    spec, encoder = adapter.analogy, load_encoder(adapter.analogy)
     source = load_labelled(data, params.pair.source, "train")
     target = load_unlabelled(data, params.pair.target, "train")
-    domains = Domains.make(spec, load_encoder(spec), source, target)
+    of_source = embedded_source(spec, encoder, source)
+    of_target = embedded_target(spec, encoder, target, of_source)
     generator = torch.Generator().manual_seed(derive(params.seed, "analogies", params.contents))
-    labels = torch.from_numpy(manifest["label"].to_numpy())
-    classes = Embedded(domains.source.embedded, torch.from_numpy(source.labels))
-    b = classes.draw(labels, 1, generator)[:, 0]
+    labels = torch.tensor(manifest["label"].to_numpy())
     if params.contents == "adapted":
         row_of = {name: row for row, name in enumerate(source.names)}
         b = torch.tensor([row_of[name] for name in manifest["source"]])
-    a, other = (domains.source.draw(labels, spec.examples, generator) for _ in range(2))
-    a_prime = domains.target.draw(labels, spec.examples, generator)
+    else:
+        by_class = Embedded(of_source.embedded, torch.from_numpy(source.labels))
+        b = by_class.draw(labels, 1, generator)[:, 0]
+    a, other = (of_source.draw(labels, spec.examples, generator) for _ in range(2))
+    a_prime = of_target.draw(labels, spec.examples, generator)
     named = {"a": _names(source, a), "a_prime": _names(target, a_prime), "b": _names(source, b[:, None])}
     return StageTwo(
-        domains.to_itself(a, other, b), domains.analogies(a, a_prime, b), pd.DataFrame(named, manifest.index)
+        analogies(of_source, a, of_source, other, b),
+        analogies(of_source, a, of_target, a_prime, b),
+        pd.DataFrame(named, manifest.index),
     )
 
 

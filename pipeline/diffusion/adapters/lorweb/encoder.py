@@ -1,15 +1,16 @@
 """The frozen image encoder of a LoRWeB, and the embedding of an analogy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.backbones import make_backbone
-from pipeline.config import HUB, MINI_ENCODER, SMALL, AnalogySpec, TPredictorSettings
+from pipeline.backbones import DigitsCnn, make_backbone
+from pipeline.config import HUB, MINI_ENCODER, AnalogySpec, TPredictorSettings
 from pipeline.data.image_files import pixels
 from pipeline.errors import UserError
 
@@ -23,7 +24,7 @@ FROM_TRANSFORMERS = ("clip", "clip_vision_model", "siglip", "siglip_vision_model
 
 @dataclass(frozen=True)
 class ImageEncoder:
-    """features: uint8 [n, size, size, 3] to float [n, width], without gradients."""
+    """features: uint8 [n, size, size, 3] to float [n, width]."""
 
     features: Callable[[np.ndarray], Tensor]
     width: int
@@ -60,7 +61,7 @@ def load_encoder(spec: AnalogySpec) -> ImageEncoder:
     """The encoder that `spec` names; UserError if it can't be had, or is no image encoder."""
     if "/" in spec.encoder:
         return _from_transformers(spec)
-    return _from_backbone(spec)
+    return _of_mini() if spec.encoder == "mini" else _from_timm(spec)
 
 
 def encoder_width(spec: AnalogySpec) -> int:
@@ -68,16 +69,18 @@ def encoder_width(spec: AnalogySpec) -> int:
     if "/" in spec.encoder:
         return _vision_config(spec).hidden_size
     if spec.encoder == "mini":
-        return 128
+        return DigitsCnn.num_features
+    return _width_in_timm(spec.encoder)
+
+
+def _width_in_timm(name: str) -> int:
+    """By a pass without weights, for `num_features` is not what some models put out."""
     import timm
 
-    with torch.device("meta"):
-        return _from_timm(lambda: timm.create_model(spec.encoder, num_classes=0).num_features, spec.encoder)
-
-
-def _from_timm(make: Callable[[], int], name: str) -> int:
     try:
-        return make()
+        with torch.device("meta"):
+            network = timm.create_model(name, num_classes=0).eval()
+            return network(torch.empty(1, *network.default_cfg["input_size"])).shape[-1]
     except RuntimeError as error:
         raise UserError(
             f"{FIELD}: there is no {name!r}; expected mini, a model of timm, or OWNER/NAME or a folder of a CLIP or "
@@ -85,19 +88,30 @@ def _from_timm(make: Callable[[], int], name: str) -> int:
         ) from error
 
 
-def _from_backbone(spec: AnalogySpec) -> ImageEncoder:
-    """mini's encoder, or one of timm's with the weights of the hub."""
-    named, weights = (SMALL, str(MINI_ENCODER)) if spec.encoder == "mini" else (spec.encoder, HUB)
-    network = make_backbone(TPredictorSettings(backbone=named, pretrained=weights), FIELD)
-    network.requires_grad_(False).eval()
-    size = network.image_size or network.default_cfg["input_size"][-1]
-    mean, deviation = (torch.tensor(numbers)[:, None, None] for numbers in network.normalisation)
+def _of_mini() -> ImageEncoder:
+    """mini's own: the features that pipeline/diffusion/mini/encoder.py taught a digits_cnn, standardised."""
+    held = load_file(MINI_ENCODER)
+    mean, deviation = held.pop("mean"), held.pop("deviation")
+    network = DigitsCnn().requires_grad_(False).eval()
+    network.load_state_dict(held)
+    normalised = _normalised(network.normalisation)
+    return ImageEncoder(lambda x: (network(normalised(x)) - mean) / deviation, len(mean), network.image_size)
 
-    def features(images: np.ndarray) -> Tensor:
-        x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-        return network((x - mean) / deviation)
 
-    return ImageEncoder(features, network.num_features, size)
+def _from_timm(spec: AnalogySpec) -> ImageEncoder:
+    """One of timm's, with the weights of the hub."""
+    settings = TPredictorSettings(
+        backbone=spec.encoder, pretrained=HUB
+    )  # what names a backbone and its weights
+    network = make_backbone(settings, FIELD).requires_grad_(False).eval()
+    size, normalised = network.default_cfg["input_size"][-1], _normalised(network.normalisation)
+    return ImageEncoder(lambda x: network(normalised(x)), encoder_width(spec), size)
+
+
+def _normalised(by: tuple[Sequence[float], Sequence[float]]) -> Callable[[np.ndarray], Tensor]:
+    """Makes uint8 [n, H, W, 3] float [n, 3, H, W], normalised by means and deviations."""
+    mean, deviation = (torch.tensor(numbers)[:, None, None] for numbers in by)
+    return lambda images: (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - mean) / deviation
 
 
 def _vision_config(spec: AnalogySpec):

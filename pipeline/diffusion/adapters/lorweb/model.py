@@ -86,8 +86,16 @@ class LorwebAdapter(Adapter):
         yield from self._parameters().values()
 
     def parameter_groups(self, learning_rate: float, middle_factor: float) -> list[dict]:
-        """For an optimiser: one group, as the authors have it; no matrix is in the middle."""
-        return [{"params": list(self.parameters()), "lr": learning_rate}]
+        """For an optimiser: A and B at `learning_rate`; what decides the mix, keys and projection, at `middle_factor` times
+        that. The authors have one rate and 10,000 steps; in hundreds, a mix at that rate stays where it began.
+        """
+        named = self._parameters().items()
+        outer = [parameter for name, parameter in named if name.endswith((".down", ".up"))]
+        mix = [parameter for name, parameter in named if not name.endswith((".down", ".up"))]
+        return [
+            {"params": outer, "lr": learning_rate},
+            {"params": mix, "lr": learning_rate * middle_factor},
+        ]
 
     def tensors(self) -> dict[str, Tensor]:
         """The learned tensors by name: `<layer>.down`, `.up`, `.keys`, and `projection.weight` and `.bias`."""
