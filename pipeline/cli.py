@@ -39,6 +39,7 @@ examples:
   run_benchmark.py compare results/reference/digits results/digits   what changed, by more than noise
   run_benchmark.py export digits --to digits.csv         records for other programs
   run_benchmark.py bench images benchmarks/digits_demo.yaml   how good the made images are
+  run_benchmark.py bench augmentations digits_adapters   what each adapter costs and gives
   run_benchmark.py bench classify                        how fast training is beside plain code
   run_benchmark.py bench execution                       what the store and a Ray cluster cost
   run_benchmark.py bench adapters                        what Terra costs beside a LoRA and the base model
@@ -232,6 +233,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     images.set_defaults(call=bench_images)
     with_suite(images)
+    augmentations = benches.add_parser(
+        "augmentations",
+        help="what each adapter of a suite costs and gives",
+        description="A row for each task and augmentation of a suite that was run: accuracy of each method, learned numbers of\n"
+        "the adapter, seconds to train it and to make its images, and the Frechet distance of each set of images to the\n"
+        "target's, in the features of a classifier that learned the target's labels for this check alone. `held_out`\n"
+        "is yes where a LoRWeB had no analogy of that target. Written to tables/augmentations.csv and .md of the results.",
+        formatter_class=formatter,
+    )
+    augmentations.set_defaults(call=bench_augmentations)
+    with_suite(augmentations)
     classify = benches.add_parser(
         "classify",
         help="how fast training reads images, and what its loop costs",
@@ -610,6 +622,27 @@ def bench_images(options: argparse.Namespace) -> int:
         return 1
     whole = pd.concat(tables, ignore_index=True)
     print(whole.to_json(orient="records") if options.json else whole.round(2).to_string(index=False))
+    return 0
+
+
+def bench_augmentations(options: argparse.Namespace) -> int:
+    """`bench augmentations`."""
+    from pipeline.classify import augmentations
+    from pipeline.config import FolderCard
+    from pipeline.store import write_atomic
+
+    plan, store, folder = open_suite(options)
+    if isinstance(plan.card, FolderCard):
+        raise UserError(
+            f"bench augmentations is for data sets that are made here, such as digits, not for {plan.card.name}"
+        )
+    table = augmentations.compare(plan, store)
+    if table.empty:
+        print(f"nothing of {plan.suite.name} is made yet; run the suite first", file=sys.stderr)
+        return 1
+    write_atomic(folder / "tables" / "augmentations.csv", table.to_csv(index=False, float_format="%.4g"))
+    write_atomic(folder / "tables" / "augmentations.md", augmentations.as_markdown(table))
+    print(augmentations.as_json(table) if options.json else table.round(2).to_string(index=False, na_rep=""))
     return 0
 
 

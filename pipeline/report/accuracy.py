@@ -21,7 +21,7 @@ RULES = {
 }
 """How the checkpoint whose accuracy is shown was selected; the oracle is named with what it looked at."""
 
-MADE = {"none": "", "base": "base", "terra": "Terra", "lora": "LoRA"}
+MADE = {"none": "", "base": "base", "terra": "Terra", "lora": "LoRA", "lorweb": "LoRWeB"}
 """The augmentations as tables print them."""
 
 
