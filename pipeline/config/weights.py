@@ -101,6 +101,14 @@ def resolve_pretrained(suite: Suite) -> Suite:
     return suite.model_copy(update=changed)
 
 
+def encoder_path(spec: AdapterSpec) -> str | None:
+    """The file, folder or hub id of the encoder of a LoRWeB; None of another adapter."""
+    if spec.analogy is None:
+        return None
+    named = spec.analogy.encoder
+    return str(MINI_ENCODER) if named == "mini" else named if "/" in named else f"timm/{named}"
+
+
 def resolve_encoder(spec: AdapterSpec) -> AdapterSpec:
     """`spec` of a LoRWeB with a revision that identifies the weights of its encoder, where they are files here."""
     if spec.analogy is None:

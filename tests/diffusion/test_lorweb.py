@@ -191,6 +191,18 @@ def test_merged_equals_unmerged_and_unmerge_restores_bit_for_bit(spec: AdapterSp
     assert torch.equal(net(x), expected)
 
 
+def test_in_a_model_of_half_precision_it_mixes_in_that_precision(x: Tensor) -> None:
+    """Stage two does not merge it, for each image has a mix of its own."""
+    net, adapter = adapted(spec_of())
+    adapter.set_condition(analogies(len(x)) * 0.1)
+    expected = net(x)
+    for layer in adapter.layers.values():
+        layer.base.bfloat16()
+    made = net(x.bfloat16())
+    assert made.dtype == torch.bfloat16
+    assert torch.allclose(made.double(), expected, atol=0.05 * expected.abs().max())
+
+
 @every_mix
 def test_gradients_agree_with_finite_differences(spec: AdapterSpec, x: Tensor) -> None:
     """Of the query, by the projection's bias, and of everything else that learns."""

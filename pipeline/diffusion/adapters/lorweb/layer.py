@@ -99,11 +99,11 @@ class LorwebLayer(nn.Module):
         return hidden * weights.reshape(shape)
 
     def _low_rank(self, x: Tensor) -> Tensor:
-        up = self.up * self.state.scale
+        down, up = self.down.to(x), (self.up * self.state.scale).to(x)  # a model may be in half precision
         if isinstance(self.base, nn.Linear):
-            return F.linear(self._mixed(F.linear(x, self.down)), up)
+            return F.linear(self._mixed(F.linear(x, down)), up)
         base = self.base
-        hidden = F.conv2d(x, self.down, None, base.stride, base.padding, base.dilation)
+        hidden = F.conv2d(x, down, None, base.stride, base.padding, base.dilation)
         return F.conv2d(self._mixed(hidden), up[:, :, None, None])
 
     def forward(self, x: Tensor) -> Tensor:
