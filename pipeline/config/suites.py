@@ -250,6 +250,9 @@ class TrainSettings(Strict):
         default="fp32", description="of the network's passes; weights and losses are fp32 in any case"
     )
     schedule: Literal["inverse", "constant", "cosine"] = "inverse"
+    inverse_gamma: Rate = later(
+        1e-3, "of schedule inverse: the rate is multiplied by (1 + gamma * iteration)**-0.75"
+    )
     holdout: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.2, description="dg: share of every source domain that is not trained on, for selection"
     )
