@@ -84,4 +84,4 @@ class AnalogyDenoisers(Denoisers):
         """Mix for the images in those rows of the manifest."""
         for role, adapter in self.adapters.items():
             analogies = self.to_itself if role == "at_source" else self.condition
-            adapter.set_condition(analogies[rows.to_numpy()])
+            adapter.set_condition(analogies[rows.tolist()])
