@@ -198,6 +198,7 @@ def _sampling(suite: Suite, base: BaseModelSpec, guidance: Guidance) -> dict[str
         "steps": settings.steps,
         "batch_size": settings.batch_size,
         "scale": settings.scale,
+        "precision": settings.precision,
         "source_prompt": suite.finetune.source_prompt,
         "target_prompt": suite.finetune.target_prompt,
         "seed": settings.seed,

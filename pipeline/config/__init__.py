@@ -3,7 +3,7 @@
 Imports no torch, so that `plan`, `tables` and `--help` answer at once.
 """
 
-from pipeline.config.base import ROOT, Count, Fraction, Rate, Seed, Setting, Strict, nearest
+from pipeline.config.base import ROOT, Count, Fraction, Precision, Rate, Seed, Setting, Strict, nearest
 from pipeline.config.cards import (
     Archive,
     BuiltCard,
@@ -44,6 +44,7 @@ from pipeline.config.suites import (
     Suite,
     Swad,
     TrainSettings,
+    ValidationSettings,
     method_label,
 )
 from pipeline.config.times import GridSettings, TPredictorParams, TPredictorSettings
@@ -52,6 +53,7 @@ from pipeline.config.weights import (
     MINI,
     SMALL,
     base_model_path,
+    refuse_pickles,
     resolve_base_model,
     resolve_pretrained,
     resolve_t_predictor,
@@ -90,6 +92,7 @@ __all__ = [
     "MethodSpec",
     "Mix",
     "PairParams",
+    "Precision",
     "PrepareParams",
     "Rate",
     "SamplingParams",
@@ -103,6 +106,7 @@ __all__ = [
     "TPredictorSettings",
     "TrainParams",
     "TrainSettings",
+    "ValidationSettings",
     "base_model_path",
     "card_folder",
     "data_folder",
@@ -111,6 +115,7 @@ __all__ = [
     "prompt",
     "read_card",
     "read_suite",
+    "refuse_pickles",
     "resolve_base_model",
     "resolve_card",
     "resolve_pretrained",

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,12 +15,18 @@ Seed = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Setting = Literal["uda", "dg"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class Strict(BaseModel):
     """A model that refuses unknown keys and cannot be changed once made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def later(default: Any, description: str) -> Any:
+    """A field that came later: left out of keys at its default, so that those of older jobs stay what they were."""
+    return Field(default=default, description=description, exclude_if=lambda value: value == default)
 
 
 def nearest(wrong: str, known: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.config.base import Count, Fraction, Rate, Seed, Setting, Strict
+from pipeline.config.base import Count, Fraction, Precision, Rate, Seed, Setting, Strict, later
 from pipeline.config.cards import BuiltCard, FolderCard
 from pipeline.config.suites import (
     AdapterSpec,
@@ -72,6 +72,7 @@ class SamplingParams(Strict):
     steps: Count
     batch_size: Count
     scale: Rate
+    precision: Precision = later("fp32", "of the model's weights and passes")
     source_prompt: str
     target_prompt: str
     seed: Seed

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Count, Fraction, Rate, Seed, Setting, Strict, nearest
+from pipeline.config.base import Count, Fraction, Precision, Rate, Seed, Setting, Strict, later, nearest
 from pipeline.config.times import GridSettings, TPredictorSettings
 
 CONTROLS = ("none", "base")
@@ -14,12 +14,30 @@ MADE_SETS = ("base", "adapted", "generated", "interpolated")
 """The sets of made images that may enter training, in the order in which they are joined."""
 
 
+NAMED_MODELS: dict[str, dict[str, Any]] = {
+    "mini": {"resolution": 32},
+    "sd15": {"resolution": 512},
+    "sdxl": {"resolution": 1024, "vae": "madebyollin/sdxl-vae-fp16-fix"},
+}
+"""The base models that have names, and what a suite that says nothing else has of them."""
+
+
 class BaseModelSpec(Strict):
-    """The diffusion model: `mini`, or any diffusers folder or hub id, with the resolution it works at."""
+    """The diffusion model: `mini`, `sd15`, `sdxl`, or any diffusers folder or hub id, and the resolution it works at.
+
+    SDXL comes with the VAE that the Terra authors took, for SDXL's own overflows in fp16; `vae: null` is its own.
+    """
 
     name: str
     resolution: Count = 32
     revision: str | None = None
+    vae: str | None = later(None, "a folder or hub id of another VAE than the model's own")
+    vae_revision: str | None = later(None, "of that VAE")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return NAMED_MODELS.get(str(value.get("name")), {}) | value if isinstance(value, dict) else value
 
 
 class AdapterSpec(Strict):
@@ -55,11 +73,24 @@ class AdapterSpec(Strict):
         return self
 
 
+class ValidationSettings(Strict):
+    """What the validation images of stage one show: a row for each t, a column for each of the first classes."""
+
+    classes: Count = 4
+    times: list[float] = Field(
+        default=[0.0, 0.5, 1.0], min_length=1, description="uda; under dg, the mean t of each source domain"
+    )
+    steps: Count = Field(default=25, description="DDIM steps")
+    weight: Annotated[float, Field(ge=0)] = Field(default=7.5, description="of classifier-free guidance")
+
+
 class FinetuneSettings(Strict):
     """Stage one. Defaults: the Terra authors' settings where they fit any model."""
 
     steps: Count = 5000
-    batch_size: Count = Field(default=4, description="images of each domain in a step")
+    batch_size: Count = Field(
+        default=4, description="images of each domain in a step, of all passes and processes together"
+    )
     learning_rate: Rate = 5e-5
     middle_lr_factor: Rate = Field(default=100.0, description="learning rate of W over that of A and B")
     schedule: Literal["constant", "cosine"] = "constant"
@@ -77,6 +108,31 @@ class FinetuneSettings(Strict):
     )
     checkpoint_every: Count = 100
     seed: Seed = 0
+    precision: Precision = later(
+        "fp32", "of the frozen model and the passes; the adapter is fp32 in any case"
+    )
+    gradient_accumulation: Count = later(1, "passes in which a batch goes through the model")
+    processes: Count = later(1, "processes of one machine that share a batch, each with a GPU of its own")
+    optimizer: Literal["adamw", "adamw8bit"] = later("adamw", "adamw8bit is that of bitsandbytes")
+    snr_gamma: Rate | None = later(None, "min-SNR weighting of the loss (Hang et al. 2023), who take 5")
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = later(
+        None, "decay of the exponential moving average of the adapter, which is then what is kept"
+    )
+    validate_every: Count | None = later(None, "steps between validation images; null = none are made")
+    validation: ValidationSettings = later(ValidationSettings(), "what they show")
+    # The result does not depend on it, so that it is left out of keys.
+    gradient_checkpointing: bool = Field(
+        default=False, exclude=True, description="compute activations twice instead of keeping them"
+    )
+
+    @model_validator(mode="after")
+    def _a_batch_can_be_shared(self) -> "FinetuneSettings":
+        shares = self.processes * self.gradient_accumulation
+        if self.batch_size % shares:
+            raise ValueError(
+                f"batch_size is {self.batch_size}; expected a multiple of processes * gradient_accumulation = {shares}"
+            )
+        return self
 
 
 class Guidance(Strict):
@@ -131,6 +187,7 @@ class GenerateSettings(Strict):
         "noise, or those of inverted target images, one drawn for each",
     )
     scale: Rate = Field(default=1.0, description="factor on the adapter's update")
+    precision: Precision = Field(default="fp32", description="of the model's weights and passes")
     seed: Seed = 0
 
 
@@ -189,10 +246,13 @@ class TrainSettings(Strict):
     clip_norm: Rate | None = Field(
         default=None, description="the greatest norm that the gradient of all weights may have; null = any"
     )
-    precision: Literal["fp32", "bf16", "fp16"] = Field(
+    precision: Precision = Field(
         default="fp32", description="of the network's passes; weights and losses are fp32 in any case"
     )
     schedule: Literal["inverse", "constant", "cosine"] = "inverse"
+    inverse_gamma: Rate = later(
+        1e-3, "of schedule inverse: the rate is multiplied by (1 + gamma * iteration)**-0.75"
+    )
     holdout: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.2, description="dg: share of every source domain that is not trained on, for selection"
     )
@@ -325,6 +385,13 @@ class Suite(Strict):
     def label(self, method: MethodSpec) -> str:
         """As records and tables name `method`."""
         return method.label or method_label(method.name, self.train_settings(method))
+
+    @model_validator(mode="after")
+    def _base_model_has_a_resolution(self) -> "Suite":
+        spec = self.base_model
+        if spec.name not in NAMED_MODELS and "resolution" not in spec.model_fields_set:
+            raise ValueError(f"base_model {spec.name!r}: say its resolution, such as resolution: 512")
+        return self
 
     @model_validator(mode="after")
     def _augmentations_exist(self) -> "Suite":

@@ -1,7 +1,6 @@
 """Which weights a suite names: their files are hashed, so that the keys of jobs change with them."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -12,32 +11,64 @@ from pipeline.config.times import TPredictorSettings
 from pipeline.errors import UserError
 from pipeline.store import sha256
 
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
 MINI = ROOT / "pipeline" / "diffusion" / "mini" / "weights"
+
+
+NAMED = {
+    "mini": str(MINI),
+    "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
+}
+"""The folder or the hub id that a name stands for."""
 
 
 def base_model_path(spec: BaseModelSpec) -> str:
     """What `DiffusionPipeline.from_pretrained` is given: a folder, or a hub id."""
-    return str(MINI) if spec.name == "mini" else spec.name
+    return NAMED.get(spec.name, spec.name)
 
 
 def resolve_base_model(spec: BaseModelSpec) -> BaseModelSpec:
-    """`spec` with a revision that identifies the weights, so that a job's key changes when they do.
+    """`spec` with revisions that identify the weights, so that a job's key changes when they do.
 
     A folder's revision is a hash of the names and sizes of its files and of the contents of those up to 64 MiB
-    (the whole of `mini`); a hub id keeps the revision that the suite states.
+    (the whole of `mini`); a hub id keeps the revision that the suite states. UserError if a folder is not there, or
+    has a pickle where its weights should be.
     """
-    folder = Path(base_model_path(spec))
+    found = {"revision": _revision(base_model_path(spec), spec.revision, "base_model")}
+    if spec.vae is not None:
+        found["vae_revision"] = _revision(spec.vae, spec.vae_revision, "base_model.vae")
+    return spec.model_copy(update=found)
+
+
+def _revision(where: str, stated: str | None, field: str) -> str | None:
+    """Of the folder or hub id `where`."""
+    folder = Path(where)
     if not folder.is_dir():
-        if spec.name == "mini" or os.path.isabs(spec.name) or spec.name.startswith("."):
-            raise UserError(f"base_model {spec.name!r}: there is no folder {folder}")
-        return spec
+        if folder.is_absolute() or where.startswith("."):
+            raise UserError(f"{field} {where!r}: there is no folder {folder}")
+        return stated
+    refuse_pickles(folder, field)
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".txt")):
         size = path.stat().st_size
         digest.update(f"{path.relative_to(folder)} {size}\n".encode())
         if size <= 64 * 2**20:
             digest.update(path.read_bytes())
-    return spec.model_copy(update={"revision": digest.hexdigest()[:16]})
+    return digest.hexdigest()[:16]
+
+
+def refuse_pickles(folder: Path, field: str) -> None:
+    """UserError if a part of the pipeline in `folder` has weights in a pickle, and none in safetensors."""
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in PICKLES):
+        if not any(path.parent.glob("*.safetensors")):
+            raise UserError(
+                f"{field}: {path} is a pickle, which can run any code when it is read, and there are no safetensors "
+                "beside it; where you trust it, convert the folder by diffusers' "
+                f"DiffusionPipeline.from_pretrained({str(folder)!r}, use_safetensors=False)"
+                ".save_pretrained('NEW_FOLDER')"
+            )
 
 
 SMALL = "digits_cnn"

@@ -17,6 +17,7 @@ from pipeline.config import AdapterSpec, BaseModelSpec
 from pipeline.determinism import reproducible
 from pipeline.diffusion.adapters import Adapter, make_adapter
 from pipeline.diffusion.base import BaseModel
+from pipeline.diffusion.conditions import Conditions, denoise
 
 Say = Callable[[str], None]
 Measured = dict[str, dict[str, dict[str, float]]]
@@ -37,10 +38,10 @@ LIMITS = {"train": 1.10, "merged": 1.02, "per_sample": 1.15}
 def measure(turns: int, say: Say) -> Measured:
     """By comparison and form: `ratio`, `milliseconds` and those of what it is compared with; parameters as counts."""
     with reproducible(threads=1):
-        model = BaseModel.load(BaseModelSpec(name="mini", resolution=32))
+        model = BaseModel.load(BaseModelSpec(name="mini"), device=torch.device("cpu"))
         generator = torch.Generator().manual_seed(0)
         latents = torch.randn(BATCH, 4, 16, 16, generator=generator)
-        prompts = model.embed(["a seven"]).expand(BATCH, -1, -1).clone()
+        prompts = model.embed(["a seven"])[[0] * BATCH]
         measured: Measured = {"train": {}, "merged": {}, "per_sample": {}, "parameters": {}}
         for name, spec in SPECS.items():
             say(f"{name}: training")
@@ -91,11 +92,13 @@ def _adapted(denoiser: nn.Module, spec: AdapterSpec) -> tuple[nn.Module, Adapter
     return copied, make_adapter(copied, spec, seed=0)
 
 
-def _predict(denoiser: nn.Module, latents: Tensor, prompts: Tensor) -> Tensor:
-    return denoiser(latents, 500, encoder_hidden_states=prompts).sample
+def _predict(denoiser: nn.Module, latents: Tensor, prompts: Conditions) -> Tensor:
+    return denoise(denoiser, latents, 500, prompts)
 
 
-def _trainer(denoiser: nn.Module, adapter: Adapter, latents: Tensor, prompts: Tensor) -> Callable[[], None]:
+def _trainer(
+    denoiser: nn.Module, adapter: Adapter, latents: Tensor, prompts: Conditions
+) -> Callable[[], None]:
     """One step of stage one: half of the batch at t = 0 and half at t = 1 in every dimension, clipped, AdamW."""
     points = torch.cat([torch.zeros(BATCH // 2), torch.ones(BATCH // 2)])
     adapter.set_t(points[:, None].expand(-1, adapter.spec.t_dim))
@@ -112,7 +115,7 @@ def _trainer(denoiser: nn.Module, adapter: Adapter, latents: Tensor, prompts: Te
 
 
 def compare_training(
-    denoiser: nn.Module, spec: AdapterSpec, latents: Tensor, prompts: Tensor, turns: int
+    denoiser: nn.Module, spec: AdapterSpec, latents: Tensor, prompts: Conditions, turns: int
 ) -> dict[str, float]:
     """A training step of `spec` beside one of peft's LoRA, of the same rank and layers."""
     sides = [_trainer(*_adapted(denoiser, each), latents, prompts) for each in (spec, LORA)]
@@ -120,7 +123,7 @@ def compare_training(
 
 
 @torch.inference_mode()
-def compare_merged(denoiser: nn.Module, latents: Tensor, prompts: Tensor, turns: int) -> dict[str, float]:
+def compare_merged(denoiser: nn.Module, latents: Tensor, prompts: Conditions, turns: int) -> dict[str, float]:
     """The denoiser with Terra merged at one t beside the base model: merged, all forms are the same."""
     copied, adapter = _adapted(denoiser, SPECS["linear"])
     adapter.merge(0.5)
@@ -129,7 +132,7 @@ def compare_merged(denoiser: nn.Module, latents: Tensor, prompts: Tensor, turns:
 
 @torch.inference_mode()
 def compare_times(
-    denoiser: nn.Module, spec: AdapterSpec, latents: Tensor, prompts: Tensor, turns: int
+    denoiser: nn.Module, spec: AdapterSpec, latents: Tensor, prompts: Conditions, turns: int
 ) -> dict[str, float]:
     """The denoiser, not merged, with another t for each sample beside one t for all."""
     points = torch.linspace(0, 1, BATCH)[:, None].expand(-1, spec.t_dim)

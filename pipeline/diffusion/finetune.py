@@ -4,16 +4,17 @@ import math
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
-from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.config import FinetuneParams, FinetuneSettings
 from pipeline.determinism import reproducible
-from pipeline.diffusion.adapters import Adapter, make_adapter
-from pipeline.diffusion.base import BaseModel
-from pipeline.diffusion.tuning_data import Batch, TuningData, tuning_data
-from pipeline.errors import UserError
+from pipeline.diffusion import processes
+from pipeline.diffusion.adapters import make_adapter
+from pipeline.diffusion.base import BaseModel, device_here
+from pipeline.diffusion.tuner import Tuner
+from pipeline.diffusion.tuning_data import tuning_data
+from pipeline.diffusion.validation import draw
 from pipeline.stage import Progress
 from pipeline.store import write_atomic
 
@@ -28,62 +29,69 @@ def learning_rate_factor(settings: FinetuneSettings, step: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
-def losses(model: BaseModel, batch: Batch, parts: int) -> list[Tensor]:
-    """Mean squared errors of the denoiser on each of the equal `parts` of a batch."""
-    alpha_bar = model.alpha_bar[batch.timesteps][:, None, None, None]
-    noisy = alpha_bar.sqrt() * batch.clean + (1 - alpha_bar).sqrt() * batch.noise
-    output = model.denoiser(noisy, batch.timesteps, encoder_hidden_states=batch.prompts).sample
-    wanted = model.target(batch.clean, batch.noise, alpha_bar)
-    each = F.mse_loss(output, wanted, reduction="none").mean((1, 2, 3))
-    return [part.mean() for part in each.chunk(parts)]
+def make_accelerator(settings: FinetuneSettings) -> Accelerator:
+    """What knows the device, half precision and the other processes."""
+    # What the state of an earlier job in this process was must not hinder this one, which may have another precision.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    precision = {"fp32": "no"}.get(settings.precision, settings.precision)
+    return Accelerator(cpu=device_here().type == "cpu", mixed_precision=precision)
 
 
-def train_adapter(
-    model: BaseModel, adapter: Adapter, data: TuningData, workspace: Path, progress: Progress
-) -> list[list[float]]:
-    """Train to the end, from the last checkpoint if there is one. Returns [step, loss, that of each part] by step."""
-    settings, state = data.settings, workspace / "scratch" / "checkpoint.safetensors"
-    groups = adapter.parameter_groups(settings.learning_rate, settings.middle_lr_factor)
-    rates = [group["lr"] for group in groups]
-    optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
-    first, log = 0, []
-    if state.exists():
-        tensors, log = load_checkpoint(state, optimizer)
-        first = len(log)
-        for name, tensor in adapter.tensors().items():
-            tensor.copy_(tensors[name])
-    for step in range(first, settings.steps):
-        batch = data.batch(step)
-        adapter.set_t(batch.t)
-        parts = losses(model, batch, len(data.parts))
-        loss = sum(parts) / len(parts)
-        if not torch.isfinite(loss):
-            raise UserError(f"the loss became {loss.item()} at step {step}; lower finetune.learning_rate")
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(list(adapter.parameters()), settings.clip_norm)
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * learning_rate_factor(settings, step)
-        optimizer.step()
-        log.append([step, loss.item(), *(part.item() for part in parts)])
-        if (step + 1) % settings.checkpoint_every == 0 and step + 1 < settings.steps:
-            save_checkpoint(state, adapter.tensors(), optimizer, log)
-        progress(step + 1, settings.steps, f"loss {loss.item():.3f}")
+def train_adapter(tuner: Tuner, workspace: Path, progress: Progress) -> list[list[float]]:
+    """Train to the end, from the last checkpoint if there is one. Returns [step, loss, that of each part] by step.
+
+    Of several processes, the first alone writes.
+    """
+    settings, state = tuner.settings, workspace / "scratch" / "checkpoint.safetensors"
+    log = tuner.resume(state) if state.exists() else []
+    tuner.accelerator.wait_for_everyone()  # lest the first write a checkpoint before all have read the last
+    for step in range(len(log), settings.steps):
+        log.append([step, *tuner.step(step, learning_rate_factor(settings, step))])
+        if tuner.accelerator.is_main_process:
+            if settings.validate_every and (step + 1) % settings.validate_every == 0:
+                with tuner.averaged(), tuner.accelerator.autocast():
+                    draw(tuner.model, tuner.adapter, tuner.data, workspace / "validation", step + 1)
+            if (step + 1) % settings.checkpoint_every == 0 and step + 1 < settings.steps:
+                tuner.save(state, log)
+            progress(step + 1, settings.steps, f"loss {log[-1][1]:.3f}")
     return log
+
+
+def tune(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
+    """What each process of a fine-tuning does."""
+    settings = params.settings
+    accelerator = make_accelerator(settings)
+    model = BaseModel.load(params.base_model, settings.precision, accelerator.device)
+    data = tuning_data(model, params, inputs, workspace / "scratch" / "encoded")
+    adapter = make_adapter(model.denoiser, params.adapter, settings.seed)
+    if settings.gradient_checkpointing:
+        model.denoiser.enable_gradient_checkpointing()
+    tuner = Tuner(model, adapter, data, accelerator)
+    log = train_adapter(tuner, workspace, progress)
+    if not accelerator.is_main_process:
+        return
+    with tuner.averaged():
+        adapter.save(workspace / "adapter.safetensors")
+    columns = ["step", "loss", *(f"{part}_loss" for part in data.parts)]
+    rows = [[f"{row[0]:.0f}", *(f"{value:.6g}" for value in row[1:])] for row in log]
+    lines = [",".join(row) for row in [columns, *rows]]
+    write_atomic(workspace / "losses.csv", "\n".join(lines) + "\n")
 
 
 def run(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
     """Make adapter.safetensors and losses.csv (step, loss, and that of each part: source_loss, target_loss under uda).
 
+    With finetune.validate_every, validation/ has a picture for every so many steps (see validation.py).
+
     inputs: `data`, a prepare artifact, and under dg `times`, that of a t-predictor.
     """
     with reproducible(params.threads):
-        model = BaseModel.load(params.base_model)
-        data = tuning_data(model, params, inputs)
-        adapter = make_adapter(model.denoiser, params.adapter, params.settings.seed)
-        log = train_adapter(model, adapter, data, workspace, progress)
-        adapter.save(workspace / "adapter.safetensors")
-        columns = ["step", "loss", *(f"{part}_loss" for part in data.parts)]
-        rows = [[f"{row[0]:.0f}", *(f"{value:.6g}" for value in row[1:])] for row in log]
-        lines = [",".join(row) for row in [columns, *rows]]
-        write_atomic(workspace / "losses.csv", "\n".join(lines) + "\n")
+        if params.settings.processes == 1:
+            tune(params, inputs, workspace, progress)
+            return
+        # Encoded by one process before the others begin, which would wait for it longer than they may.
+        model = BaseModel.load(params.base_model, params.settings.precision)
+        tuning_data(model, params, inputs, workspace / "scratch" / "encoded")
+        del model
+        torch.cuda.empty_cache()
+        processes.together(params, inputs, workspace, progress)

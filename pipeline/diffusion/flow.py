@@ -16,6 +16,7 @@ from pipeline.config import FlowParams, prompt
 from pipeline.data.domains import ImageSet, load_labelled, load_unlabelled
 from pipeline.determinism import reproducible
 from pipeline.diffusion.base import BaseModel
+from pipeline.diffusion.conditions import Conditions
 from pipeline.diffusion.generate import choose_balanced, images_named, merged, to_png
 from pipeline.diffusion.sampling import Levels, Predict, adain, classifier_free, guided, invert, sample
 from pipeline.seeds import derive
@@ -29,9 +30,9 @@ class Painter:
     def __init__(self, params: FlowParams, inputs: dict[str, Path], source: ImageSet) -> None:
         self.params, self.source = params, source
         self.adapter = inputs["adapter"] / "adapter.safetensors"
-        self.model, words = BaseModel.load(params.base_model), params.pair.words
+        self.model, words = BaseModel.load(params.base_model, params.precision), params.pair.words
         self.prompts = self.model.embed([prompt(params.source_prompt, words[i]) for i in source.labels])
-        self.empty = self.model.embed([params.target_prompt]).expand_as(self.prompts)
+        self.empty = self.model.embed([params.target_prompt]).expand(len(self.prompts))
         self.levels = Levels.make(self.model, params.steps, params.inversion.depth)
         self.own = self.like = self._inverted(source.images, 0.0, self.prompts)
         self.styles = [""] * len(source)
@@ -45,7 +46,7 @@ class Painter:
     def _merged(self, t: float, share: float = 1.0) -> nn.Module:
         return merged(self.model, self.adapter, t, self.params.scale * share)
 
-    def _inverted(self, images: np.ndarray, t: float, prompted: Tensor) -> Tensor:
+    def _inverted(self, images: np.ndarray, t: float, prompted: Conditions) -> Tensor:
         plain = classifier_free(self._merged(t), prompted, self.empty, 1.0)
         return invert(
             self.model, plain, self.model.encode(images), self.levels, self.params.inversion.refinements

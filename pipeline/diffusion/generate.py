@@ -22,6 +22,7 @@ from pipeline.determinism import reproducible
 from pipeline.diffusion.adapters import load_adapter
 from pipeline.diffusion.adapters.adapter import Time
 from pipeline.diffusion.base import BaseModel
+from pipeline.diffusion.conditions import Conditions
 from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample
 from pipeline.seeds import derive
 from pipeline.stage import Progress
@@ -100,32 +101,33 @@ def choose_balanced(source: ImageSet, per_class: int | None, seed: int) -> np.nd
 
 
 def start_noise(model: BaseModel, seeds: list[int]) -> Tensor:
-    """Gaussian latents [n, c, h, w], each from its own seed, so that an image does not depend on its batch."""
-    config, vae = model.denoiser.config, model.pipe.vae
-    size = model.resolution // 2 ** (len(vae.config.block_out_channels) - 1)
-    shape = (config.in_channels, size, size)
-    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    """Gaussian latents [n, c, h, w], each from its own seed, so that an image does not depend on its batch.
+
+    They are drawn on the CPU, so that a seed stands for the same noise on every device.
+    """
+    drawn = [torch.randn(model.latent_shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(drawn).to(model.device)
 
 
 def make_batch(
     model: BaseModel,
     denoisers: Denoisers,
     params: GenerateParams,
-    prompts: Tensor,
-    empty: Tensor,
+    prompts: Conditions,
+    empty: Conditions,
     seeds: list[int],
     source: np.ndarray | None,
     style: np.ndarray | None,
 ) -> np.ndarray:
-    """Images uint8 [n, H, W, 3] for prompts [n, L, D].
+    """Images uint8 [n, H, W, 3] for n prompts; `empty` is the one without a class.
 
     `source` [n, H, W, 3] is what to adapt, or None to begin with noise; `style` [n, H, W, 3], images of the target,
     lend their statistics to what sampling starts from (the initial latent AdaIN of Chung et al. 2024, section 4.3).
     """
-    empty, inversion = empty.expand_as(prompts), params.inversion
+    empty, inversion = empty.expand(len(prompts)), params.inversion
     levels = Levels.make(model, params.steps, inversion.depth)
 
-    def inverted(images: np.ndarray, denoiser: nn.Module, prompt: Tensor) -> Tensor:
+    def inverted(images: np.ndarray, denoiser: nn.Module, prompt: Conditions) -> Tensor:
         plain = classifier_free(denoiser, prompt, empty, 1.0)
         return invert(model, plain, model.encode(images), levels, inversion.refinements)
 
@@ -163,7 +165,7 @@ def run(params: GenerateParams, inputs: dict[str, Path], workspace: Path, progre
         if params.inversion.statistics == "target":
             style = load_unlabelled(inputs["data"], params.pair.target, "train")
         manifest = plan_images(params, source, style)
-        model = BaseModel.load(params.base_model)
+        model = BaseModel.load(params.base_model, params.precision)
         adapter = inputs["adapter"] / "adapter.safetensors" if "adapter" in inputs else None
         denoisers = Denoisers.make(model, adapter, params)
         prompts = model.embed([prompt(params.source_prompt, word) for word in params.words])

@@ -111,7 +111,7 @@ class Painter:
     ) -> None:
         self.params, self.sources = params, sources
         self.means = times.groupby("domain")[t_columns(times)].mean()
-        self.model = BaseModel.load(params.base_model)
+        self.model = BaseModel.load(params.base_model, params.precision)
         self.levels = Levels.make(self.model, params.steps, params.inversion.depth)
         self.prompts = self.model.embed([prompt(params.source_prompt, word) for word in params.domains.words])
         self.empty = self.model.embed([params.target_prompt])
@@ -132,14 +132,14 @@ class Painter:
 
     def _inverted(self, rows: pd.DataFrame, domain: ImageSet) -> Tensor:
         prompted = self.prompts[rows["label"].tolist()]
-        predict = classifier_free(self.denoisers.at_t, prompted, self.empty.expand_as(prompted), 1.0)
+        predict = classifier_free(self.denoisers.at_t, prompted, self.empty.expand(len(prompted)), 1.0)
         images = self.model.encode(images_named(domain, rows["source"]))
         return invert(self.model, predict, images, self.levels, self.params.inversion.refinements)
 
     def paint(self, labels: list[int], latents: Tensor) -> np.ndarray:
         """Images uint8 [n, H, W, 3] of classes `labels` at the t where the adapter is merged."""
         prompted, denoisers = self.prompts[labels], self.denoisers
-        empty = self.empty.expand_as(prompted)
+        empty = self.empty.expand(len(prompted))
         predict = guided(self.params.guidance, denoisers.at_t, denoisers.content, prompted, empty)
         return self.model.decode(sample(self.model, predict, latents, self.levels))
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.config import Guidance
 from pipeline.diffusion.base import BaseModel
+from pipeline.diffusion.conditions import Conditions, denoise, joined
 
 Predict = Callable[[Tensor, int], Tensor]
 """(noisy latents [n, c, h, w], timestep) -> the denoiser's output, guided."""
@@ -33,15 +34,13 @@ class Levels:
         return cls([max(t, 0) for t in timesteps], torch.cat([clean, model.alpha_bar[timesteps[1:]].cpu()]))
 
 
-def classifier_free(denoiser: nn.Module, prompt: Tensor, empty: Tensor, weight: float) -> Predict:
-    """e(empty) + weight (e(prompt) - e(empty)) (Ho and Salimans, 2022). `prompt`, `empty`: [n, length, width]."""
+def classifier_free(denoiser: nn.Module, prompt: Conditions, empty: Conditions, weight: float) -> Predict:
+    """e(empty) + weight (e(prompt) - e(empty)) (Ho and Salimans, 2022). `prompt`, `empty`: of n samples."""
 
     def predict(latents: Tensor, timestep: int) -> Tensor:
         if weight == 1:
-            return denoiser(latents, timestep, encoder_hidden_states=prompt).sample
-        both = denoiser(
-            latents.repeat(2, 1, 1, 1), timestep, encoder_hidden_states=torch.cat([empty, prompt])
-        ).sample
+            return denoise(denoiser, latents, timestep, prompt)
+        both = denoise(denoiser, latents.repeat(2, 1, 1, 1), timestep, joined([empty, prompt]))
         without, with_prompt = both.chunk(2)
         return without + weight * (with_prompt - without)
 
@@ -49,7 +48,7 @@ def classifier_free(denoiser: nn.Module, prompt: Tensor, empty: Tensor, weight: 
 
 
 def content_style(
-    style: nn.Module, content: nn.Module, prompt: Tensor, empty: Tensor, weight: float
+    style: nn.Module, content: nn.Module, prompt: Conditions, empty: Conditions, weight: float
 ) -> Predict:
     """e_style(empty) + weight (e_content(prompt) - e_content(empty)).
 
@@ -58,10 +57,8 @@ def content_style(
     """
 
     def predict(latents: Tensor, timestep: int) -> Tensor:
-        look = style(latents, timestep, encoder_hidden_states=empty).sample
-        both = content(
-            latents.repeat(2, 1, 1, 1), timestep, encoder_hidden_states=torch.cat([empty, prompt])
-        ).sample
+        look = denoise(style, latents, timestep, empty)
+        both = denoise(content, latents.repeat(2, 1, 1, 1), timestep, joined([empty, prompt]))
         without, with_prompt = both.chunk(2)
         return look + weight * (with_prompt - without)
 
@@ -69,7 +66,7 @@ def content_style(
 
 
 def guided(
-    guidance: Guidance, at_target: nn.Module, content: nn.Module, prompt: Tensor, empty: Tensor
+    guidance: Guidance, at_target: nn.Module, content: nn.Module, prompt: Conditions, empty: Conditions
 ) -> Predict:
     """The prediction that `guidance` asks for: of a content that is the target's own, classifier-free guidance."""
     if content is at_target:

@@ -15,6 +15,8 @@ from torch import Tensor
 from pipeline.config import FinetuneParams, prompt
 from pipeline.data.domains import load_labelled, load_unlabelled
 from pipeline.diffusion.base import BaseModel
+from pipeline.diffusion.conditions import Conditions, joined, where
+from pipeline.diffusion.encoding import kept_latents, kept_prompts
 from pipeline.diffusion.t_predictor.times import times_of
 from pipeline.seeds import derive
 
@@ -23,31 +25,48 @@ from pipeline.seeds import derive
 class Batch:
     """What one step learns from: images [n, c, h, w] as latents, their prompts, noise, timesteps and t.
 
-    prompts: [n, length, width]. timesteps: [n], from 0. t: [n] or [n, t_dim].
+    timesteps: [n], from 0. t: [n] or [n, t_dim].
     """
 
     clean: Tensor
-    prompts: Tensor
+    prompts: Conditions
     noise: Tensor
     timesteps: Tensor
     t: Tensor
 
+    def share(self, parts: int, place: int, of: int) -> "Batch":
+        """One of `of` equal shares: of each of the `parts`, every row at `place`, `place` + `of`, …"""
+        rows = torch.arange(len(self.clean)).reshape(parts, -1)[:, place::of].flatten()
+        return Batch(
+            self.clean[rows], self.prompts[rows], self.noise[rows], self.timesteps[rows], self.t[rows]
+        )
+
+    def to(self, device: torch.device) -> "Batch":
+        """On another device, but for the timesteps, by which the noise schedule is looked up on the CPU."""
+        clean, noise = self.clean.to(device), self.noise.to(device)
+        return Batch(clean, self.prompts.to(device), noise, self.timesteps, self.t.to(device))
+
 
 class TuningData(ABC):
-    """Latents and prompt embeddings, computed once."""
+    """Latents and prompt embeddings, computed once and kept in `folder`."""
 
     parts: tuple[str, ...]
     """What each of the equal parts of a batch holds."""
 
-    def __init__(self, model: BaseModel, params: FinetuneParams, words: list[str]) -> None:
+    def __init__(self, model: BaseModel, params: FinetuneParams, words: list[str], folder: Path) -> None:
         self.settings = params.settings
-        self.prompts = model.embed([prompt(params.settings.source_prompt, word) for word in words])
-        self.empty = model.embed([params.settings.target_prompt])[0]
+        self.shown = [prompt(params.settings.source_prompt, word) for word in words]
+        self.prompts = kept_prompts(model, self.shown, folder, "prompts")
+        self.empty = kept_prompts(model, [params.settings.target_prompt], folder, "empty")
         self.timesteps = len(model.alpha_bar)
 
     @abstractmethod
     def batch(self, step: int) -> Batch:
         """The batch of `step`."""
+
+    @abstractmethod
+    def times_to_show(self) -> Tensor:
+        """The t of validation images: [n, t_dim]."""
 
     def _generator(self, step: int) -> torch.Generator:
         return torch.Generator().manual_seed(derive(self.settings.seed, "finetune", step))
@@ -59,10 +78,10 @@ class TuningData(ABC):
         level = torch.rand(n, generator=generator) ** (1 / self.settings.early_bias)
         return noise, (level * self.timesteps).long().clamp(max=self.timesteps - 1)
 
-    def _prompted(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+    def _prompted(self, labels: Tensor, generator: torch.Generator) -> Conditions:
         """The prompts of classes, the share settings.unconditional of them replaced by the one that names no class."""
         dropped = torch.rand(len(labels), generator=generator) < self.settings.unconditional
-        return torch.where(dropped[:, None, None], self.empty, self.prompts[labels])
+        return where(dropped, self.empty, self.prompts[labels])
 
 
 class PairData(TuningData):
@@ -70,11 +89,12 @@ class PairData(TuningData):
 
     parts = ("source", "target")
 
-    def __init__(self, model: BaseModel, params: FinetuneParams, data: Path) -> None:
-        super().__init__(model, params, params.pair.words)
+    def __init__(self, model: BaseModel, params: FinetuneParams, data: Path, folder: Path) -> None:
+        super().__init__(model, params, params.pair.words, folder)
         source = load_labelled(data, params.pair.source, "train")
         target = load_unlabelled(data, params.pair.target, "train")
-        self.source, self.target = model.encode(source.images), model.encode(target.images)
+        self.source = kept_latents(model, source.images, folder, "source")
+        self.target = kept_latents(model, target.images, folder, "target")
         self.labels = torch.from_numpy(source.labels)
 
     def batch(self, step: int) -> Batch:
@@ -86,21 +106,29 @@ class PairData(TuningData):
         prompts = self._prompted(self.labels[of_source], generator)
         return Batch(
             torch.cat([self.source[of_source], self.target[of_target]]),
-            torch.cat([prompts, self.empty.expand(n, -1, -1)]),
+            joined([prompts, self.empty.expand(n)]),
             noise.repeat(2, 1, 1, 1),
             timesteps.repeat(2),
             torch.cat([torch.zeros(n), torch.ones(n)]),
         )
 
+    def times_to_show(self) -> Tensor:
+        """Those that the settings name: [n, 1]."""
+        return torch.tensor(self.settings.validation.times)[:, None]
+
 
 class DomainsData(TuningData):
     """Under dg: images of all source domains with their class prompts, each at the t that a t-predictor gave it."""
 
-    def __init__(self, model: BaseModel, params: FinetuneParams, data: Path, times: Path) -> None:
-        super().__init__(model, params, params.domains.words)
+    def __init__(
+        self, model: BaseModel, params: FinetuneParams, data: Path, times: Path, folder: Path
+    ) -> None:
+        super().__init__(model, params, params.domains.words, folder)
         self.parts = tuple(params.domains.sources)
         domains = [load_labelled(data, name, "train") for name in self.parts]
-        self.latents = [model.encode(domain.images) for domain in domains]
+        self.latents = [
+            kept_latents(model, domain.images, folder, f"domain{i}") for i, domain in enumerate(domains)
+        ]
         self.labels = [torch.from_numpy(domain.labels) for domain in domains]
         self.times = [
             torch.from_numpy(times_of(times, name, "train", domain.names).copy())
@@ -121,9 +149,15 @@ class DomainsData(TuningData):
             torch.cat([own[of] for own, of in zip(self.times, chosen, strict=True)]),
         )
 
+    def times_to_show(self) -> Tensor:
+        """The mean t of every source domain: [n, t_dim]."""
+        return torch.stack([own.reshape(len(own), -1).mean(0) for own in self.times])
 
-def tuning_data(model: BaseModel, params: FinetuneParams, inputs: dict[str, Path]) -> TuningData:
-    """The images that `params` name."""
+
+def tuning_data(
+    model: BaseModel, params: FinetuneParams, inputs: dict[str, Path], folder: Path
+) -> TuningData:
+    """The images that `params` name, encoded once into `folder`."""
     if params.pair is not None:
-        return PairData(model, params, inputs["data"])
-    return DomainsData(model, params, inputs["data"], inputs["times"])
+        return PairData(model, params, inputs["data"], folder)
+    return DomainsData(model, params, inputs["data"], inputs["times"], folder)

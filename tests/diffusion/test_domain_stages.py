@@ -87,13 +87,13 @@ def adapter(
 
 
 def test_every_image_of_a_batch_has_its_own_t_label_and_domain(
-    params: FinetuneParams, data: Path, times: Path
+    tmp_path: Path, params: FinetuneParams, data: Path, times: Path
 ) -> None:
     """Its latents say which image it is; parts share noise and timesteps; dropped prompts are the empty one."""
     model = BaseModel.load(params.base_model)
-    batches = DomainsData(model, params, data, times)
-    empty = model.embed([params.settings.target_prompt])[0]
-    prompts = model.embed([f"A {word}" for word in WORDS])
+    batches = DomainsData(model, params, data, times, tmp_path)
+    empty = model.embed([params.settings.target_prompt]).prompts[0]
+    prompts = model.embed([f"A {word}" for word in WORDS]).prompts
     dropped = 0
     for step in range(6):
         batch, n = batches.batch(step), params.settings.batch_size
@@ -106,9 +106,9 @@ def test_every_image_of_a_batch_has_its_own_t_label_and_domain(
             (which,) = [i for i, one in enumerate(encoded) if torch.equal(one, batch.clean[place])]
             expected = times_of(times, domain, "train", [images.names[which]])[0]
             assert np.array_equal(batch.t[place].numpy(), expected)
-            is_empty = torch.equal(batch.prompts[place], empty)
+            is_empty = torch.equal(batch.prompts.prompts[place], empty)
             dropped += is_empty
-            assert is_empty or torch.equal(batch.prompts[place], prompts[images.labels[which]])
+            assert is_empty or torch.equal(batch.prompts.prompts[place], prompts[images.labels[which]])
     assert 0 < dropped < 6 * 3 * n
 
 

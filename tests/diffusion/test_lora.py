@@ -7,48 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    DiffusionPipeline,
-    EulerDiscreteScheduler,
-    StableDiffusionXLPipeline,
-    UNet2DConditionModel,
-)
+from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
+from tiny_pipelines import sdxl
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from pipeline.cli import main
 from pipeline.config import MINI, AdapterSpec
 from pipeline.diffusion.adapters import Adapter, LoraAdapter, TerraAdapter, load_adapter, make_adapter
 from pipeline.diffusion.adapters.export import export_lora
-from pipeline.diffusion.mini.build import make_tokenizer, make_vae
 from pipeline.errors import UserError
 
 POINTS = {1: [0.5], 2: [0.5, -1.0], 3: [0.5, -1.0, 0.2]}
-
-
-def sdxl() -> StableDiffusionXLPipeline:
-    """Randomly initialised, with SDXL's classes and few channels."""
-    torch.manual_seed(0)
-    tokenizer = make_tokenizer()
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, projection_dim=16,
-        num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=tokenizer.model_max_length,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
-    unet = UNet2DConditionModel(
-        sample_size=16, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), transformer_layers_per_block=(1, 2),
-        attention_head_dim=(2, 4), use_linear_projection=True, addition_embed_type="text_time",
-        addition_time_embed_dim=8, projection_class_embeddings_input_dim=6 * 8 + 16, cross_attention_dim=32,
-    )  # fmt: skip
-    return StableDiffusionXLPipeline(
-        vae=make_vae(), text_encoder=CLIPTextModel(text), text_encoder_2=CLIPTextModelWithProjection(text),
-        tokenizer=tokenizer, tokenizer_2=make_tokenizer(), unet=unet,
-        scheduler=EulerDiscreteScheduler(), add_watermarker=False,
-    )  # fmt: skip
 
 
 def mini() -> DiffusionPipeline:
@@ -240,6 +210,19 @@ def test_a_lora_is_saved_loaded_and_exported(tmp_path: Path, x: torch.Tensor) ->
     held = load_file(tmp_path / "lora.safetensors")
     assert held["unet.0.lora_A.weight"].shape == (3, 3, 3, 3)
     assert held["unet.0.lora_B.weight"].shape == (4, 3, 1, 1)
+
+
+@pytest.mark.parametrize("spec", [LORA, AdapterSpec(rank=3, alpha=6.0)], ids=["lora", "terra"])
+def test_an_adapter_of_a_model_in_half_precision_learns_in_single(x: torch.Tensor, spec: AdapterSpec) -> None:
+    single, half = network(), network().bfloat16()
+    outputs = []
+    for net in (single, half):
+        adapter = learned(make_adapter(net, spec, 0))
+        adapter.set_t(0.3)
+        with torch.autocast("cpu", torch.bfloat16, enabled=net is half):
+            outputs.append(net(x).float())
+        assert {parameter.dtype for parameter in adapter.parameters()} == {torch.float32}
+    assert 0 < (outputs[0] - outputs[1]).abs().max() < 0.05 * outputs[0].abs().max()
 
 
 def test_a_lora_takes_no_form() -> None:

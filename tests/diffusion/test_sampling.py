@@ -10,6 +10,7 @@ from torch import nn
 
 from pipeline.config import BaseModelSpec, Guidance
 from pipeline.diffusion.base import BaseModel
+from pipeline.diffusion.conditions import Conditions
 from pipeline.diffusion.sampling import (
     Levels,
     adain,
@@ -37,7 +38,7 @@ class Toy(nn.Module):
         return Output(x * self.gain * encoder_hidden_states.mean((1, 2))[:, None, None, None])
 
 
-PROMPT, EMPTY = torch.full((2, 3, 4), 2.0), torch.full((2, 3, 4), 0.5)
+PROMPT, EMPTY = (Conditions(torch.full((2, 3, 4), value)) for value in (2.0, 0.5))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from pipeline.config import (
     InversionSettings,
     PairParams,
 )
-from pipeline.data.domains import DomainArrays, load_labelled, load_unlabelled, save_domain
+from pipeline.data.domains import load_labelled, load_unlabelled
 from pipeline.diffusion import finetune, generate
 from pipeline.diffusion.base import BaseModel
 from pipeline.diffusion.finetune import learning_rate_factor
@@ -32,14 +32,8 @@ PAIR = PairParams(source="S", target="T", words=WORDS)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    for domain in "ST":
-        images = rng.integers(0, 256, (18, 32, 32, 3), dtype=np.uint8)
-        split = np.array([0, 0, 0, 0, 0, 1] * 3, dtype=np.uint8)
-        names = np.array([f"{domain}{i}" for i in range(18)])
-        save_domain(folder, domain, DomainArrays(images, np.arange(18) % 3, split, names))
-    return folder
+def data(two_domains: Path) -> Path:
+    return two_domains
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,8 @@ class LoraAdapter(Adapter):
         self.layers = {name: denoiser.get_submodule(name) for name in found}
         with torch.no_grad():
             for name, base in found.items():  # peft draws from the global generator: not from this seed
+                for part in (self.layers[name].lora_A, self.layers[name].lora_B):
+                    part[NAME].float()  # an adapter of a model in half precision learns in float32
                 drawn = first_down(base, spec.rank, layer_generator(seed, name))
                 self.layers[name].lora_A[NAME].weight.copy_(drawn)
 

@@ -59,7 +59,8 @@ class TerraLayer(nn.Module):
 
     def _turned(self, hidden: Tensor) -> Tensor:
         """K(t) times the channels of `hidden`, every sample's at its own t."""
-        t, r = self.state.t.to(hidden), self.spec.rank
+        # Of t and K(t), which are small, no digit is lost to half precision.
+        t, r = self.state.t.to(self.middle), self.spec.rank
         if t.ndim == 2 and len(t) != len(hidden):
             raise UserError(f"set_t was given {len(t)} times, but the batch has {len(hidden)} samples")
         if self.spec.form == "linear" and not self.spec.diagonal:
@@ -68,7 +69,8 @@ class TerraLayer(nn.Module):
             for t_d, w_d in zip(t.unbind(-1), self.middle.reshape(-1, r, r).unbind(), strict=True):
                 turned = turned + t_d.reshape(-1, *[1] * (hidden.ndim - 1)) * self._mixed(hidden, w_d)
             return turned
-        k = forms.middle(self.spec, self.middle, t)
+        with torch.autocast(hidden.device.type, enabled=False):
+            k = forms.middle(self.spec, self.middle, t)
         rows = hidden.movedim(self.channels, -1)
         if self.spec.diagonal:
             turned = rows * k.reshape(-1, *[1] * (rows.ndim - 2), r)

@@ -1,0 +1,33 @@
+"""Pictures of what an adapter has learned so far: a row for each t, a column for each of the first classes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.diffusion.adapters import Adapter
+from pipeline.diffusion.base import BaseModel
+from pipeline.diffusion.generate import start_noise, to_png
+from pipeline.diffusion.sampling import Levels, classifier_free, sample
+from pipeline.diffusion.tuning_data import TuningData
+from pipeline.seeds import derive
+from pipeline.store import write_atomic
+
+
+def draw(model: BaseModel, adapter: Adapter, data: TuningData, folder: Path, step: int) -> None:
+    """Write `folder`/000500.png of step 500, and about.json: the prompts of its columns and the t of its rows.
+
+    Each column starts from one noise, at all t and at all steps.
+    """
+    settings, times = data.settings.validation, data.times_to_show()
+    prompts = data.prompts[: settings.classes].to(model.device)
+    empty = data.empty.expand(len(prompts)).to(model.device)
+    noise = start_noise(model, [derive(data.settings.seed, "validation", i) for i in range(len(prompts))])
+    levels, rows = Levels.make(model, settings.steps), []
+    for t in times:
+        adapter.set_t(t)
+        predict = classifier_free(model.denoiser, prompts, empty, settings.weight)
+        rows.append(np.concatenate(model.decode(sample(model, predict, noise, levels)), axis=1))
+    write_atomic(folder / f"{step:06d}.png", to_png(np.concatenate(rows)))
+    about = {"columns": data.shown[: len(prompts)], "rows": times.tolist()}
+    write_atomic(folder / "about.json", json.dumps(about, indent=1) + "\n")
