@@ -1,5 +1,7 @@
 """Accuracy against the time that a training took: what a better row costs."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -8,6 +10,8 @@ from pipeline.report import figures
 from pipeline.report.accuracy import MADE, AccuracyTable
 
 MARKS = {"none": "o", "base": "s", "terra": "^"}
+OTHER_MARKS = "vDPX*<>"
+"""Of adapters that the suite names beside Terra, in turn."""
 STROKES = ("-", "--", ":", "-.")
 """Of the lines of the first eight methods, the next eight, and so on: there are no more colours."""
 
@@ -26,13 +30,22 @@ def points(table: AccuracyTable, records: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["method", "augmentation", "seconds", "accuracy", "error"])
 
 
+def marks_of(augmentations: Sequence[str]) -> dict[str, str]:
+    """A mark for each."""
+    others = [name for name in augmentations if name not in MARKS]
+    return {
+        name: MARKS.get(name) or OTHER_MARKS[others.index(name) % len(OTHER_MARKS)] for name in augmentations
+    }
+
+
 def draw(found: pd.DataFrame, title: str) -> dict[str, bytes]:
     """The `points` as {".pdf", ".png"}: colour says the method, the mark what was added to its training."""
     with figures.house_style():
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.add_subplot()
-        entries = [Line2D([], [], ls="", marker=MARKS[name], color=figures.INK, label=MADE[name] or "alone")
-                   for name in found["augmentation"].unique()]  # fmt: skip
+        marks = marks_of(found["augmentation"].unique())
+        entries = [Line2D([], [], ls="", marker=mark, color=figures.INK, label=MADE.get(name, name) or "alone")
+                   for name, mark in marks.items()]  # fmt: skip
         for index, (method, rows) in enumerate(found.groupby("method", sort=False)):
             colour = figures.COLOURS[index % len(figures.COLOURS)]
             stroke = STROKES[index // len(figures.COLOURS) % len(STROKES)]
@@ -41,7 +54,7 @@ def draw(found: pd.DataFrame, title: str) -> dict[str, bytes]:
             for row in rows.itertuples():
                 axes.errorbar(
                     row.seconds, row.accuracy, yerr=None if pd.isna(row.error) else row.error,
-                    fmt=MARKS[row.augmentation], color=colour, markersize=6, elinewidth=1, capsize=2,
+                    fmt=marks[row.augmentation], color=colour, markersize=6, elinewidth=1, capsize=2,
                 )  # fmt: skip
         if found["seconds"].max() > 10 * found["seconds"].min():
             axes.set_xscale("log")

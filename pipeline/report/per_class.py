@@ -18,6 +18,11 @@ MOST = 40
 FILL = {"none": ("#BDBDBD", ""), "base": (figures.COLOURS[4], "///"), "terra": (figures.COLOURS[0], "")}
 """Colour and hatching of an augmentation's bars."""
 
+OTHER_FILLS = [
+    (colour, hatch) for hatch in ("", "///") for colour in figures.COLOURS[1:4] + figures.COLOURS[5:7]
+]
+"""Of adapters that the suite names beside Terra, in turn."""
+
 
 def class_accuracies(records: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     """One row for each (method, augmentation, seed) of `records`, a column for each class, in percent."""
@@ -38,7 +43,8 @@ def draw(records: pd.DataFrame, suite: Suite, classes: Sequence[str], title: str
     """
     shares = class_accuracies(records, classes)
     methods = [label for label in map(suite.label, suite.methods) if label in shares.index]
-    augmentations = [name for name in MADE if name in shares.index.get_level_values("augmentation")]
+    there = shares.index.get_level_values("augmentation").unique()
+    augmentations = [name for name in FILL if name in there] + [name for name in there if name not in FILL]
     labels = _most_changed(shares)
     size = (max(6.4, 0.42 * len(labels) + 1.2), 1.5 * len(methods) + 0.9)
     with figures.house_style():
@@ -72,11 +78,12 @@ def _panel(axes: Axes, shares: pd.DataFrame, augmentations: Sequence[str]) -> No
         if name not in shares.index:
             continue
         values = shares.loc[name]
-        colour, hatch = FILL[name]
+        others = [other for other in augmentations if other not in FILL]
+        colour, hatch = FILL.get(name) or OTHER_FILLS[others.index(name) % len(OTHER_FILLS)]
         axes.bar(
             np.arange(shares.shape[1]) + (index - (len(augmentations) - 1) / 2) * width,
             values.mean(), width, yerr=values.sem() if len(values) > 1 else None,
-            color=colour, hatch=hatch, edgecolor="white", linewidth=0.4, label=MADE[name] or "alone",
+            color=colour, hatch=hatch, edgecolor="white", linewidth=0.4, label=MADE.get(name, name) or "alone",
             error_kw={"elinewidth": 0.8, "ecolor": figures.INK},
         )  # fmt: skip
     axes.set_ylim(0, 100)

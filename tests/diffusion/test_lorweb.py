@@ -200,7 +200,7 @@ def test_in_a_model_of_half_precision_it_mixes_in_that_precision(x: Tensor) -> N
         layer.base.bfloat16()
     made = net(x.bfloat16())
     assert made.dtype == torch.bfloat16
-    assert torch.allclose(made.double(), expected, atol=0.05 * expected.abs().max())
+    assert torch.allclose(made.double(), expected, atol=0.05 * expected.abs().max().item())
 
 
 @every_mix
