@@ -23,7 +23,8 @@ Say = Callable[[str], None]
 Measured = dict[str, dict[str, dict[str, float]]]
 
 RANK = 8
-BATCH = 16
+BATCH = 48
+"""Of the digits suites: 24 images of each of two domains, or 16 of each of three."""
 SPECS = {
     "linear": AdapterSpec(rank=RANK, alpha=RANK),
     "linear diagonal": AdapterSpec(rank=RANK, alpha=RANK, diagonal=True),
@@ -102,7 +103,8 @@ def _trainer(
     """One step of stage one: half of the batch at t = 0 and half at t = 1 in every dimension, clipped, AdamW."""
     points = torch.cat([torch.zeros(BATCH // 2), torch.ones(BATCH // 2)])
     adapter.set_t(points[:, None].expand(-1, adapter.spec.t_dim))
-    optimizer, parameters = torch.optim.AdamW(adapter.parameter_groups(1e-4, 1.0)), list(adapter.parameters())
+    optimizer = torch.optim.AdamW(adapter.parameter_groups(1e-4, 1.0), foreach=True)
+    parameters = list(adapter.parameters())
 
     def step() -> None:
         loss = _predict(denoiser, latents, prompts).square().mean()

@@ -31,10 +31,23 @@ class TerraAdapter(Adapter):
         self.layers: dict[str, TerraLayer] = {}
         denoiser.requires_grad_(False)
         for name, layer in matching_layers(denoiser, spec).items():
-            wrapped = TerraLayer(layer, spec, self.state, layer_generator(seed, name))
+            wrapped = TerraLayer(layer, spec, self.state, len(self.layers), layer_generator(seed, name))
             parent, _, child = name.rpartition(".")
             setattr(denoiser.get_submodule(parent), child, wrapped)
             self.layers[name] = wrapped
+        denoiser.register_forward_pre_hook(self._make_middles)
+
+    def _make_middles(self, *_: object) -> None:
+        """K(t) of all layers at once, before each pass: one by one they cost as much as the layers themselves.
+
+        The full linear form makes no K(t). Of t and K(t), which are small, no digit is lost to half precision.
+        """
+        layers = list(self.layers.values())
+        if layers[0].merged or (self.spec.form == "linear" and not self.spec.diagonal):
+            return
+        weights = torch.stack([layer.middle for layer in layers])
+        with torch.autocast(weights.device.type, enabled=False):
+            self.state.middles = forms.middle(self.spec, weights, self.state.t.to(weights)).unbind()
 
     @classmethod
     def from_lora(
