@@ -138,6 +138,13 @@ def test_no_more_threads_are_at_work_than_there_are_cores(tmp_path: Path) -> Non
     assert most_at_once(tmp_path, threads | {"f": 0}) == 3
 
 
+def test_ray_counts_cores_too(ray_of_two: Walker, tmp_path: Path) -> None:
+    threads = {"a": 2, "b": 1, "c": 1, "d": 5}
+    todo = [quick(name, tmp_path, threads=count, seconds=0.3) for name, count in threads.items()]
+    assert len(ray_of_two(todo, Store(tmp_path / "store"), TWO, Notes()).made) == 4
+    assert most_at_once(tmp_path, threads | {"d": 2}) == 2
+
+
 def test_no_more_jobs_are_under_way_than_asked_for(walk: Walker, tmp_path: Path) -> None:
     todo = [quick(name, tmp_path, seconds=0.1) for name in "abc"]
     assert len(walk(todo, Store(tmp_path / "store"), Capacity(cpus=2, workers=1), Notes()).made) == 3

@@ -96,7 +96,8 @@ class TerraLayer(nn.Module):
         else:
             base = self.base
             hidden = F.conv2d(x, self.down, None, base.stride, base.padding, base.dilation)
-        return self._mixed(self._turned(hidden), self.up * self.state.scale)
+        scale = self.state.scale
+        return self._mixed(self._turned(hidden), self.up if scale == 1 else self.up * scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """The base layer's output plus the update's, or the merged layer's output."""
