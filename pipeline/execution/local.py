@@ -99,7 +99,7 @@ class LocalWalk(Walk):
         except (EOFError, ConnectionResetError):
             self.replace(worker, job)
             return
-        if message.what != "progress":
+        if message.over:
             worker.job = None
         self.hear(job, message)
 

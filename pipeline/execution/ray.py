@@ -17,7 +17,7 @@ from pipeline.errors import UserError
 from pipeline.estimate import cpus, takes_gpu
 from pipeline.execution.inbox import Address, Inbox, telling
 from pipeline.execution.walk import Capacity, Outcome, Walk, Watcher
-from pipeline.execution.worker import Message, attempt, now_and_then, see
+from pipeline.execution.worker import Message, attempt, see
 from pipeline.plan import Job
 from pipeline.store import Store, write_atomic
 
@@ -93,7 +93,7 @@ def make_there(job: Job, root: Path, on_gpu: bool, driver: Address) -> Message:
     try:
         with telling(driver, job.key) as say:
             say(Message("begun", f"{socket.gethostname()}, process {os.getpid()}"))
-            return attempt(job, Store(root), now_and_then(say))
+            return attempt(job, Store(root), say)
     except UserError as error:
         return Message("failed", str(error))
 

@@ -72,6 +72,14 @@ def test_what_stands_on_a_failed_job_is_not_tried_and_the_rest_is_made(walk: Wal
     assert store.failure(bad.kind, bad.key) == "as told"
 
 
+def test_what_a_job_warns_of_is_told_once_and_kept(walk: Walker, tmp_path: Path) -> None:
+    store, notes = Store(tmp_path / "store"), Notes()
+    todo = [quick("warns", tmp_path, remark="all t are equal"), quick("silent", tmp_path)]
+    assert len(walk(todo, store, TWO, notes).made) == 2
+    assert [told for what, told in notes.told if what == "noted"] == ["warns: all t are equal"]
+    assert [store.manifest(job.kind, job.key)["remarks"] for job in todo] == [["all t are equal"], []]
+
+
 def test_a_job_whose_worker_dies_is_made_by_another(walk: Walker, tmp_path: Path) -> None:
     store, notes = Store(tmp_path / "store"), Notes()
     dies, other = quick("dies", tmp_path, die=1), quick("other", tmp_path, seconds=0.5)

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from pipeline.config import AdapterSpec
 from pipeline.diffusion.adapters.adapter import Time
-from pipeline.errors import UserError
+from pipeline.errors import Remark, UserError
 
 NEARLY = 1e-3
 """How near, relative to t, a t may come to one at which K is singular before that is said."""
 
 
-class SingularWarning(UserWarning):
+class SingularWarning(Remark):
     """K(t) of a layer loses rank at, or next to, the t asked for: some of what the adapter learned has no effect there."""
 
 
@@ -139,13 +139,25 @@ def singular_times(spec: AdapterSpec, weights: Tensor, direction: Tensor) -> Ten
     return (-1 / real[real != 0]).sort().values
 
 
-def warn_if_singular(spec: AdapterSpec, name: str, weights: Tensor, t: Tensor) -> None:
-    """SingularWarning if K of layer `name` is singular at t [t_dim], or within NEARLY of it on the ray through it."""
-    at = singular_times(spec, weights, t)
-    if len(at) and (near := at[(at - 1).abs().argmin()]).sub(1).abs() < NEARLY:
-        where, asked = ([round(x, 6) for x in v.tolist()] for v in (near * t, t))
+def warn_if_singular(spec: AdapterSpec, weights: dict[str, Tensor], t: Tensor) -> None:
+    """SingularWarning if K of a layer is singular at t [t_dim], or within NEARLY of it on the ray through it.
+
+    weights: of every layer, by its name.
+    """
+    found = {}
+    for name, each in weights.items():
+        at = singular_times(spec, each, t)
+        if len(at) and (near := at[(at - 1).abs().argmin()]).sub(1).abs() < NEARLY:
+            found[name] = [round(x, 6) for x in (near * t).tolist()]
+    if found:
+        first, asked = next(iter(found)), [round(x, 6) for x in t.tolist()]
+        more = (
+            f"; so it is, or next to it, in {len(found) - 1} more of {len(weights)} layers"
+            if len(found) > 1
+            else ""
+        )
         warnings.warn(
-            f"{name}: K(t) = I + t W is singular at t = {where}, and {asked} was asked for",
+            f"{first}: K(t) = I + t W is singular at t = {found[first]}, and {asked} was asked for{more}",
             SingularWarning,
             stacklevel=3,
         )

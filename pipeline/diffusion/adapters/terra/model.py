@@ -92,9 +92,10 @@ class TerraAdapter(Adapter):
     def merge(self, t: Time) -> None:
         """Put dW(t) into the base weights; SingularWarning if K(t) of a layer is singular there."""
         self.unmerge()
-        for name, layer in self.layers.items():
+        for layer in self.layers.values():
             layer.merge(t)
-            forms.warn_if_singular(self.spec, name, layer.middle, forms.one_time(self.spec, t, torch.float64))
+        weights = {name: layer.middle for name, layer in self.layers.items()}
+        forms.warn_if_singular(self.spec, weights, forms.one_time(self.spec, t, torch.float64))
 
     def unmerge(self) -> None:
         """Restore the base weights bit for bit."""
