@@ -62,10 +62,13 @@ def described(measured: Measured) -> str:
         for what, limit in LIMITS.items()
         for name, found in measured[what].items()
     ]
-    lines += [
-        f"{'parameters':<11} {name:<16} {found['each']:g} more than the LoRA for each layer and dimension of t"
-        for name, found in measured["parameters"].items()
-    ]
+    for name, spec in SPECS.items():
+        each = measured["parameters"][name]["each"]
+        aim = (RANK if spec.diagonal else RANK**2) * (2 if spec.form == "cosine" else 1)
+        why = ", for it learns amplitudes and frequencies" if spec.form == "cosine" else ""
+        lines.append(
+            f"parameters  {name:<16} {each:g} more than the LoRA for each layer and dimension of t (aim: {aim}{why})"
+        )
     return "\n".join(lines)
 
 
