@@ -32,6 +32,11 @@ def _entries(spec: AdapterSpec) -> tuple[int, ...]:
     return (spec.rank,) if spec.diagonal else (spec.rank, spec.rank)
 
 
+def has_middle(spec: AdapterSpec) -> bool:
+    """Whether layers take K(t): all but the full linear form, which is I + t W to any number of t at once."""
+    return spec.form != "linear" or spec.diagonal
+
+
 def weights_shape(spec: AdapterSpec) -> tuple[int, ...]:
     """Of the learned weights of one layer."""
     times = (spec.t_dim,) if spec.t_dim > 1 else ()

@@ -62,42 +62,49 @@ class TerraLayer(nn.Module):
         return self._base_weight is not None
 
     def _mixed(self, hidden: Tensor, matrix: Tensor) -> Tensor:
-        """A matrix [out, r] times the channels of hidden [n, ..., r] or [n, r, h, w]."""
-        if self.channels == 1:
-            return F.conv2d(hidden, matrix[:, :, None, None])
-        return F.linear(hidden, matrix)
+        """A matrix [out, r], or one for each sample [n, out, r], times the channels of hidden [n, ..., r] or [n, r, h, w]."""
+        if matrix.ndim == 2:
+            return (
+                F.linear(hidden, matrix)
+                if self.channels == -1
+                else F.conv2d(hidden, matrix[:, :, None, None])
+            )
+        if self.channels == -1:
+            rows = hidden.reshape(len(hidden), -1, hidden.shape[-1])
+            return (rows @ matrix.mT).reshape(*hidden.shape[:-1], -1)
+        return (matrix @ hidden.flatten(2)).unflatten(2, hidden.shape[2:])
 
-    def _turned(self, hidden: Tensor) -> Tensor:
-        """K(t) times the channels of `hidden`, every sample's at its own t."""
-        state, r = self.state, self.spec.rank
-        if state.t.ndim == 2 and len(state.t) != len(hidden):
-            raise UserError(f"set_t was given {len(state.t)} times, but the batch has {len(hidden)} samples")
-        if self.spec.form == "linear" and not self.spec.diagonal:
-            # Each W_d once for all samples: any number of different t costs no more than one.
-            turned = hidden
-            weights = (self.middle,) if self.spec.t_dim == 1 else self.middle.unbind()
-            for t_d, w_d in zip(state.t.unbind(-1), weights, strict=True):
-                at = t_d.to(self.middle).reshape(-1, *[1] * (hidden.ndim - 1))
-                turned = torch.addcmul(turned, at, self._mixed(hidden, w_d))
-            return turned
-        k = state.middles[self.index]
-        if self.spec.diagonal:
-            behind = (r, 1, 1) if self.channels == 1 else (*[1] * (hidden.ndim - 2), r)
-            return hidden * k.reshape(-1, *behind)
-        if k.ndim == 2:
-            return self._mixed(hidden, k)
-        if self.channels == 1:
-            return (k @ hidden.flatten(2)).reshape(hidden.shape)
-        return (hidden.reshape(len(k), -1, r) @ k.mT).reshape(hidden.shape)
+    def _shifted(self, hidden: Tensor) -> Tensor:
+        """hidden + t W hidden: each W_d once for all samples, so that any number of different t costs no more than one."""
+        shifted = hidden
+        weights = (self.middle,) if self.spec.t_dim == 1 else self.middle.unbind()
+        for t_d, w_d in zip(self.state.t.unbind(-1), weights, strict=True):
+            at = t_d.to(self.middle).reshape(-1, *[1] * (hidden.ndim - 1))
+            shifted = torch.addcmul(shifted, at, self._mixed(hidden, w_d))
+        return shifted
+
+    def _scaled(self, hidden: Tensor, k: Tensor) -> Tensor:
+        """Every channel times its number of the diagonal k, [r] or [n, r]."""
+        behind = (1, 1) if self.channels == 1 else ()
+        between = [1] * (hidden.ndim - 2 - len(behind))
+        return hidden * k.reshape(-1, *between, self.spec.rank, *behind)
 
     def _low_rank(self, x: Tensor) -> Tensor:
-        if isinstance(self.base, nn.Linear):
+        """scale * B K(t) A x, every sample's at its own t."""
+        state, base = self.state, self.base
+        if state.t.ndim == 2 and len(state.t) != len(x):
+            raise UserError(f"set_t was given {len(state.t)} times, but the batch has {len(x)} samples")
+        if isinstance(base, nn.Linear):
             hidden = F.linear(x, self.down)
         else:
-            base = self.base
             hidden = F.conv2d(x, self.down, None, base.stride, base.padding, base.dilation)
-        scale = self.state.scale
-        return self._mixed(self._turned(hidden), self.up if scale == 1 else self.up * scale)
+        up = self.up if state.scale == 1 else self.up * state.scale
+        if not forms.has_middle(self.spec):
+            return self._mixed(self._shifted(hidden), up)
+        k = state.middles[self.index]
+        if self.spec.diagonal:
+            return self._mixed(self._scaled(hidden, k), up)
+        return self._mixed(hidden, up @ k)  # K is small beside the hidden: to B, it costs next to nothing
 
     def forward(self, x: Tensor) -> Tensor:
         """The base layer's output plus the update's, or the merged layer's output."""

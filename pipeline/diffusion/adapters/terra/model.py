@@ -35,19 +35,26 @@ class TerraAdapter(Adapter):
             parent, _, child = name.rpartition(".")
             setattr(denoiser.get_submodule(parent), child, wrapped)
             self.layers[name] = wrapped
+        self._made_of: tuple[Tensor | None, list[int]] = (None, [])
+        """The t, and the versions of the weights, by which torch counts their changes, of the K(t) in the state."""
         denoiser.register_forward_pre_hook(self._make_middles)
 
     def _make_middles(self, *_: object) -> None:
         """K(t) of all layers at once, before each pass: one by one they cost as much as the layers themselves.
 
-        The full linear form makes no K(t). Of t and K(t), which are small, no digit is lost to half precision.
+        Where nothing learns, such as in the steps of sampling, once for the same t and weights. Of t and K(t), which
+        are small, no digit is lost to half precision.
         """
         layers = list(self.layers.values())
-        if layers[0].merged or (self.spec.form == "linear" and not self.spec.diagonal):
+        if layers[0].merged or not forms.has_middle(self.spec):
+            return
+        made_of = (self.state.t, [layer.middle._version for layer in layers])
+        if not torch.is_grad_enabled() and made_of[0] is self._made_of[0] and made_of[1] == self._made_of[1]:
             return
         weights = torch.stack([layer.middle for layer in layers])
         with torch.autocast(weights.device.type, enabled=False):
             self.state.middles = forms.middle(self.spec, weights, self.state.t.to(weights)).unbind()
+        self._made_of = made_of
 
     @classmethod
     def from_lora(
