@@ -135,7 +135,6 @@ def compare_merged(denoiser: nn.Module, latents: Tensor, prompts: Conditions, tu
     return _race(*(partial(_predict, side, latents, prompts) for side in (copied, denoiser)), turns)
 
 
-@torch.inference_mode()
 def compare_times(
     denoiser: nn.Module, spec: AdapterSpec, latents: Tensor, prompts: Conditions, turns: int
 ) -> dict[str, float]:
@@ -145,7 +144,7 @@ def compare_times(
     for t in (points, points[BATCH // 2]):
         copied, adapter = _adapted(denoiser, spec)
         adapter.set_t(t)
-        sides.append(partial(_predict, copied, latents, prompts))
+        sides.append(partial(torch.inference_mode()(_predict), copied, latents, prompts))
     return _race(*sides, turns)
 
 

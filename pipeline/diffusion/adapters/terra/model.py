@@ -35,8 +35,8 @@ class TerraAdapter(Adapter):
             parent, _, child = name.rpartition(".")
             setattr(denoiser.get_submodule(parent), child, wrapped)
             self.layers[name] = wrapped
-        self._made_of: tuple[Tensor | None, list[int]] = (None, [])
-        """The t, and the versions of the weights, by which torch counts their changes, of the K(t) in the state."""
+        self._made_of: tuple[Tensor, list[int]] | None = None
+        """The t, and by how many changes the weights, from which the K(t) that are kept were made."""
         denoiser.register_forward_pre_hook(self._make_middles)
 
     def _make_middles(self, *_: object) -> None:
@@ -48,9 +48,14 @@ class TerraAdapter(Adapter):
         layers = list(self.layers.values())
         if layers[0].merged or not forms.has_middle(self.spec):
             return
-        made_of = (self.state.t, [layer.middle._version for layer in layers])
-        if not torch.is_grad_enabled() and made_of[0] is self._made_of[0] and made_of[1] == self._made_of[1]:
-            return
+        if (
+            torch.is_grad_enabled() or layers[0].middle.is_inference()
+        ):  # of these torch does not count the changes
+            made_of = None
+        else:
+            made_of = (self.state.t, [layer.middle._version for layer in layers])
+            if self._made_of and made_of[0] is self._made_of[0] and made_of[1] == self._made_of[1]:
+                return
         weights = torch.stack([layer.middle for layer in layers])
         with torch.autocast(weights.device.type, enabled=False):
             self.state.middles = forms.middle(self.spec, weights, self.state.t.to(weights)).unbind()
