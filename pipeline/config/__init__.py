@@ -27,7 +27,7 @@ from pipeline.config.jobs import (
     prompt,
     task_name,
 )
-from pipeline.config.places import IN_PLACE, data_folder, resolve_card
+from pipeline.config.places import IN_PLACE, PUBLISHED, data_folder, resolve_card
 from pipeline.config.reading import card_folder, read_card, read_suite
 from pipeline.config.suites import (
     CONTROLS,
@@ -65,6 +65,7 @@ __all__ = [
     "IN_PLACE",
     "MADE_SETS",
     "MINI",
+    "PUBLISHED",
     "ROOT",
     "SMALL",
     "AdapterSpec",
