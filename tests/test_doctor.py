@@ -53,10 +53,33 @@ def test_weights_of_the_hub_are_looked_for_in_its_cache(
 
     hub = DIGITS.model_copy(update={"base_model": BaseModelSpec(name="someone/model", resolution=512)})
     absent = findings(tmp_path, hub)["base model", "someone/model"]
-    assert absent.missing and absent.get == "hf download someone/model"
+    assert (
+        absent.missing and "DiffusionPipeline.download('someone/model', use_safetensors=True)" in absent.get
+    )
     assert doctor.wanting([absent], "digits") == [absent]
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, file: f"/cache/{repo}/{file}")
     assert not findings(tmp_path, hub)["base model", "someone/model"].missing
+
+
+def test_what_a_suite_of_sdxl_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU, both weights and the package of its optimiser; without adapters, none of it."""
+
+    def installed(name: str) -> str:
+        if name == "bitsandbytes":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(doctor, "version", installed)
+    monkeypatch.setattr(doctor.machine, "gpus", lambda: ())
+    tuned = DIGITS.finetune.model_copy(update={"optimizer": "adamw8bit"})
+    suite = DIGITS.model_copy(update={"base_model": BaseModelSpec(name="sdxl"), "finetune": tuned})
+    found = findings(tmp_path, suite)
+    lacks = [("machine", "gpu"), ("extra", "gpu"), ("base model", "stabilityai/stable-diffusion-xl-base-1.0"),
+             ("vae", "madebyollin/sdxl-vae-fp16-fix")]  # fmt: skip
+    assert [(one.group, one.what) for one in doctor.wanting(list(found.values()), "digits")] == lacks
+    assert "pip install 'bitsandbytes" in found["extra", "gpu"].get and "--cpu" in found["machine", "gpu"].get
+    plain = findings(tmp_path, suite.model_copy(update={"augmentations": ["none"]}))
+    assert doctor.wanting(list(plain.values()), "digits") == []
 
 
 def test_weights_in_files_and_folders(tmp_path: Path) -> None:
