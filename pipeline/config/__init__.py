@@ -14,12 +14,14 @@ from pipeline.config.cards import (
     Source,
 )
 from pipeline.config.jobs import (
+    BetweenParams,
     DomainsParams,
     FinetuneParams,
     FlowParams,
     GenerateParams,
     InterpolateParams,
     InversionSettings,
+    PairLorasParams,
     PairParams,
     PrepareParams,
     SamplingParams,
@@ -27,6 +29,7 @@ from pipeline.config.jobs import (
     prompt,
     task_name,
 )
+from pipeline.config.morph import MORPHS, PIXELS, BetweenSettings, MorphMethod, MorphSettings
 from pipeline.config.places import IN_PLACE, data_folder, resolve_card
 from pipeline.config.reading import card_folder, read_card, read_suite
 from pipeline.config.suites import (
@@ -65,11 +68,15 @@ __all__ = [
     "IN_PLACE",
     "MADE_SETS",
     "MINI",
+    "MORPHS",
+    "PIXELS",
     "ROOT",
     "SMALL",
     "AdapterSpec",
     "Archive",
     "BaseModelSpec",
+    "BetweenParams",
+    "BetweenSettings",
     "BuiltCard",
     "Count",
     "DatasetCard",
@@ -91,6 +98,9 @@ __all__ = [
     "LatentStatistics",
     "MethodSpec",
     "Mix",
+    "MorphMethod",
+    "MorphSettings",
+    "PairLorasParams",
     "PairParams",
     "Precision",
     "PrepareParams",

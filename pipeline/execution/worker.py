@@ -27,6 +27,8 @@ STAGES = {
     "finetune": "pipeline.diffusion.finetune",
     "generate": "pipeline.diffusion.generate",
     "interpolate": "pipeline.diffusion.interpolate",
+    "pair_loras": "pipeline.diffusion.morph.pair_loras",
+    "between": "pipeline.diffusion.morph.between",
     "flow": "pipeline.diffusion.flow",
     "train": "pipeline.classify.train",
 }
