@@ -10,8 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.data import command_line
+from pipeline.data import command_line as data_commands
+from pipeline.diffusion.morph import command_line as morph_command
 from pipeline.errors import UserError
+from pipeline.metrics import command_line as metrics_command
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -43,6 +45,8 @@ examples:
   run_benchmark.py bench adapters                        what Terra costs beside a LoRA and the base model
   run_benchmark.py bench data                            how fast images are prepared, and in how much memory
   run_benchmark.py datasets list                         the data sets, and which are in place
+  run_benchmark.py morph x.png y.png --prompt-x "a seven" --prompt-y "a three" -o out    images from one to the other
+  run_benchmark.py metrics out                           how smooth a morph is
   run_benchmark.py export-lora ARTIFACT --t 0.5 --to lora.safetensors    an adapter for stock diffusers
 
 exit codes: 0 done; 1 some jobs failed (the rest were made), or compare found a difference; 2 a mistake in the command or a file; 130 interrupted"""
@@ -185,7 +189,9 @@ def build_parser() -> argparse.ArgumentParser:
             help="where the folders of suites are (default: results/)",
         )  # fmt: skip
 
-    command_line.add_parser(commands)
+    data_commands.add_parser(commands)
+    morph_command.add_parser(commands)
+    metrics_command.add_parser(commands)
     methods = command("methods", show_methods, "list the classifier methods and their hyper-parameters")
     with_plugins(methods)
 

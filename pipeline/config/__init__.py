@@ -35,6 +35,7 @@ from pipeline.config.reading import card_folder, read_card, read_suite
 from pipeline.config.suites import (
     CONTROLS,
     MADE_SETS,
+    NAMED_MODELS,
     AdapterSpec,
     BaseModelSpec,
     FinetuneSettings,
@@ -69,6 +70,7 @@ __all__ = [
     "MADE_SETS",
     "MINI",
     "MORPHS",
+    "NAMED_MODELS",
     "PIXELS",
     "ROOT",
     "SMALL",

@@ -9,10 +9,10 @@ from pipeline.config import BetweenParams, prompt
 from pipeline.determinism import reproducible
 from pipeline.diffusion.base import BaseModel
 from pipeline.diffusion.generate import to_png
-from pipeline.diffusion.morph import METHODS
 from pipeline.diffusion.morph.ends import EndsData
 from pipeline.diffusion.morph.make import Painter, adapted
-from pipeline.diffusion.morph.pair_loras import pair_file, source_images
+from pipeline.diffusion.morph.methods import METHODS
+from pipeline.diffusion.morph.pair_loras import pair_file, silent, source_images
 from pipeline.diffusion.morph.pairs import choose_pairs, ends_of
 from pipeline.metrics.distances import make_distances
 from pipeline.stage import Progress
@@ -61,7 +61,7 @@ def run(params: BetweenParams, inputs: dict[str, Path], workspace: Path, progres
                 own, adapter = adapted(model, morph)
                 adapter.load(inputs["loras"] / pair_file(place))
                 data = EndsData(own, params.morph, ends_of(pair, sources, params.domains, params.prompt))
-                _, images = morph.frames(params.frames + 2, Painter(own, adapter, morph, data).paint)
+                _, images = morph.frames(params.frames + 2, Painter(own, adapter, morph, data, silent).paint)
                 for file, image in zip(files, images[1:-1], strict=True):
                     write_atomic(workspace / file, to_png(image))
             progress(place + 1, len(pairs), "pairs")

@@ -13,10 +13,10 @@ from pipeline.diffusion.base import BaseModel
 from pipeline.diffusion.conditions import denoise
 from pipeline.diffusion.finetune import learning_rate_factor, make_accelerator
 from pipeline.diffusion.generate import start_noise
-from pipeline.diffusion.morph import METHODS
 from pipeline.diffusion.morph.ends import End, EndsData, adapter_spec
 from pipeline.diffusion.morph.interpolation import blended_prompts
 from pipeline.diffusion.morph.method import Distances, Morph
+from pipeline.diffusion.morph.methods import METHODS
 from pipeline.diffusion.sampling import Levels, invert, sample
 from pipeline.diffusion.tuner import Tuner
 from pipeline.seeds import derive
@@ -34,9 +34,12 @@ class Made:
 class Painter:
     """Two ends in one model, with the adapter that was tuned on them, and any frame between."""
 
-    def __init__(self, model: BaseModel, adapter: Adapter | None, morph: Morph, data: EndsData) -> None:
-        """adapter: around the denoiser of `model`."""
+    def __init__(
+        self, model: BaseModel, adapter: Adapter | None, morph: Morph, data: EndsData, progress: Progress
+    ) -> None:
+        """adapter: around the denoiser of `model`. progress: of the frames of each painting."""
         self.model, self.adapter, self.morph, self.settings = model, adapter, morph, morph.settings
+        self.progress = progress
         self.prompts = data.prompts
         single = all(len(latents) == 1 for latents in data.latents)
         self.levels = Levels.make(model, self.settings.steps, self.settings.depth if single else 1.0)
@@ -63,7 +66,10 @@ class Painter:
         """The frames at `places`, [n], from 0 to 1: uint8 [n, H, W, 3]."""
         s = torch.from_numpy(places).float()
         chunks = s[1:-1].split(self.settings.at_a_time - 2)
-        parts = [self._batch(torch.cat([s[:1], some, s[-1:]])) for some in chunks]
+        parts = []
+        for some in chunks:
+            parts.append(self._batch(torch.cat([s[:1], some, s[-1:]])))
+            self.progress(sum(len(part) - 2 for part in parts) + 2, len(places), "frames")
         inner = [part[1:-1] for part in parts]
         return self.model.decode(torch.cat([parts[0][:1], *inner, parts[-1][-1:]]))
 
@@ -112,6 +118,6 @@ def make_morph(
     data = EndsData(own, settings, ends)
     if adapter is not None:
         tune(own, adapter, data, progress)
-    painter = Painter(own, adapter, morph, data)
+    painter = Painter(own, adapter, morph, data, progress)
     places, images = morph.frames(frames, painter.paint)
     return Made(images, places)

@@ -21,6 +21,10 @@ def pair_file(place: int) -> str:
     return f"loras/{place:06d}.safetensors"
 
 
+def silent(done: int, total: int, what: str) -> None:
+    """The progress of one pair of many, which nobody follows."""
+
+
 def source_images(params: PairLorasParams, data: Path) -> dict[str, ImageSet]:
     """The training images of the source domains."""
     return {name: load_labelled(data, name, "train") for name in params.domains.sources}
@@ -43,7 +47,7 @@ def run(params: PairLorasParams, inputs: dict[str, Path], workspace: Path, progr
             if not log.exists():
                 own, adapter = adapted(model, morph)
                 data = EndsData(own, params.morph, ends_of(pair, sources, params.domains, params.prompt))
-                losses = tune(own, adapter, data, lambda done, total, what: None)
+                losses = tune(own, adapter, data, silent)
                 adapter.save(workspace / pair_file(place))
                 write_atomic(log, "".join(",".join(map(repr, row)) + "\n" for row in losses))
             logs.append(np.loadtxt(log, delimiter=",", ndmin=2))
