@@ -1,5 +1,6 @@
 """FID, KID and PPL, of features and distances; PSNR."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,8 @@ def kid(made: np.ndarray, real: np.ndarray) -> float:
 
     size = min(len(made), len(real), MOST)
     subsets = 1 if size == len(made) == len(real) else SUBSETS
-    metric = KernelInceptionDistance(feature=_Given(made.shape[1]), subsets=subsets, subset_size=size)
+    with warnings.catch_warnings(action="ignore"):  # that it keeps the features of all images, which is meant
+        metric = KernelInceptionDistance(feature=_Given(made.shape[1]), subsets=subsets, subset_size=size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return float(_told(metric, made, real)[0])
