@@ -30,8 +30,9 @@ from pipeline.config.jobs import (
     task_name,
 )
 from pipeline.config.morph import MORPHS, PIXELS, BetweenSettings, MorphMethod, MorphSettings
+from pipeline.config.morph_suite import MorphKind, MorphsParams, MorphSuite, ScoreParams
 from pipeline.config.places import IN_PLACE, data_folder, resolve_card
-from pipeline.config.reading import card_folder, read_card, read_suite
+from pipeline.config.reading import card_folder, read_any_suite, read_card, read_suite
 from pipeline.config.suites import (
     CONTROLS,
     MADE_SETS,
@@ -100,14 +101,18 @@ __all__ = [
     "LatentStatistics",
     "MethodSpec",
     "Mix",
+    "MorphKind",
     "MorphMethod",
     "MorphSettings",
+    "MorphSuite",
+    "MorphsParams",
     "PairLorasParams",
     "PairParams",
     "Precision",
     "PrepareParams",
     "Rate",
     "SamplingParams",
+    "ScoreParams",
     "Seed",
     "Setting",
     "Source",
@@ -125,6 +130,7 @@ __all__ = [
     "method_label",
     "nearest",
     "prompt",
+    "read_any_suite",
     "read_card",
     "read_suite",
     "refuse_pickles",

@@ -29,6 +29,8 @@ STAGES = {
     "interpolate": "pipeline.diffusion.interpolate",
     "pair_loras": "pipeline.diffusion.morph.pair_loras",
     "between": "pipeline.diffusion.morph.between",
+    "morphs": "pipeline.diffusion.morph.morphs",
+    "score": "pipeline.metrics.job",
     "flow": "pipeline.diffusion.flow",
     "train": "pipeline.classify.train",
 }

@@ -24,7 +24,7 @@ from pipeline.diffusion.morph.methods import METHODS
 from pipeline.metrics.distances import pixel_distances
 from pipeline.metrics.scores import psnr
 
-FAST = MorphSettings(tune_steps=3, batch_size=1, learning_rate=2e-3, rank=2, steps=5, at_a_time=8)
+FAST = MorphSettings(tune_steps=3, batch_size=1, learning_rate=2e-3, rank=2, steps=8, at_a_time=8)
 """Little tuning: what is tested holds for any weights, and these are not those of the base model."""
 
 SPEC = AdapterSpec(rank=2, alpha=2, layers=["Linear", "Conv2d"])
@@ -246,11 +246,11 @@ def painters(mini: BaseModel, two_ends: tuple[End, End]) -> dict[str, Painter]:
 def test_the_first_and_the_last_frame_reconstruct_the_ends(
     name: str, painters: dict[str, Painter], mini: BaseModel, two_ends: tuple[End, End]
 ) -> None:
-    """Within LIMIT of what the autoencoder, which no method changes, gives back of them."""
+    """PSNR to what the autoencoder, which no method changes, gives back of them: 38 dB and more when this was written."""
     made = painters[name].paint(np.array([0.0, 0.5, 1.0]))
     for frame, end in zip(made[[0, -1]], two_ends, strict=True):
         most = mini.decode(mini.encode(end.images))[0]
-        assert psnr(frame, most) > 30
+        assert psnr(frame, most) > 33
         assert psnr(frame, end.images[0]) > psnr(most, end.images[0]) - 3
         assert psnr(frame, end.images[0]) > psnr(made[1], end.images[0]) + 3
 
@@ -274,7 +274,7 @@ def test_a_morph_from_an_image_to_itself_stays_there(
     )  # one step, after which a Terra is still nearly the same at 0 and 1
     made = make_morph(mini, name, (end, end), settings, 4, pixel_distances, silent).frames
     assert min(psnr(frame, made[0]) for frame in made) > 40
-    assert psnr(made[0], mini.decode(mini.encode(end.images))[0]) > 30
+    assert psnr(made[0], mini.decode(mini.encode(end.images))[0]) > 33
 
 
 def test_rescheduled_frames_are_at_more_equal_steps(painters: dict[str, Painter]) -> None:

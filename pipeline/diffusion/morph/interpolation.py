@@ -59,7 +59,6 @@ def rescheduled(places: np.ndarray, distances: np.ndarray) -> np.ndarray:
     along = np.concatenate([[0.0], np.cumsum(distances, dtype=np.float64)])
     if along[-1] == 0:
         return places
-    moving = np.concatenate([[True], np.diff(along) > 0])
-    found = np.interp(np.linspace(0, along[-1], len(places)), along[moving], places[moving])
-    found[-1] = places[-1]  # where the last frames are alike, the first of them would stand for the end
+    found = np.interp(np.linspace(0, along[-1], len(places)), along, places)
+    found[0], found[-1] = places[0], places[-1]  # of frames at an end that are alike, any would be found
     return found
