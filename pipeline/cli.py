@@ -416,6 +416,7 @@ def make_missing(
     from pipeline.execution.progress import Bars, spell
 
     remarks = forecast.check(todo, store, capacity, cpu=options.cpu)
+    check_optimizer(todo)
     several = forecast.at_a_time(todo, capacity)
     with Bars(forecast.expected(todo, store, capacity), several, quiet=options.quiet) as bars:
         for remark in remarks:
@@ -438,6 +439,17 @@ def check_backbones(todo: "list[Job]") -> None:
 
         for name in sorted(named):
             check_backbone(name)
+
+
+def check_optimizer(todo: "list[Job]") -> None:
+    """UserError if an optimiser's package is missing: the same, for it is made when all images are encoded."""
+    import importlib.util
+
+    wanted = any(job.kind == "finetune" and job.params.settings.optimizer == "adamw8bit" for job in todo)
+    if wanted and importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(
+            "finetune.optimizer: adamw8bit needs bitsandbytes; pip install bitsandbytes, or take adamw"
+        )
 
 
 def report(plan: "Plan | MorphPlan", store: "Store", folder: Path, options: argparse.Namespace) -> None:

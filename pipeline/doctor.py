@@ -16,7 +16,9 @@ from packaging.requirements import Requirement
 
 from pipeline import config, machine
 from pipeline.config import HUB, SMALL, BuiltCard, FolderCard, Suite
+from pipeline.estimate import needs_gpu
 from pipeline.networks import GIB
+from pipeline.plan import make_plan
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,7 @@ class Finding:
 
 def examine(store: Path, suites: Sequence[Suite]) -> list[Finding]:
     """All findings. store: the folder whose disk artifacts will be on; suites: those whose weights and data count."""
-    names = tuple(suite.name for suite in suites)
-    return [*_machine(store, names), *_packages(names), *_weights(suites), *_datasets(suites)]
+    return [*_machine(store, suites), *_packages(suites), *_weights(suites), *_datasets(suites)]
 
 
 def known_suites() -> list[Suite]:
@@ -52,8 +53,9 @@ def wanting(findings: list[Finding], suite: str) -> list[Finding]:
     return [one for one in findings if one.missing and suite in one.suites]
 
 
-def _machine(store: Path, suites: tuple[str, ...]) -> Iterator[Finding]:
+def _machine(store: Path, named: Sequence[Suite]) -> Iterator[Finding]:
     """Python, torch, cores, memory, GPUs and disk."""
+    suites = tuple(suite.name for suite in named)
     old = sys.version_info < (3, 11)
     yield Finding("machine", "python", platform.python_version(), old, "install Python 3.11 or newer", suites)
     yield Finding("machine", "system", platform.platform(terse=True))
@@ -63,7 +65,10 @@ def _machine(store: Path, suites: tuple[str, ...]) -> Iterator[Finding]:
     for gpu in gpus:
         yield Finding("machine", "gpu", f"{gpu.name}, {gpu.gib:.0f} GiB")
     if not gpus:
-        yield Finding("machine", "gpu", "none that nvidia-smi lists: jobs run on the CPU")
+        hungry = tuple(suite.name for suite in named if _needs_gpu(suite))
+        get = "use a machine with one, or a cluster by --executor ray; or run with --cpu, or base_model: {name: mini, resolution: 32}"  # fmt: skip
+        said = "none that nvidia-smi lists: jobs run on the CPU"
+        yield Finding("machine", "gpu", said, bool(hungry), get if hungry else "", hungry)
     if gpus and importlib.util.find_spec("torch"):
         import torch
 
@@ -78,20 +83,34 @@ def _machine(store: Path, suites: tuple[str, ...]) -> Iterator[Finding]:
     yield Finding("machine", "disk", said, full, "name another disk with --store FOLDER", suites)
 
 
-def _packages(suites: tuple[str, ...]) -> Iterator[Finding]:
-    """What setup.cfg requires, and its extras."""
+def _needs_gpu(suite: Suite) -> bool:
+    """Whether some job of `suite` would take too long without a GPU for anyone to mean it."""
+    return any(map(needs_gpu, make_plan(suite, config.read_card(suite.dataset), suite.base_model).jobs))
+
+
+def _packages(suites: Sequence[Suite]) -> Iterator[Finding]:
+    """What setup.cfg requires, and its extras, of which suites need bitsandbytes for an 8-bit Adam."""
     setup = configparser.ConfigParser()
     setup.read(config.ROOT / "setup.cfg")
     here = f"{Path(sys.executable).name} -m pip install"
     for line in setup["options"]["install_requires"].split("\n"):
         if line:
-            yield _package(Requirement(line), f"{here} '{line}'", "package", suites)
+            names = tuple(suite.name for suite in suites)
+            yield _package(Requirement(line), f"{here} '{line}'", "package", names)
     for extra, lines in setup["options.extras_require"].items():
         wanted = [line for line in lines.split("\n") if line]
         get = f"{here} {' '.join(repr(line) for line in wanted)}"
         absent = [found.what for line in wanted if (found := _package(Requirement(line))).missing]
         said = f"without {', '.join(absent)}" if absent else "installed"
-        yield Finding("extra", extra, said, bool(absent), get)
+        named = (
+            suite.name for suite in suites if _finetunes(suite) and suite.finetune.optimizer == "adamw8bit"
+        )
+        yield Finding("extra", extra, said, bool(absent), get, tuple(named) if extra == "gpu" else ())
+
+
+def _finetunes(suite: Suite) -> bool:
+    """Whether any augmentation of `suite` is made by an adapter."""
+    return any(suite.adapter_of(name) is not None for name in suite.augmentations)
 
 
 def _package(wanted: Requirement, get: str = "", group: str = "", suites: tuple[str, ...] = ()) -> Finding:
@@ -108,16 +127,21 @@ def _package(wanted: Requirement, get: str = "", group: str = "", suites: tuple[
 def _weights(suites: Sequence[Suite]) -> Iterator[Finding]:
     """The base models and the pretrained backbones that suites name."""
     models: dict[str, list[str]] = {}
+    vaes: dict[str, list[str]] = {}
     backbones: dict[str, list[str]] = {}
     for suite in suites:
         if set(suite.augmentations) - {"none"}:
             models.setdefault(config.base_model_path(suite.base_model), []).append(suite.name)
+            if suite.base_model.vae is not None:
+                vaes.setdefault(suite.base_model.vae, []).append(suite.name)
         for settings in {suite.train_settings(method) for method in suite.methods}:
             if settings.pretrained is not None and settings.backbone != SMALL:
                 where = f"timm/{settings.backbone}" if settings.pretrained == HUB else settings.pretrained
                 backbones.setdefault(where, []).append(suite.name)
     for where, names in models.items():
         yield _weight("base model", where, "model_index.json", tuple(names))
+    for where, names in vaes.items():
+        yield _weight("vae", where, "config.json", tuple(names))
     for where, names in backbones.items():
         yield _weight("backbone", where, "model.safetensors", tuple(dict.fromkeys(names)))
 

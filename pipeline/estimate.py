@@ -48,6 +48,10 @@ CPU: what the jobs of benchmarks/digits.yaml come to on one core of a server. GP
 ResNet-50 on an A100 in TF32 are about 800 images a second, of 3 x 4.1e9 multiply-adds each.
 """
 
+HALF_FASTER = 3.0
+"""A GPU computes so many times faster in half precision: NVIDIA's figures for the same in mixed precision are about
+2,500 images a second."""
+
 IMAGES_A_SECOND = 500.0
 """Read, checked and stored by `prepare`, on one core."""
 
@@ -58,7 +62,10 @@ NEEDS_GPU_AFTER = 6 * 3600.0
 """The same, before a suite is not begun without a GPU, unless --cpu is said."""
 
 PASSES = 3
-"""A step of training costs so many times the forward pass."""
+"""A step of training costs so many times the forward pass; one more where activations are computed twice."""
+
+CHECKPOINTED = 1 / 12
+"""The share of activations that gradient checkpointing keeps, with the block at work: counted on SDXL and SD 1.5."""
 
 TWICE = {"SDAT", "ELS", "SAGM"}
 """Methods whose step computes gradients twice, for they seek flat minima."""
@@ -155,7 +162,8 @@ def work(params: Strict, images: int) -> float | None:
     if isinstance(params, FinetuneParams):
         network, settings = denoiser(params.base_model), params.settings
         each = network.multiply_adds * network.at(params.base_model.resolution)
-        return settings.steps * _tuned_images(params) * PASSES * each
+        passes = PASSES + settings.gradient_checkpointing
+        return settings.steps * _tuned_images(params) * passes * each
     if isinstance(params, SamplingParams):
         network = denoiser(params.base_model)
         each = network.multiply_adds * network.at(params.base_model.resolution)
@@ -176,9 +184,14 @@ def work(params: Strict, images: int) -> float | None:
 
 
 def cpus(job: Job) -> int:
-    """The CPU cores that a job keeps busy: its threads, and those that prepare its batches."""
+    """The CPU cores that a job keeps busy: its threads, of all its processes, and those that prepare its batches."""
     readers = job.params.settings.workers if isinstance(job.params, TrainParams) else 0
-    return getattr(job.params, "threads", 1) + readers
+    return getattr(job.params, "threads", 1) * processes(job.params) + readers
+
+
+def processes(params: Strict) -> int:
+    """How many processes share a job, each with a GPU of its own, if it takes any."""
+    return params.settings.processes if isinstance(params, FinetuneParams) else 1
 
 
 def _cpu_seconds(job: Job) -> float:
@@ -197,21 +210,28 @@ def needs_gpu(job: Job) -> bool:
     return _cpu_seconds(job) > NEEDS_GPU_AFTER
 
 
+def _half(params: Strict) -> int:
+    """2 where a job computes in half precision, 1 else."""
+    settings = params if isinstance(params, SamplingParams) else params.settings
+    return 1 if getattr(settings, "precision", "fp32") == "fp32" else 2
+
+
 def gpu_gib(job: Job) -> float:
     """GiB of a GPU's memory: weights, what training keeps of them, and activations, in the precision of the job."""
     params = job.params
     if isinstance(params, FinetuneParams):
-        network, batch = denoiser(params.base_model), _tuned_images(params)
-        adapter = 16 * network.per_rank * params.adapter.rank  # weights, gradients, two moments
-        half = 1 if params.settings.precision == "fp32" else 2
-        passes = params.settings.processes * params.settings.gradient_accumulation
-        kept = batch / passes * network.activations * network.at(params.base_model.resolution) / half
-        return (4 * ENCODERS * network.parameters / half + adapter + kept) / GIB
+        network, settings = denoiser(params.base_model), params.settings
+        moments = 2 if settings.optimizer == "adamw8bit" else 8
+        each = 8 + moments + (0 if settings.ema is None else 4)  # of each number learned, with its gradient
+        at_once = _tuned_images(params) / settings.processes / settings.gradient_accumulation
+        share = CHECKPOINTED if settings.gradient_checkpointing else 1.0
+        kept = share * at_once * network.activations * network.at(params.base_model.resolution)
+        half = _half(params)
+        return (4 * ENCODERS * network.parameters / half + each * network.per_rank * params.adapter.rank + kept / half) / GIB  # fmt: skip
     if isinstance(params, SamplingParams):  # three denoisers, of which one is at work, and keeps only a layer
         network = denoiser(params.base_model)
-        half = 1 if params.precision == "fp32" else 2
         kept = params.batch_size * network.activations * network.at(params.base_model.resolution) / 20
-        return (4 * (2 + ENCODERS) * network.parameters + kept) / half / GIB
+        return (4 * (2 + ENCODERS) * network.parameters + kept) / _half(params) / GIB
     if isinstance(params, PairLorasParams | MorphsParams):  # two denoisers, one of which is tuned or at work
         network, morph = denoiser(params.base_model), params.morph
         batch = max(2 * morph.batch_size, morph.at_a_time / 20)
@@ -223,8 +243,7 @@ def gpu_gib(job: Job) -> float:
         return (16 * network.parameters + kept) / GIB  # Adam keeps two moments
     if isinstance(params, TrainParams):
         network = backbone(params)
-        half = 1 if params.settings.precision == "fp32" else 2
-        kept = _batch(params) * network.activations * network.at(params.image_size) / half
+        kept = _batch(params) * network.activations * network.at(params.image_size) / _half(params)
         return (12 * network.parameters + kept) / GIB
     return 0.0
 
@@ -247,6 +266,16 @@ def disk(job: Job) -> float:
     if isinstance(params, TrainParams):
         return 5e5 + (4 * backbone(params).parameters if params.settings.keep_weights else 0)
     return 0.0
+
+
+def scratch(job: Job) -> float:
+    """Bytes that a job keeps only while it is under way: the latents of the images that it tunes on (encoding.py)."""
+    params = job.params
+    if not isinstance(params, FinetuneParams) or params.base_model.name == "mini":
+        return 0.0
+    names = params.domains.sources if params.pair is None else [params.pair.source, params.pair.target]
+    domains = job.inputs["data"].params.card.domains
+    return 16.0 * (params.base_model.resolution / 8) ** 2 * sum(domains[name].train for name in names)
 
 
 def what_to_lower(params: Strict) -> str:
@@ -302,10 +331,8 @@ class Estimator:
         measured = self._rates(job.kind).get(f"{_network(job.params)} {device}")
         if amount is None:
             seconds = None
-        elif measured is not None:
-            seconds = amount / measured
         else:
-            seconds = amount / _stated(job, on_gpu)
+            seconds = amount / (measured or _stated(job, on_gpu)) / processes(job.params)
         rate = "measured" if measured is not None else "stated" if amount is not None else "unknown"
         return Needs(cpus(job), gpu_gib(job) if takes_gpu(job) else None, disk(job), seconds, rate)
 
@@ -319,7 +346,7 @@ class Estimator:
                 except ValidationError:
                     continue  # an artifact of another version, whose parameters had another form
                 images = sum(name.startswith("images/") for name in about["files"])
-                rate = (work(params, images) or 0.0) / max(about["seconds"], 1e-3)
+                rate = (work(params, images) or 0.0) / max(about["seconds"], 1e-3) / processes(params)
                 if rate:  # a manifest does not tell how many images a t-predictor learned from
                     found.setdefault(f"{_network(params)} {about.get('device', CPU)}", []).append(rate)
             self.measured[kind] = {name: median(rates) for name, rates in found.items()}
@@ -348,4 +375,6 @@ def _stated(job: Job, on_gpu: bool) -> float:
     """The stated rate of the work of `job`."""
     if isinstance(job.params, PrepareParams):
         return IMAGES_A_SECOND
-    return RATES[GPU] if on_gpu else RATES[CPU] * getattr(job.params, "threads", 1)
+    if on_gpu:
+        return RATES[GPU] * (HALF_FASTER if _half(job.params) == 2 else 1)
+    return RATES[CPU] * getattr(job.params, "threads", 1)

@@ -5,7 +5,19 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.estimate import CPU, GPU, Estimator, Needs, cpus, gpu_gib, needs_gpu, takes_gpu, what_to_lower
+from pipeline.estimate import (
+    CPU,
+    GPU,
+    Estimator,
+    Needs,
+    cpus,
+    gpu_gib,
+    needs_gpu,
+    processes,
+    scratch,
+    takes_gpu,
+    what_to_lower,
+)
 from pipeline.execution.progress import spell
 from pipeline.execution.walk import Capacity
 from pipeline.networks import GIB
@@ -24,7 +36,7 @@ def device(capacity: Capacity) -> str:
 def at_a_time(jobs: Sequence[Job], capacity: Capacity) -> int:
     """How many of `jobs` may be under way together: as many as there are GPUs, if any takes one, else as cores allow."""
     if capacity.gpus and any(map(takes_gpu, jobs)):
-        fit = len(capacity.gpus)
+        fit = max(1, len(capacity.gpus) // max(processes(job.params) for job in jobs))
     else:
         fit = max(1, capacity.cpus // max(map(cpus, jobs), default=1))
     return min(fit, capacity.workers or fit)
@@ -37,7 +49,7 @@ def expected(jobs: Sequence[Job], store: Store, capacity: Capacity) -> dict[Job,
 
 
 def check(todo: Sequence[Job], store: Store, capacity: Capacity, *, cpu: bool) -> list[str]:
-    """What is worth saying before `todo` is begun; UserError if it needs a GPU, there is none, and not `cpu`."""
+    """What is worth saying before `todo` is begun; UserError if it needs GPUs that are not there, and not `cpu`."""
     heavy = [job for job in todo if needs_gpu(job)]
     if heavy and not capacity.gpus and not cpu:
         seconds = sum(expected(heavy, store, capacity).values())
@@ -47,9 +59,15 @@ def check(todo: Sequence[Job], store: Store, capacity: Capacity, *, cpu: bool) -
             f"{spell(seconds / at_a_time(heavy, capacity))}, or take smaller ones: base_model {{name: mini, "
             "resolution: 32}, fewer steps and iterations"
         )
-    least = min((gpu.gib for gpu in capacity.gpus), default=None)
-    if least is None:
+    if not capacity.gpus:
         return []
+    widest = max(filter(takes_gpu, todo), key=lambda job: processes(job.params), default=None)
+    if widest is not None and processes(widest.params) > len(capacity.gpus):
+        raise UserError(
+            f"finetune.processes is {processes(widest.params)}, each with a GPU of its own, and there are "
+            f"{len(capacity.gpus)} here; lower it, which changes results by rounding alone"
+        )
+    least = min(gpu.gib for gpu in capacity.gpus)
     largest: dict[str, Job] = {}
     for job in filter(takes_gpu, todo):
         largest[job.kind] = max(largest.get(job.kind, job), job, key=gpu_gib)
@@ -110,16 +128,21 @@ def _remarks(plan: Plan, todo: list[Job], told: dict[str, Any], capacity: Capaci
         return ["all is done; `run` draws tables and plots alone"]
     on, rates = told["device"], {job["needs"]["rate"] for job in told["jobs"] if not job["done"]}
     seconds = sum(job["needs"]["seconds"] or GUESS for job in told["jobs"] if not job["done"])
+    latents = max(map(scratch, todo)) / GIB
     remarks = [f"hours are those of one job after another{'' if on == CPU else f', on {on}'}"]
     if on == GPU and not capacity.gpus:
         remarks[0] += "; there is no GPU here, and `run` asks for one, or for --cpu"
     else:
         several = at_a_time(todo, capacity)
         remarks[0] += f"; {several} at a time here, about {spell(seconds / several)}"
+    if latents > 1:
+        remarks.append(
+            f"disk: a finetune under way keeps up to {latents:.0f} GiB of latents beside, and removes them"
+        )
     meaning = {
         "measured": "measured: the median of finished jobs of the kind in this store, scaled to the work",
         "stated": "stated: 15e9 multiply-adds a second and core (digits on a server), 1e13 on a GPU (NVIDIA's figures for "
-        "an A100); right within a factor of two or three",
+        "an A100), three times that in half precision; right within a factor of two or three",
         "unknown": f"unknown: taken for {GUESS:.0f} seconds a job",
     }
     return remarks + [text for rate, text in meaning.items() if rate in rates]

@@ -59,6 +59,27 @@ def test_weights_of_the_hub_are_looked_for_in_its_cache(
     assert not findings(tmp_path, hub)["base model", "someone/model"].missing
 
 
+def test_what_a_suite_of_sdxl_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU, both weights and the package of its optimiser; without adapters, none of it."""
+
+    def installed(name: str) -> str:
+        if name == "bitsandbytes":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(doctor, "version", installed)
+    monkeypatch.setattr(doctor.machine, "gpus", lambda: ())
+    tuned = DIGITS.finetune.model_copy(update={"optimizer": "adamw8bit"})
+    suite = DIGITS.model_copy(update={"base_model": BaseModelSpec(name="sdxl"), "finetune": tuned})
+    found = findings(tmp_path, suite)
+    lacks = [("machine", "gpu"), ("extra", "gpu"), ("base model", "stabilityai/stable-diffusion-xl-base-1.0"),
+             ("vae", "madebyollin/sdxl-vae-fp16-fix")]  # fmt: skip
+    assert [(one.group, one.what) for one in doctor.wanting(list(found.values()), "digits")] == lacks
+    assert "pip install 'bitsandbytes" in found["extra", "gpu"].get and "--cpu" in found["machine", "gpu"].get
+    plain = findings(tmp_path, suite.model_copy(update={"augmentations": ["none"]}))
+    assert doctor.wanting(list(plain.values()), "digits") == []
+
+
 def test_weights_in_files_and_folders(tmp_path: Path) -> None:
     def looked_for(**changes: object) -> doctor.Finding:
         suite = DIGITS.model_copy(update=changes)

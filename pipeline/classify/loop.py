@@ -130,7 +130,7 @@ class Loop:
 
     def _step(self, images: Tensor, labels: Tensor) -> float:
         """One update of the weights, on a `_batch`; the loss before it."""
-        set_rate(self.optimizer, self.settings.schedule, self.done, self.settings.iterations)
+        set_rate(self.optimizer, self.settings, self.done)
         with nullcontext() if self.method.rho is None else self._perturbed(images, labels):
             self._seed_dropout()
             losses = self.method.losses(self._forward(images, labels))

@@ -33,16 +33,16 @@ def make_optimizer(network: Network, method: Method, settings: TrainSettings) ->
     )
 
 
-def set_rate(optimizer: Optimizer, schedule: str, step: int, steps: int) -> None:
-    """Give every group its learning rate for `step` of `steps` (from 0)."""
+def set_rate(optimizer: Optimizer, settings: TrainSettings, step: int) -> None:
+    """Give every group its learning rate for `step` (from 0)."""
     for group in optimizer.param_groups:
-        group["lr"] = group["full_lr"] * rate_factor(schedule, step, steps)
+        group["lr"] = group["full_lr"] * rate_factor(settings, step)
 
 
-def rate_factor(schedule: str, step: int, steps: int) -> float:
-    """constant: 1; cosine: from 1 towards 0; inverse: (1 + step/1000)^-0.75, as in the TLlib library."""
-    if schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * step / steps))
-    if schedule == "inverse":
-        return (1 + 0.001 * step) ** -0.75
+def rate_factor(settings: TrainSettings, step: int) -> float:
+    """constant: 1; cosine: from 1 towards 0; inverse: (1 + gamma step)^-0.75, as in the TLlib library."""
+    if settings.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * step / settings.iterations))
+    if settings.schedule == "inverse":
+        return (1 + settings.inverse_gamma * step) ** -0.75
     return 1.0

@@ -114,7 +114,7 @@ class FinetuneSettings(Strict):
     )
     gradient_accumulation: Count = later(1, "passes in which a batch goes through the model")
     processes: Count = later(1, "processes of one machine that share a batch, each with a GPU of its own")
-    optimizer: Literal["adamw", "adamw8bit"] = later("adamw", "adamw8bit is that of bitsandbytes, on a GPU")
+    optimizer: Literal["adamw", "adamw8bit"] = later("adamw", "adamw8bit is that of bitsandbytes")
     snr_gamma: Rate | None = later(None, "min-SNR weighting of the loss (Hang et al. 2023), who take 5")
     ema: Annotated[float, Field(gt=0, lt=1)] | None = later(
         None, "decay of the exponential moving average of the adapter, which is then what is kept"
@@ -255,6 +255,9 @@ class TrainSettings(Strict):
         default="fp32", description="of the network's passes; weights and losses are fp32 in any case"
     )
     schedule: Literal["inverse", "constant", "cosine"] = "inverse"
+    inverse_gamma: Rate = later(
+        1e-3, "of schedule inverse: the rate is multiplied by (1 + gamma * iteration)**-0.75"
+    )
     holdout: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.2, description="dg: share of every source domain that is not trained on, for selection"
     )

@@ -89,7 +89,6 @@ def run(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, progre
         if params.settings.processes == 1:
             tune(params, inputs, workspace, progress)
             return
-        processes.check(params.settings.processes)
         # Encoded by one process before the others begin, which would wait for it longer than they may.
         model = BaseModel.load(params.base_model, params.settings.precision)
         tuning_data(model, params, inputs, workspace / "scratch" / "encoded")

@@ -22,15 +22,6 @@ from pipeline.errors import UserError
 from pipeline.stage import Progress
 
 
-def check(count: int) -> None:
-    """UserError if there are GPUs, but not one for each of `count` processes."""
-    found = torch.cuda.device_count()
-    if 0 < found < count:
-        raise UserError(
-            f"finetune.processes is {count}, each with a GPU of its own, but this job sees {found} of them"
-        )
-
-
 def together(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
     """Carry out finetune.tune in as many processes as the settings say; UserError as of one of them."""
     with socket.socket() as free:
@@ -100,6 +91,7 @@ def main() -> None:
         connection.send(("progress", (done, total, what)))
 
     try:
+        _check(params.settings.processes)
         with reproducible(params.threads):
             tune(params, inputs, workspace, progress)
     except UserError as error:
@@ -112,6 +104,15 @@ def main() -> None:
         connection.send(("done", None))
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def _check(count: int) -> None:
+    """UserError if there are GPUs, but not one for each of `count` processes. Asked where no CUDA was begun yet."""
+    found = torch.cuda.device_count()
+    if 0 < found < count:
+        raise UserError(
+            f"finetune.processes is {count}, each with a GPU of its own, but this job sees {found} of them"
+        )
 
 
 def _end_with_parent(connection: Connection) -> None:

@@ -51,8 +51,6 @@ def make_optimizer(adapter: Adapter, settings: FinetuneSettings) -> torch.optim.
         raise UserError(
             "finetune.optimizer: adamw8bit needs bitsandbytes; pip install bitsandbytes, or take adamw"
         ) from error
-    if not torch.cuda.is_available():
-        raise UserError("finetune.optimizer: adamw8bit needs a GPU, and there is none here; take adamw")
     return AdamW8bit(groups, weight_decay=settings.weight_decay)
 
 

@@ -1,7 +1,8 @@
 """Walks a plan on this machine: a few worker processes, each with one job at a time.
 
 A GPU belongs to one worker, which is given the jobs that take a GPU; the other workers see none. So what a job is
-made on follows from the job and the machine, and not from which worker is idle.
+made on follows from the job and the machine, and not from which worker is idle. A job that wants several GPUs gets
+those of its worker and of others that are idle meanwhile.
 """
 
 import multiprocessing
@@ -13,7 +14,7 @@ from multiprocessing.process import BaseProcess
 
 from pipeline import machine
 from pipeline.errors import UserError
-from pipeline.estimate import cpus, takes_gpu
+from pipeline.estimate import cpus, processes, takes_gpu
 from pipeline.execution.walk import Capacity, Outcome, Walk, Watcher
 from pipeline.execution.worker import serve
 from pipeline.plan import Job
@@ -35,12 +36,13 @@ def opened(workers: int | None, address: str | None, *, cpu: bool) -> Iterator[C
 
 @dataclass
 class Worker:
-    """A worker process, the GPU that it has, and the job in hand."""
+    """A worker process, the GPU that it has, the job in hand, and the GPUs that this one has."""
 
     process: BaseProcess
     connection: Connection
     gpu: str | None
     job: Job | None = None
+    lent: tuple[str, ...] = ()
 
 
 class LocalWalk(Walk):
@@ -62,7 +64,7 @@ class LocalWalk(Walk):
     def hire(self, gpu: str | None) -> Worker:
         """A new worker process."""
         ours, theirs = CONTEXT.Pipe()
-        process = CONTEXT.Process(target=serve, args=(theirs, self.store.root, gpu), daemon=True)
+        process = CONTEXT.Process(target=serve, args=(theirs, self.store.root), daemon=True)
         process.start()
         theirs.close()
         return Worker(process, ours, gpu)
@@ -75,7 +77,20 @@ class LocalWalk(Walk):
         """Whether `worker` may begin `job` now. One that wants more cores than there are is made alone."""
         busy = self.under_way()
         free = self.capacity.cpus - sum(map(cpus, busy))
-        return self.on_gpu(job) == (worker.gpu is not None) and (not busy or cpus(job) <= free)
+        if self.on_gpu(job) != (worker.gpu is not None) or (busy and cpus(job) > free):
+            return False
+        return worker.gpu is None or len(self.gpus_for(job, worker)) == self.wanted(job)
+
+    def wanted(self, job: Job) -> int:
+        """How many GPUs `job` is given: one that wants more than there are gets all, and says what is wrong."""
+        return min(processes(job.params), len(self.capacity.gpus))
+
+    def gpus_for(self, job: Job, worker: Worker) -> tuple[str, ...]:
+        """That of `worker`, and as many more as `job` wants; fewer if they are not free, none if its own is not."""
+        taken = {gpu for other in self.workers if other.job for gpu in other.lent}
+        own = [gpu for gpu in [worker.gpu] if gpu is not None and gpu not in taken]
+        more = [gpu.uuid for gpu in self.capacity.gpus if gpu.uuid not in {worker.gpu, *taken}]
+        return tuple([*own, *more][: self.wanted(job)]) if own else ()
 
     def hand_out(self) -> None:
         """Give idle workers the jobs that are ready, as many as may be under way together."""
@@ -85,10 +100,11 @@ class LocalWalk(Walk):
             if worker.job is None:
                 job = self.next_job(lambda job, worker=worker: self.fits(job, worker))
                 if job is not None:
+                    worker.lent = self.gpus_for(job, worker)
                     worker.job = job
                     self.tries[job.key] += 1
                     self.begin(job)
-                    worker.connection.send(job)
+                    worker.connection.send((job, worker.lent))
 
     def listen(self, worker: Worker) -> None:
         """Take one message of a worker that has something to say, or has died."""

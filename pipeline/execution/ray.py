@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import machine
 from pipeline.errors import UserError
-from pipeline.estimate import cpus, takes_gpu
+from pipeline.estimate import cpus, processes, takes_gpu
 from pipeline.execution.walk import Capacity, Outcome, Walk, Watcher
 from pipeline.execution.worker import Message, attempt, now_and_then, see
 from pipeline.plan import Job
@@ -89,7 +89,7 @@ def _of_cluster(nodes: list[dict[str, Any]]) -> tuple[int, tuple[machine.Gpu, ..
 def make_there(job: Job, root: Path, on_gpu: bool, says: "Queue") -> Message:
     """What a Ray task does: carry out `job`, and put what it says of it into `says`."""
     if not on_gpu:
-        see(None)
+        see(())
 
     def say(message: Message) -> None:
         says.put((job.key, message))
@@ -147,8 +147,9 @@ class RayWalk(Walk):
             if job is None:
                 return
             on_gpu = bool(self.capacity.gpus) and takes_gpu(job)
+            wanted = processes(job.params) if on_gpu else 0
             task = self.ray.remote(
-                num_cpus=min(cpus(job), self.capacity.cpus), num_gpus=int(on_gpu), max_retries=RETRIES
+                num_cpus=min(cpus(job), self.capacity.cpus), num_gpus=wanted, max_retries=RETRIES
             )(make_there)
             self.pending[task.options(name=job.label).remote(job, self.store.root, on_gpu, self.says)] = job
 

@@ -27,7 +27,7 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Capacity:
-    """What jobs may take together: `workers` at a time (None = as many as fit), CPU cores, and GPUs, one a job."""
+    """What jobs may take together: `workers` at a time (None = as many as fit), CPU cores, and GPUs."""
 
     cpus: int
     gpus: tuple[Gpu, ...] = ()

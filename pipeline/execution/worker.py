@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -114,9 +114,12 @@ def now_and_then(say: Callable[[Message], None]) -> Progress:
     return progress
 
 
-def see(gpu: str | None) -> None:
-    """Let this process use that GPU alone, or none: said before torch looks for one."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = gpu or ""
+def see(gpus: Sequence[str]) -> None:
+    """Let this process, and those that it starts, use these GPUs alone.
+
+    Once torch has looked for one, this process keeps the first that it was given, which is the same for all its jobs.
+    """
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
 
 
 def device() -> str:
@@ -125,16 +128,17 @@ def device() -> str:
     return torch.cuda.get_device_name() if torch and torch.cuda.is_initialized() else CPU
 
 
-def serve(connection: Connection, root: Path, gpu: str | None) -> None:
-    """Carry out the jobs that come through `connection` until None comes or it is closed."""
-    see(gpu)
+def serve(connection: Connection, root: Path) -> None:
+    """Carry out the jobs that come through `connection`, with their GPUs, until None comes or it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     signal.signal(
         signal.SIGTERM, signal.SIG_DFL
     )  # what the parent decides; a forked worker has the parent's handler
     store, progress = Store(root), now_and_then(connection.send)
     try:
-        while (job := connection.recv()) is not None:
+        while (given := connection.recv()) is not None:
+            job, gpus = given
+            see(gpus)
             connection.send(attempt(job, store, progress))
     except (EOFError, BrokenPipeError):  # the parent is gone; the job can be gone on with
         return

@@ -6,6 +6,7 @@ import torch
 
 from pipeline.classify.batches import Labelled, Pool, joined, make_pool, target_batch
 from pipeline.classify.optimisation import rate_factor
+from pipeline.config import TrainSettings
 from pipeline.data.domains import ImageSet
 from pipeline.seeds import shuffled
 
@@ -96,6 +97,10 @@ def test_joined_sets_keep_their_labels_and_names() -> None:
 
 
 def test_schedules() -> None:
-    assert [rate_factor("cosine", step, 10) for step in (0, 5)] == [1.0, pytest.approx(0.5)]
-    assert rate_factor("inverse", 1000, 2000) == pytest.approx(2**-0.75)
-    assert rate_factor("constant", 7, 10) == 1.0
+    def factor(step: int, **settings: object) -> float:
+        return rate_factor(TrainSettings(backbone="digits_cnn", iterations=10, **settings), step)
+
+    assert [factor(step, schedule="cosine") for step in (0, 5)] == [1.0, pytest.approx(0.5)]
+    assert factor(1000, schedule="inverse") == pytest.approx(2**-0.75)
+    assert factor(500, schedule="inverse", inverse_gamma=2e-3) == pytest.approx(2**-0.75)
+    assert factor(7, schedule="constant") == 1.0

@@ -26,7 +26,7 @@ class QuickParams(Strict):
     log: Path
     seconds: float = 0.0
     threads: int = 1
-    gpu: bool = False
+    gpus: int = 0
     die: int = 0
     """So many times its process is killed first."""
     fail: str = ""

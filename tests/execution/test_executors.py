@@ -144,12 +144,34 @@ def test_no_more_jobs_are_under_way_than_asked_for(walk: Walker, tmp_path: Path)
     assert most_at_once(tmp_path, dict.fromkeys("abc", 1)) == 1
 
 
+def count_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quick jobs take the GPUs that they say."""
+    monkeypatch.setattr(local, "takes_gpu", lambda job: job.params.gpus > 0)
+    monkeypatch.setattr(local, "processes", lambda params: params.gpus)
+
+
+@pytest.mark.parametrize("workers", [None, 1])
+def test_a_job_of_several_gpus_has_them_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int | None
+) -> None:
+    count_gpus(monkeypatch)
+    names = ("GPU-one", "GPU-two", "GPU-three")
+    wanted = {"a": 1, "b": 2, "c": 1, "d": 3, "e": 2, "f": 1, "all": 9}
+    todo = [quick(name, tmp_path, gpus=count, seconds=0.2) for name, count in wanted.items()]
+    capacity = Capacity(cpus=8, gpus=tuple(Gpu(name, "A", 80.0) for name in names), workers=workers)
+    assert len(local.walk(todo, Store(tmp_path / "store"), capacity, Notes()).made) == len(todo)
+    seen = {name: gpus.split(",") for what, name, gpus in events(tmp_path) if what == "end"}
+    assert {name: len(set(gpus)) for name, gpus in seen.items()} == wanted | {"all": 3}
+    for gpu in names:
+        assert most_at_once(tmp_path, {name: int(gpu in gpus) for name, gpus in seen.items()}) <= 1
+
+
 def test_a_gpu_is_given_to_one_job_at_a_time_and_hidden_from_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "takes_gpu", lambda job: job.params.gpu)
+    count_gpus(monkeypatch)
     gpus = (Gpu("GPU-one", "A", 80.0), Gpu("GPU-two", "A", 80.0))
-    heavy = [quick(f"heavy{i}", tmp_path, gpu=True, seconds=0.2) for i in range(4)]
+    heavy = [quick(f"heavy{i}", tmp_path, gpus=1, seconds=0.2) for i in range(4)]
     light = [quick(f"light{i}", tmp_path, seconds=0.2) for i in range(2)]
     capacity = Capacity(cpus=8, gpus=gpus)
     assert len(local.walk([*heavy, *light], Store(tmp_path / "store"), capacity, Notes()).made) == 6
