@@ -21,8 +21,8 @@ RULES = {
 }
 """How the checkpoint whose accuracy is shown was selected; the oracle is named with what it looked at."""
 
-MADE = {"none": "", "base": "base", "terra": "Terra", "lora": "LoRA"}
-"""The augmentations as tables print them."""
+MADE = {"none": "", "base": "base", "terra": "Terra", "lora": "LoRA", "lora_interp": "LoRA interpolation", "diffmorpher": "DiffMorpher"}  # fmt: skip
+"""The augmentations as tables print them; adapters of a suite's own go by their names."""
 
 
 @dataclass(frozen=True)

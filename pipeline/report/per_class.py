@@ -38,7 +38,8 @@ def draw(records: pd.DataFrame, suite: Suite, classes: Sequence[str], title: str
     """
     shares = class_accuracies(records, classes)
     methods = [label for label in map(suite.label, suite.methods) if label in shares.index]
-    augmentations = [name for name in MADE if name in shares.index.get_level_values("augmentation")]
+    found = shares.index.get_level_values("augmentation").unique()
+    augmentations = [*(name for name in MADE if name in found), *(name for name in found if name not in MADE)]
     labels = _most_changed(shares)
     size = (max(6.4, 0.42 * len(labels) + 1.2), 1.5 * len(methods) + 0.9)
     with figures.house_style():
