@@ -163,5 +163,6 @@ def test_morphs_of_a_suite_are_made_once_and_scored(kind: str, tmp_path: Path, d
     job.run(told, {"data": data, "morphs": tmp_path / "whole"}, tmp_path / "score", silent)
     record = json.loads((tmp_path / "score" / "record.json").read_text())
     assert (record["sequences"], record["frames"], record["FID"]) == (2, 6, None)
-    assert record["PPL"] > 0 and record["KID"] is not None
+    # Two styles of one class have one prompt, and after a single step of tuning the weights at their ends are still alike.
+    assert (record["PPL"] > 0) == (kind == "images") and record["KID"] is not None
     assert (record["psnr"] is None) == (kind == "styles")
