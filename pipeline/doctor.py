@@ -162,7 +162,13 @@ def _weight(group: str, where: str, file: str, suites: tuple[str, ...]) -> Findi
         return Finding(group, where, "no such file or folder", True, get, suites)
     if isinstance(try_to_load_from_cache(where, file), str):
         return Finding(group, where, "in the cache of the hub", suites=suites)
-    return Finding(group, where, "not in the cache of the hub", True, f"hf download {where}", suites)
+    get = f"hf download {where}"
+    if group == "base model":  # of all that is in its repository, the parts as safetensors alone
+        python, kind = Path(sys.executable).name, "DiffusionPipeline"
+        get = (
+            f"{python} -c \"from diffusers import {kind}; {kind}.download('{where}', use_safetensors=True)\""
+        )
+    return Finding(group, where, "not in the cache of the hub", True, get, suites)
 
 
 def _datasets(suites: Sequence[Suite]) -> Iterator[Finding]:
@@ -197,6 +203,8 @@ def described(findings: list[Finding], suite: str) -> str:
         if one.missing:
             needed = f"   (for {', '.join(one.suites)})" if one.suites else ""
             lines.append(f"   {'':<10} get it: {one.get}{needed}")
-    lacks = [one.what for one in wanting(findings, suite)]
+    lacks = [
+        one.what if one.group == "package" else f"{one.group} {one.what}" for one in wanting(findings, suite)
+    ]
     lines.append(f"{suite}: {'lacks ' + ', '.join(lacks) if lacks else 'can be run'}")
     return "\n".join(lines)

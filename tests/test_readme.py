@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import cli
 from pipeline.config import ROOT
 
 
@@ -33,6 +35,27 @@ def checkout(folder: Path) -> None:
     python.parent.mkdir(parents=True)
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
+
+
+def test_the_papers_benchmarks_are_planned_and_examined_as_pasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Up to where data and a GPU are needed; the other commands are understood."""
+    text = section("Run the papers' benchmarks")
+    for name in re.findall(r"`(\w+)`", text.split("\n\n")[0]):
+        assert (ROOT / "benchmarks" / f"{name}.yaml").is_file(), name
+    monkeypatch.setenv("TERRABENCH_STORE", str(tmp_path))
+    monkeypatch.setenv("TERRABENCH_DATA", str(tmp_path))
+    commands = [shlex.split(line, comments=True) for line in block(text, "bash").splitlines()]
+    assert all(words[:2] == [".venv/bin/python", "run_benchmark.py"] for words in commands)
+    codes = {words[2]: cli.main(words[2:]) for words in commands if words[2] in ("plan", "doctor")}
+    assert codes == {"plan": 0, "doctor": 1}
+    said = capsys.readouterr().out
+    assert (
+        "12 tasks: Ar->Cl" in said and "datasets fetch office_home" in said and "hours are those of" in said
+    )
+    for words in commands:
+        assert cli.build_parser().parse_args(words[2:]).call
 
 
 @pytest.mark.slow

@@ -44,6 +44,6 @@ def _load(kind: Any, where: str, revision: str | None, field: str, dtype: torch.
             raise UserError(f"{field} can't be loaded with safetensors: {reason}") from error
         raise UserError(
             f"{field} is neither a folder, nor can {where} be had from the Hugging Face hub or its cache on this machine "
-            f"({reason}); where there is a network, run `hf download {where}` and copy $HF_HOME, or name a folder"
+            f"({reason}); `run_benchmark.py doctor` tells the command that gets it where there is a network; then copy $HF_HOME, or name a folder"
         ) from error
     return loaded.to(dtype)
