@@ -41,5 +41,5 @@ def _caption(records: pd.DataFrame, suite: MorphSuite) -> str:
         f"{suite.pairs} morphs of {suite.frames} frames for each cell, on {suite.dataset} with {suite.base_model.name}. "
         f"FID: of all frames to all training images of the ends' classes and domains, in features of {suite.features}. PPL: "
         f"the sum of distances between neighbouring frames, by {suite.distance}, mean over morphs; variation: the deviation "
-        f"of these distances over their mean. –: not more frames than features. Lower is better; a PPL of 0 is of frames that are all alike.{back}"
+        f"of these distances over their mean. –: no result yet, or no more frames than features. Lower is better; a PPL of 0 is of frames that are all alike.{back}"
     )
