@@ -30,6 +30,10 @@ STAGES = {
     "finetune": "pipeline.diffusion.finetune",
     "generate": "pipeline.diffusion.generate",
     "interpolate": "pipeline.diffusion.interpolate",
+    "pair_loras": "pipeline.diffusion.morph.pair_loras",
+    "between": "pipeline.diffusion.morph.between",
+    "morphs": "pipeline.diffusion.morph.morphs",
+    "score": "pipeline.metrics.job",
     "flow": "pipeline.diffusion.flow",
     "train": "pipeline.classify.train",
 }

@@ -222,7 +222,7 @@ def _commands(about: About) -> list[tuple[str, str]]:
     suite: Suite = about.suite
     return [
         (
-            f"{method} + {accuracy.MADE[augmentation]}" if augmentation != "none" else method,
+            f"{method} + {accuracy.shown(augmentation)}" if augmentation != "none" else method,
             repeat.command(suite, about.file, method, augmentation, about.plugins),
         )
         for method in map(suite.label, suite.methods)
