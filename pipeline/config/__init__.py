@@ -16,12 +16,14 @@ from pipeline.config.cards import (
 )
 from pipeline.config.jobs import (
     AnalogiesParams,
+    BetweenParams,
     DomainsParams,
     FinetuneParams,
     FlowParams,
     GenerateParams,
     InterpolateParams,
     InversionSettings,
+    PairLorasParams,
     PairParams,
     PrepareParams,
     SamplingParams,
@@ -29,11 +31,14 @@ from pipeline.config.jobs import (
     prompt,
     task_name,
 )
-from pipeline.config.places import IN_PLACE, data_folder, resolve_card
-from pipeline.config.reading import card_folder, read_card, read_suite
+from pipeline.config.morph import MORPHS, PIXELS, BetweenSettings, MorphMethod, MorphSettings
+from pipeline.config.morph_suite import MorphKind, MorphsParams, MorphSuite, ScoreParams
+from pipeline.config.places import IN_PLACE, PUBLISHED, data_folder, resolve_card
+from pipeline.config.reading import card_folder, read_any_suite, read_card, read_suite
 from pipeline.config.suites import (
     CONTROLS,
     MADE_SETS,
+    NAMED_MODELS,
     AdapterSpec,
     BaseModelSpec,
     FinetuneSettings,
@@ -71,6 +76,10 @@ __all__ = [
     "MADE_SETS",
     "MINI",
     "MINI_ENCODER",
+    "MORPHS",
+    "NAMED_MODELS",
+    "PIXELS",
+    "PUBLISHED",
     "ROOT",
     "SMALL",
     "AdapterSpec",
@@ -78,6 +87,8 @@ __all__ = [
     "AnalogySpec",
     "Archive",
     "BaseModelSpec",
+    "BetweenParams",
+    "BetweenSettings",
     "BuiltCard",
     "Count",
     "DatasetCard",
@@ -99,12 +110,19 @@ __all__ = [
     "LatentStatistics",
     "MethodSpec",
     "Mix",
+    "MorphKind",
+    "MorphMethod",
+    "MorphSettings",
+    "MorphSuite",
+    "MorphsParams",
+    "PairLorasParams",
     "PairParams",
     "Pairing",
     "Precision",
     "PrepareParams",
     "Rate",
     "SamplingParams",
+    "ScoreParams",
     "Seed",
     "Setting",
     "Source",
@@ -123,6 +141,7 @@ __all__ = [
     "method_label",
     "nearest",
     "prompt",
+    "read_any_suite",
     "read_card",
     "read_suite",
     "refuse_pickles",

@@ -1,17 +1,16 @@
 """Accuracy against the time that a training took: what a better row costs."""
 
-from collections.abc import Sequence
-
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pipeline.report import figures
-from pipeline.report.accuracy import MADE, AccuracyTable
+from pipeline.report.accuracy import AccuracyTable, shown
 
 MARKS = {"none": "o", "base": "s", "terra": "^"}
-OTHER_MARKS = "vDPX*<>"
-"""Of adapters that the suite names beside Terra, in turn."""
+OTHERS = "DvPX*<>"
+"""The marks of other augmentations, in turn."""
+
 STROKES = ("-", "--", ":", "-.")
 """Of the lines of the first eight methods, the next eight, and so on: there are no more colours."""
 
@@ -30,21 +29,14 @@ def points(table: AccuracyTable, records: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["method", "augmentation", "seconds", "accuracy", "error"])
 
 
-def marks_of(augmentations: Sequence[str]) -> dict[str, str]:
-    """A mark for each."""
-    others = [name for name in augmentations if name not in MARKS]
-    return {
-        name: MARKS.get(name) or OTHER_MARKS[others.index(name) % len(OTHER_MARKS)] for name in augmentations
-    }
-
-
 def draw(found: pd.DataFrame, title: str) -> dict[str, bytes]:
     """The `points` as {".pdf", ".png"}: colour says the method, the mark what was added to its training."""
     with figures.house_style():
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.add_subplot()
-        marks = marks_of(found["augmentation"].unique())
-        entries = [Line2D([], [], ls="", marker=mark, color=figures.INK, label=MADE.get(name, name) or "alone")
+        marks = {name: MARKS.get(name, OTHERS[place % len(OTHERS)])
+                 for place, name in enumerate(found["augmentation"].unique())}  # fmt: skip
+        entries = [Line2D([], [], ls="", marker=mark, color=figures.INK, label=shown(name) or "alone")
                    for name, mark in marks.items()]  # fmt: skip
         for index, (method, rows) in enumerate(found.groupby("method", sort=False)):
             colour = figures.COLOURS[index % len(figures.COLOURS)]
