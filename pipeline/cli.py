@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.execution.walk import Capacity, Outcome, Walker
     from pipeline.morph_plan import MorphPlan
     from pipeline.plan import Job, Plan
+    from pipeline.report.drawn import Drawn
     from pipeline.store import Store
 
 ABOUT = """\
@@ -457,26 +458,23 @@ def report(plan: "Plan | MorphPlan", store: "Store", folder: Path, options: argp
     from rich.console import Console
 
     from pipeline.morph_plan import MorphPlan
-    from pipeline.morph_results import report_morphs
-    from pipeline.report import about, page, tables
-    from pipeline.report.write import write_report
-    from pipeline.results import about_records, about_run, drawn_from, gather
+    from pipeline.report import drawn, tables
+    from pipeline.results import gather, state
 
     if isinstance(plan, MorphPlan):
+        from pipeline.morph_results import report_morphs  # imports matplotlib
+
         print(report_morphs(plan, store, folder, as_json=options.json))
         return
     recorded, said = gather(plan, store, folder / "records.csv")
-    written: list[Path] = []
     print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
+    made = None
     if recorded is not None:
-        written = write_report(plan.suite, recorded, drawn_from(plan, store), folder)
-        trained = any(store.has(cell.job.kind, cell.job.key) for cell in plan.cells)
-        tell = partial(about_run, store=store) if trained else partial(about_records, folder=folder)
-        told = tell(plan, file=options.suite, plugins=options.plugin)
-        written += [about.write(folder, told), page.write(folder, told, recorded)]
+        mark = state(plan, store, folder / "records.csv", options.suite, options.plugin)
+        made = drawn.read(folder, mark) or draw(plan, store, folder, options, recorded, mark)
     if options.json:
         counts = {"jobs": len(plan.jobs), "done": sum(store.has(job.kind, job.key) for job in plan.jobs)}
-        files = [str(path) for path in written]
+        files = [] if made is None else list(made.files)
         rows = [] if recorded is None else json.loads(recorded.to_json(orient="records", double_precision=15))
         print(
             json.dumps(
@@ -484,7 +482,7 @@ def report(plan: "Plan | MorphPlan", store: "Store", folder: Path, options: argp
             )
         )
         return
-    if recorded is None:
+    if recorded is None or made is None:
         print(f"no training of {plan.suite.name} is finished yet", file=sys.stderr)
         return
     table = tables.accuracy_table(recorded, plan.suite, list(plan.tasks), plan.suite.selections[0])
@@ -492,19 +490,35 @@ def report(plan: "Plan | MorphPlan", store: "Store", folder: Path, options: argp
     shown = tables.terminal(table, console.width)
     caption, shown.caption = shown.caption, None
     console.print(shown, caption, sep="\n")
-    print_gains(recorded, plan, folder)
-    print(f"records, tables and plots: {folder}\npage: {folder / page.FILE}\nartifacts: {store.root}")
+    print(*made.said, sep="\n", end="\n" * bool(made.said))
+    print(f"records, tables and plots: {folder}\npage: {folder / drawn.PAGE}\nartifacts: {store.root}")
 
 
-def print_gains(recorded: "DataFrame", plan: "Plan", folder: Path) -> None:
-    """Print what the tables say of made images, a sentence a comparison, or where to read it if that is long."""
+def draw(
+    plan: "Plan", store: "Store", folder: Path, options: argparse.Namespace, recorded: "DataFrame", mark: str
+) -> "Drawn":
+    """Write tables, plots and page of `recorded`."""
+    from pipeline.report import about, drawn, page
+    from pipeline.report.write import write_report
+    from pipeline.results import about_records, about_run, drawn_from
+
+    written = write_report(plan.suite, recorded, drawn_from(plan, store), folder)
+    trained = any(store.has(cell.job.kind, cell.job.key) for cell in plan.cells)
+    tell = partial(about_run, store=store) if trained else partial(about_records, folder=folder)
+    told = tell(plan, file=options.suite, plugins=options.plugin)
+    written += [about.write(folder, told), page.write(folder, told, recorded)]
+    return drawn.write(folder, mark, written, gains(recorded, plan, folder))
+
+
+def gains(recorded: "DataFrame", plan: "Plan", folder: Path) -> list[str]:
+    """What the tables say of made images, a sentence a comparison, or where to read it if that is long."""
     from pipeline.report import statistics, statistics_text
 
     suite, selection = plan.suite, plan.suite.selections[0]
     said = statistics_text.sentences(statistics.statistics(recorded, suite, list(plan.tasks), selection))
     if len(said) > MOST_SENTENCES:
-        said = [f"gains by made images, in {len(said)} sentences: {folder}/tables/statistics_{selection}.md"]
-    print(*said, sep="\n")
+        return [f"gains by made images, in {len(said)} sentences: {folder}/tables/statistics_{selection}.md"]
+    return said
 
 
 def draw_tables(options: argparse.Namespace) -> int:

@@ -31,7 +31,7 @@ from pipeline.config.jobs import (
 )
 from pipeline.config.morph import MORPHS, PIXELS, BetweenSettings, MorphMethod, MorphSettings
 from pipeline.config.morph_suite import MorphKind, MorphsParams, MorphSuite, ScoreParams
-from pipeline.config.places import IN_PLACE, data_folder, resolve_card
+from pipeline.config.places import IN_PLACE, PUBLISHED, data_folder, resolve_card
 from pipeline.config.reading import card_folder, read_any_suite, read_card, read_suite
 from pipeline.config.suites import (
     CONTROLS,
@@ -73,6 +73,7 @@ __all__ = [
     "MORPHS",
     "NAMED_MODELS",
     "PIXELS",
+    "PUBLISHED",
     "ROOT",
     "SMALL",
     "AdapterSpec",

@@ -18,9 +18,10 @@ from PIL import Image
 from pipeline.config import Suite
 from pipeline.report import accuracy, html, published, repeat, stamp, statistics, statistics_text
 from pipeline.report.about import About
+from pipeline.report.drawn import PAGE
 from pipeline.store import write_atomic
 
-FILE = "index.html"
+FILE = PAGE
 
 WIDEST = 1280
 """Pixels: wider pictures are made smaller in the page; the files beside it stay as they are."""
