@@ -10,14 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.data import command_line
+from pipeline.data import command_line as data_commands
+from pipeline.diffusion.morph import command_line as morph_command
 from pipeline.errors import UserError
+from pipeline.metrics import command_line as metrics_command
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from pipeline.execution.walk import Capacity, Outcome, Walker
+    from pipeline.morph_plan import MorphPlan
     from pipeline.plan import Job, Plan
+    from pipeline.report.drawn import Drawn
     from pipeline.store import Store
 
 ABOUT = """\
@@ -43,6 +47,8 @@ examples:
   run_benchmark.py bench adapters                        what Terra costs beside a LoRA and the base model
   run_benchmark.py bench data                            how fast images are prepared, and in how much memory
   run_benchmark.py datasets list                         the data sets, and which are in place
+  run_benchmark.py morph x.png y.png --prompt-x "a seven" --prompt-y "a three" -o out    images from one to the other
+  run_benchmark.py metrics out                           how smooth a morph is
   run_benchmark.py export-lora ARTIFACT --t 0.5 --to lora.safetensors    an adapter for stock diffusers
 
 exit codes: 0 done; 1 some jobs failed (the rest were made), or compare found a difference; 2 a mistake in the command or a file; 130 interrupted"""
@@ -185,7 +191,9 @@ def build_parser() -> argparse.ArgumentParser:
             help="where the folders of suites are (default: results/)",
         )  # fmt: skip
 
-    command_line.add_parser(commands)
+    data_commands.add_parser(commands)
+    morph_command.add_parser(commands)
+    metrics_command.add_parser(commands)
     methods = command("methods", show_methods, "list the classifier methods and their hyper-parameters")
     with_plugins(methods)
 
@@ -326,6 +334,23 @@ def add_report(command: Callable[..., argparse.ArgumentParser]) -> None:
     )  # fmt: skip
 
 
+def open_any_suite(options: argparse.Namespace) -> "tuple[Plan | MorphPlan, Store, Path]":
+    """As open_suite, of a suite of morphs too."""
+    from pipeline import config
+    from pipeline.morph_plan import make_morph_plan
+    from pipeline.store import Store
+
+    suite = config.read_any_suite(options.suite)
+    if not isinstance(suite, config.MorphSuite):
+        return open_suite(options)
+    if getattr(options, "only", None):
+        raise UserError(f"--only is for suites of trainings; {suite.name} compares morphs")
+    base_model = config.resolve_base_model(suite.base_model)
+    plan = make_morph_plan(suite, config.read_card(suite.dataset), base_model)
+    results = options.results or config.ROOT / "results"
+    return plan, Store(store_root(options)), results / suite.name
+
+
 def open_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
     """The plan of the suite that the user named, its store, and its folder under results/."""
     from pipeline import config
@@ -362,7 +387,7 @@ def run_suite(options: argparse.Namespace) -> int:
     from pipeline.only import pick
     from pipeline.results import check_writable
 
-    plan, store, folder = open_suite(options)
+    plan, store, folder = open_any_suite(options)
     part = pick(plan, options.only) if options.only else plan
     check_writable(folder)
     with Bars({}, 1, quiet=options.quiet) as bars:
@@ -380,7 +405,7 @@ def run_suite(options: argparse.Namespace) -> int:
 
 
 def make_missing(
-    plan: "Plan",
+    plan: "Plan | MorphPlan",
     todo: "list[Job]",
     store: "Store",
     capacity: "Capacity",
@@ -428,26 +453,28 @@ def check_optimizer(todo: "list[Job]") -> None:
         )
 
 
-def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespace) -> None:
+def report(plan: "Plan | MorphPlan", store: "Store", folder: Path, options: argparse.Namespace) -> None:
     """Write records, tables, plots and page of what is finished, and print the table."""
     from rich.console import Console
 
-    from pipeline.report import about, page, tables
-    from pipeline.report.write import write_report
-    from pipeline.results import about_records, about_run, drawn_from, gather
+    from pipeline.morph_plan import MorphPlan
+    from pipeline.report import drawn, tables
+    from pipeline.results import gather, state
 
+    if isinstance(plan, MorphPlan):
+        from pipeline.morph_results import report_morphs  # imports matplotlib
+
+        print(report_morphs(plan, store, folder, as_json=options.json))
+        return
     recorded, said = gather(plan, store, folder / "records.csv")
-    written: list[Path] = []
     print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
+    made = None
     if recorded is not None:
-        written = write_report(plan.suite, recorded, drawn_from(plan, store), folder)
-        trained = any(store.has(cell.job.kind, cell.job.key) for cell in plan.cells)
-        tell = partial(about_run, store=store) if trained else partial(about_records, folder=folder)
-        told = tell(plan, file=options.suite, plugins=options.plugin)
-        written += [about.write(folder, told), page.write(folder, told, recorded)]
+        mark = state(plan, store, folder / "records.csv", options.suite, options.plugin)
+        made = drawn.read(folder, mark) or draw(plan, store, folder, options, recorded, mark)
     if options.json:
         counts = {"jobs": len(plan.jobs), "done": sum(store.has(job.kind, job.key) for job in plan.jobs)}
-        files = [str(path) for path in written]
+        files = [] if made is None else list(made.files)
         rows = [] if recorded is None else json.loads(recorded.to_json(orient="records", double_precision=15))
         print(
             json.dumps(
@@ -455,7 +482,7 @@ def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespa
             )
         )
         return
-    if recorded is None:
+    if recorded is None or made is None:
         print(f"no training of {plan.suite.name} is finished yet", file=sys.stderr)
         return
     table = tables.accuracy_table(recorded, plan.suite, list(plan.tasks), plan.suite.selections[0])
@@ -463,26 +490,42 @@ def report(plan: "Plan", store: "Store", folder: Path, options: argparse.Namespa
     shown = tables.terminal(table, console.width)
     caption, shown.caption = shown.caption, None
     console.print(shown, caption, sep="\n")
-    print_gains(recorded, plan, folder)
-    print(f"records, tables and plots: {folder}\npage: {folder / page.FILE}\nartifacts: {store.root}")
+    print(*made.said, sep="\n", end="\n" * bool(made.said))
+    print(f"records, tables and plots: {folder}\npage: {folder / drawn.PAGE}\nartifacts: {store.root}")
 
 
-def print_gains(recorded: "DataFrame", plan: "Plan", folder: Path) -> None:
-    """Print what the tables say of made images, a sentence a comparison, or where to read it if that is long."""
+def draw(
+    plan: "Plan", store: "Store", folder: Path, options: argparse.Namespace, recorded: "DataFrame", mark: str
+) -> "Drawn":
+    """Write tables, plots and page of `recorded`."""
+    from pipeline.report import about, drawn, page
+    from pipeline.report.write import write_report
+    from pipeline.results import about_records, about_run, drawn_from
+
+    written = write_report(plan.suite, recorded, drawn_from(plan, store), folder)
+    trained = any(store.has(cell.job.kind, cell.job.key) for cell in plan.cells)
+    tell = partial(about_run, store=store) if trained else partial(about_records, folder=folder)
+    told = tell(plan, file=options.suite, plugins=options.plugin)
+    written += [about.write(folder, told), page.write(folder, told, recorded)]
+    return drawn.write(folder, mark, written, gains(recorded, plan, folder))
+
+
+def gains(recorded: "DataFrame", plan: "Plan", folder: Path) -> list[str]:
+    """What the tables say of made images, a sentence a comparison, or where to read it if that is long."""
     from pipeline.report import statistics, statistics_text
 
     suite, selection = plan.suite, plan.suite.selections[0]
     said = statistics_text.sentences(statistics.statistics(recorded, suite, list(plan.tasks), selection))
     if len(said) > MOST_SENTENCES:
-        said = [f"gains by made images, in {len(said)} sentences: {folder}/tables/statistics_{selection}.md"]
-    print(*said, sep="\n")
+        return [f"gains by made images, in {len(said)} sentences: {folder}/tables/statistics_{selection}.md"]
+    return said
 
 
 def draw_tables(options: argparse.Namespace) -> int:
     """`tables`."""
     from pipeline.results import check_writable
 
-    plan, store, folder = open_suite(options)
+    plan, store, folder = open_any_suite(options)
     check_writable(folder)
     report(plan, store, folder, options)
     return 0
@@ -536,7 +579,7 @@ def show_plan(options: argparse.Namespace) -> int:
     from pipeline.execution import local
     from pipeline.only import pick
 
-    plan, store, _ = open_suite(options)
+    plan, store, _ = open_any_suite(options)
     plan = pick(plan, options.only) if options.only else plan
     with local.opened(None, None, cpu=options.cpu) as capacity:
         if options.json:
@@ -548,7 +591,7 @@ def show_plan(options: argparse.Namespace) -> int:
 
 def verify_suite(options: argparse.Namespace) -> int:
     """`verify`."""
-    plan, store, _ = open_suite(options)
+    plan, store, _ = open_any_suite(options)
     present = [job for job in plan.jobs if store.has(job.kind, job.key)]
     found = {job: store.damage(job.kind, job.key, thorough=True) for job in present}
     damaged = {job: damage for job, damage in found.items() if damage}

@@ -43,8 +43,9 @@ def examine(store: Path, suites: Sequence[Suite]) -> list[Finding]:
 
 
 def known_suites() -> list[Suite]:
-    """The suites of benchmarks/."""
-    return [config.read_suite(path.stem) for path in sorted((config.ROOT / "benchmarks").glob("*.yaml"))]
+    """The suites of trainings under benchmarks/."""
+    found = (config.read_any_suite(path.stem) for path in sorted((config.ROOT / "benchmarks").glob("*.yaml")))
+    return [suite for suite in found if isinstance(suite, Suite)]
 
 
 def wanting(findings: list[Finding], suite: str) -> list[Finding]:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
+from math import comb
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,10 +18,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline.config import (
+    BetweenParams,
     FinetuneParams,
     FlowParams,
     GenerateParams,
     InterpolateParams,
+    MorphsParams,
+    PairLorasParams,
     PrepareParams,
     SamplingParams,
     Strict,
@@ -130,6 +134,24 @@ def _passes(params: SamplingParams) -> int:
     return passes
 
 
+def _morphs(params: PairLorasParams | MorphsParams) -> int:
+    """How many morphs a job makes, or two LoRAs for."""
+    if isinstance(params, MorphsParams):
+        return params.pairs
+    return params.pairs * len(params.domains.words) * comb(len(params.domains.sources), 2)
+
+
+def _morph_passes(params: PairLorasParams | MorphsParams) -> int:
+    """Of the denoiser, for one image of one morph: tuning, inversion, and frames, which DiffMorpher paints twice."""
+    morph = params.morph
+    tunes = not isinstance(params, BetweenParams) and getattr(params, "method", "") != "ddim"
+    tuning = PASSES * morph.tune_steps * 2 * morph.batch_size if tunes else 0
+    if not isinstance(params, BetweenParams | MorphsParams):
+        return tuning
+    frames = params.frames * (2 if "diffmorpher" in params.method else 1)
+    return tuning + morph.steps * (2 * (1 + morph.refinements) + frames)
+
+
 def work(params: Strict, images: int) -> float | None:
     """Multiply-adds of a job (images of `prepare`), or None of a kind of which nothing is known.
 
@@ -146,6 +168,10 @@ def work(params: Strict, images: int) -> float | None:
         network = denoiser(params.base_model)
         each = network.multiply_adds * network.at(params.base_model.resolution)
         return images * params.steps * _passes(params) * each
+    if isinstance(params, PairLorasParams | MorphsParams):
+        network = denoiser(params.base_model)
+        each = network.multiply_adds * network.at(params.base_model.resolution)
+        return _morphs(params) * _morph_passes(params) * each
     if isinstance(params, TPredictorParams):
         network = backbone(params)
         each = network.multiply_adds * network.at(params.image_size)
@@ -206,6 +232,11 @@ def gpu_gib(job: Job) -> float:
         network = denoiser(params.base_model)
         kept = params.batch_size * network.activations * network.at(params.base_model.resolution) / 20
         return (4 * (2 + ENCODERS) * network.parameters + kept) / _half(params) / GIB
+    if isinstance(params, PairLorasParams | MorphsParams):  # two denoisers, one of which is tuned or at work
+        network, morph = denoiser(params.base_model), params.morph
+        batch = max(2 * morph.batch_size, morph.at_a_time / 20)
+        kept = batch * network.activations * network.at(params.base_model.resolution)
+        return (4 * (1 + ENCODERS) * network.parameters + 32 * network.per_rank * morph.rank + kept) / GIB
     if isinstance(params, TPredictorParams):
         network = backbone(params)
         kept = params.settings.batch_size * network.activations * network.at(params.image_size)
@@ -226,6 +257,10 @@ def disk(job: Job) -> float:
         return 4 * denoiser(params.base_model).per_rank * params.adapter.rank
     if isinstance(params, SamplingParams):  # a PNG has about half the bytes of its pixels
         return 1.5 * _images(job) * params.base_model.resolution**2
+    if isinstance(params, BetweenParams | MorphsParams):
+        return 1.5 * _morphs(params) * params.frames * params.base_model.resolution**2
+    if isinstance(params, PairLorasParams):
+        return 8 * _morphs(params) * denoiser(params.base_model).per_rank * params.morph.rank
     if isinstance(params, TPredictorParams):
         return 4 * backbone(params).parameters
     if isinstance(params, TrainParams):
@@ -265,6 +300,12 @@ def what_to_lower(params: Strict) -> str:
                   ("finetune.optimizer", settings.optimizer, "adamw8bit"),
                   ("finetune.batch_size", settings.batch_size, None),
                   ("adapter.rank", params.adapter.rank, None),
+                  ("base_model.resolution", params.base_model.resolution, None)]  # fmt: skip
+    elif isinstance(params, PairLorasParams | MorphsParams):
+        field = "morph" if isinstance(params, MorphsParams) else "generate.between.morph"
+        fields = [(f"{field}.at_a_time", params.morph.at_a_time, 3),
+                  (f"{field}.batch_size", params.morph.batch_size, None),
+                  (f"{field}.rank", params.morph.rank, None),
                   ("base_model.resolution", params.base_model.resolution, None)]  # fmt: skip
     else:
         return "use a GPU with more memory"
@@ -325,7 +366,7 @@ def _network(params: Strict) -> str:
         return f"{params.settings.backbone} {params.threads}"
     if isinstance(params, TPredictorParams):
         return f"{params.settings.backbone} {params.threads}"
-    if isinstance(params, FinetuneParams | SamplingParams):
+    if isinstance(params, FinetuneParams | SamplingParams | PairLorasParams | MorphsParams):
         return f"{params.base_model.name} {params.base_model.resolution} {params.threads}"
     return ""
 

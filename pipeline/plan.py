@@ -14,8 +14,10 @@ from typing import Any
 
 from pipeline.classify.plugins import Plugin
 from pipeline.config import (
+    MORPHS,
     AdapterSpec,
     BaseModelSpec,
+    BetweenParams,
     DatasetCard,
     DomainsParams,
     FinetuneParams,
@@ -26,8 +28,11 @@ from pipeline.config import (
     InterpolateParams,
     InversionSettings,
     MethodSpec,
+    MorphsParams,
+    PairLorasParams,
     PairParams,
     PrepareParams,
+    ScoreParams,
     Setting,
     Strict,
     Suite,
@@ -44,6 +49,10 @@ CODE_VERSION = {
     "finetune": 1,
     "generate": 3,
     "interpolate": 1,
+    "pair_loras": 1,
+    "between": 1,
+    "morphs": 1,
+    "score": 1,
     "flow": 1,
     "train": 1,
 }
@@ -55,6 +64,10 @@ PARAMS: dict[str, type[Strict]] = {
     "finetune": FinetuneParams,
     "generate": GenerateParams,
     "interpolate": InterpolateParams,
+    "pair_loras": PairLorasParams,
+    "between": BetweenParams,
+    "morphs": MorphsParams,
+    "score": ScoreParams,
     "flow": FlowParams,
     "train": TrainParams,
 }
@@ -103,7 +116,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class AdapterJobs:
-    """The jobs of stages one and two for one task and one adapter.
+    """The jobs of stages one and two for one task and one adapter, or one way of morphing images under dg.
 
     made: those of the sets that enter training: adapted and generated, or under dg interpolated. times: the
     t-predictor, under dg. flow: the picture of the domain flow, under uda and if the suite asks for it.
@@ -307,6 +320,33 @@ def _domains_jobs(suite: Suite, card: DatasetCard, base: BaseModelSpec, name: st
     return AdapterJobs(finetune, {"interpolated": interpolated}, times=times)
 
 
+def _morph_jobs(suite: Suite, card: DatasetCard, base: BaseModelSpec, name: str, sources: tuple[str, ...],
+                data: Job) -> AdapterJobs:  # fmt: skip
+    """Stages one and two of the morphing method `name` under dg, over all source domains."""
+    settings, shown = suite.generate.between, "+".join(sources)
+    told = {
+        "domains": DomainsParams(sources=list(sources), words=_words(card)),
+        "base_model": base,
+        "pairs": settings.pairs,
+        "prompt": suite.finetune.source_prompt,
+        "morph": settings.morph,
+        "threads": suite.threads,
+    }
+    loras = Job("pair_loras", PairLorasParams(**told), {"data": data}, f"pair_loras {shown}")
+    params = BetweenParams(method=name, frames=settings.frames, **told)
+    between = Job("between", params, {"data": data, "loras": loras}, f"between {shown} {name}")
+    return AdapterJobs(loras, {"interpolated": between})
+
+
+def _task_jobs(suite: Suite, card: DatasetCard, base: BaseModelSpec, name: str, sources: tuple[str, ...],
+               target: str, data: Job) -> AdapterJobs:  # fmt: skip
+    """Stages one and two of the augmentation `name`, which is an adapter's or, under dg, a morphing method's."""
+    if suite.setting == "uda":
+        return _pair_jobs(suite, card, base, name, sources[0], target, data)
+    jobs = _domains_jobs if suite.adapter_of(name) is not None else _morph_jobs
+    return jobs(suite, card, base, name, sources, data)
+
+
 def _train(suite: Suite, card: DatasetCard, sources: tuple[str, ...], target: str, method: MethodSpec,
            augmentation: str, seed: int, inputs: dict[str, Job], plugin: Plugin | None) -> Cell:  # fmt: skip
     params = TrainParams(
@@ -362,11 +402,9 @@ def make_plan(
     cells: list[Cell] = []
     for sources, target in suite_tasks(suite, card):
         adapters = {
-            name: _pair_jobs(suite, card, base_model, name, sources[0], target, data)
-            if suite.setting == "uda"
-            else _domains_jobs(suite, card, base_model, name, sources, data)
+            name: _task_jobs(suite, card, base_model, name, sources, target, data)
             for name in suite.augmentations
-            if suite.adapter_of(name) is not None
+            if suite.adapter_of(name) is not None or name in MORPHS
         }
         task = task_name(suite.setting, sources, target)
         tasks[task] = TaskJobs(sources, target, adapters)

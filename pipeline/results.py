@@ -16,7 +16,8 @@ from pipeline.plan import AdapterJobs, Job, Plan, parse_task, suite_tasks
 from pipeline.report import about, records
 from pipeline.report.about import About, Stage
 from pipeline.report.artifacts import AdapterArtifacts, Artifacts, TaskArtifacts
-from pipeline.store import Store
+from pipeline.report.stamp import stamp
+from pipeline.store import MANIFEST, Store
 
 
 def check_writable(folder: Path) -> None:
@@ -105,6 +106,18 @@ def _still_asked(
             "their trainings (other settings or code); what they made is still in the store"
         )
     return [{name: row[name] for name in names} for row in kept], said
+
+
+def state(plan: Plan, store: Store, file: Path, named: str, plugins: Sequence[Path]) -> str:
+    """A stamp of all that tables, pictures and page are drawn from: equal if they would come out the same.
+
+    file: the records. named, plugins: what `run` was told, which the page repeats.
+    """
+    manifests = (store.path(job.kind, job.key) / MANIFEST for job in plan.jobs)
+    made = [path.stat().st_mtime_ns if path.exists() else None for path in manifests]
+    figures = [(path.name, path.stat().st_mtime_ns) for path in sorted(config.PUBLISHED.glob("*.csv"))]
+    told = (plan.suite.model_dump_json(), plan.card.model_dump_json(), [job.key for job in plan.jobs])
+    return stamp(told, made, figures, file.read_text(), named, list(map(str, plugins)), str(store.root))
 
 
 def _adapter_artifacts(jobs: AdapterJobs, store: Store) -> AdapterArtifacts:

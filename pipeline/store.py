@@ -82,7 +82,7 @@ class Store:
         return folder
 
     def manifest(self, kind: str, key: str) -> dict[str, Any]:
-        """What is known of a finished artifact: `files`, `label`, `params`, `inputs`, `seconds`, and in those of late `made_with`."""
+        """What is known of a finished artifact: `files`, `label`, `params`, `inputs`, `seconds`, and in those of late `made_with` and `remarks`."""
         return json.loads((self.path(kind, key) / MANIFEST).read_text())
 
     def commit(self, kind: str, key: str, about: dict[str, Any]) -> Path:

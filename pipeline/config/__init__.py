@@ -14,12 +14,14 @@ from pipeline.config.cards import (
     Source,
 )
 from pipeline.config.jobs import (
+    BetweenParams,
     DomainsParams,
     FinetuneParams,
     FlowParams,
     GenerateParams,
     InterpolateParams,
     InversionSettings,
+    PairLorasParams,
     PairParams,
     PrepareParams,
     SamplingParams,
@@ -27,11 +29,14 @@ from pipeline.config.jobs import (
     prompt,
     task_name,
 )
-from pipeline.config.places import IN_PLACE, data_folder, resolve_card
-from pipeline.config.reading import card_folder, read_card, read_suite
+from pipeline.config.morph import MORPHS, PIXELS, BetweenSettings, MorphMethod, MorphSettings
+from pipeline.config.morph_suite import MorphKind, MorphsParams, MorphSuite, ScoreParams
+from pipeline.config.places import IN_PLACE, PUBLISHED, data_folder, resolve_card
+from pipeline.config.reading import card_folder, read_any_suite, read_card, read_suite
 from pipeline.config.suites import (
     CONTROLS,
     MADE_SETS,
+    NAMED_MODELS,
     AdapterSpec,
     BaseModelSpec,
     FinetuneSettings,
@@ -65,11 +70,17 @@ __all__ = [
     "IN_PLACE",
     "MADE_SETS",
     "MINI",
+    "MORPHS",
+    "NAMED_MODELS",
+    "PIXELS",
+    "PUBLISHED",
     "ROOT",
     "SMALL",
     "AdapterSpec",
     "Archive",
     "BaseModelSpec",
+    "BetweenParams",
+    "BetweenSettings",
     "BuiltCard",
     "Count",
     "DatasetCard",
@@ -91,11 +102,18 @@ __all__ = [
     "LatentStatistics",
     "MethodSpec",
     "Mix",
+    "MorphKind",
+    "MorphMethod",
+    "MorphSettings",
+    "MorphSuite",
+    "MorphsParams",
+    "PairLorasParams",
     "PairParams",
     "Precision",
     "PrepareParams",
     "Rate",
     "SamplingParams",
+    "ScoreParams",
     "Seed",
     "Setting",
     "Source",
@@ -113,6 +131,7 @@ __all__ = [
     "method_label",
     "nearest",
     "prompt",
+    "read_any_suite",
     "read_card",
     "read_suite",
     "refuse_pickles",

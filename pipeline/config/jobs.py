@@ -7,6 +7,7 @@ from pydantic import Field
 
 from pipeline.config.base import Count, Fraction, Precision, Rate, Seed, Setting, Strict, later
 from pipeline.config.cards import BuiltCard, FolderCard
+from pipeline.config.morph import MorphMethod, MorphSettings
 from pipeline.config.suites import (
     AdapterSpec,
     BaseModelSpec,
@@ -97,6 +98,24 @@ class InterpolateParams(SamplingParams):
     domains: DomainsParams
     grid: GridSettings
     inversion: InversionSettings
+
+
+class PairLorasParams(Strict):
+    """Stage one under dg, for morphs: two LoRAs for each pair of images of one class from two of the domains."""
+
+    domains: DomainsParams
+    base_model: BaseModelSpec
+    pairs: Count = Field(description="for each class and each two domains")
+    prompt: str = Field(description="with {class}")
+    morph: MorphSettings
+    threads: Count
+
+
+class BetweenParams(PairLorasParams):
+    """Stage two under dg, by morphs: images between the two of each of those pairs."""
+
+    method: MorphMethod
+    frames: Count = Field(description="between the two images of a pair")
 
 
 class FlowParams(SamplingParams):

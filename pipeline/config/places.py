@@ -11,6 +11,9 @@ from pipeline.errors import UserError
 IN_PLACE = "dataset.json"
 """The file that says of a data set's folder what is in it; written last (see pipeline.data.inventory)."""
 
+PUBLISHED = ROOT / "results" / "published"
+"""The folder of others' figures."""
+
 
 def data_folder(name: str) -> Path:
     """Where the data set called `name` is, or will be: under $TERRABENCH_DATA, else datasets/data."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.config.base import ROOT, nearest
 from pipeline.config.cards import BuiltCard, DatasetCard, FolderCard
+from pipeline.config.morph_suite import MorphSuite
 from pipeline.config.suites import Suite
 from pipeline.errors import UserError
 
@@ -142,7 +143,17 @@ def _suite_path(given: str | Path, folder: Path) -> Path:
 
 
 def read_suite(path: str | Path) -> Suite:
-    """The suite at `path`, or the one of that name under benchmarks/, over the suites that it extends."""
+    """The suite of trainings at `path`, or the one of that name under benchmarks/, over the suites that it extends."""
+    suite = read_any_suite(path)
+    if isinstance(suite, MorphSuite):
+        raise UserError(
+            f"{path} compares morphs, of which `run`, `plan` and `tables` alone know; name another suite"
+        )
+    return suite
+
+
+def read_any_suite(path: str | Path) -> Suite | MorphSuite:
+    """The same of any suite: of trainings, or of morphs (setting: morph)."""
     documents = [_read(_suite_path(path, Path()))]
     while "extends" in documents[-1].data:
         last = documents[-1]
@@ -157,4 +168,5 @@ def read_suite(path: str | Path) -> Suite:
         if any(found.samefile(document.path) for document in documents):
             raise UserError(f"{where}: {found} would extend itself; one of the two has to stand alone")
         documents.append(_read(found))
-    return _validated(documents, Suite)
+    settings = [document.data["setting"] for document in documents if "setting" in document.data]
+    return _validated(documents, MorphSuite if settings[:1] == ["morph"] else Suite)

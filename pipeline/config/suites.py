@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.base import Count, Fraction, Precision, Rate, Seed, Setting, Strict, later, nearest
+from pipeline.config.morph import MORPHS, BetweenSettings
 from pipeline.config.times import GridSettings, TPredictorSettings
 
 CONTROLS = ("none", "base")
@@ -170,6 +171,10 @@ class GenerateSettings(Strict):
     base_guidance: Guidance = Guidance()
     interpolated_guidance: Guidance = Guidance()
     grid: GridSettings = Field(default=GridSettings(), description="dg: the t at which images are made")
+    between: BetweenSettings = Field(
+        default=BetweenSettings(),
+        description="dg: how lora_interp and diffmorpher make images between domains",
+    )
     flow: FlowSettings | None = Field(
         default=None,
         description="uda: the picture that shows domains flow from source to target; null = none",
@@ -356,7 +361,9 @@ class Suite(Strict):
     mix: Mix = Mix()
     methods: list[MethodSpec] = Field(min_length=1)
     augmentations: list[str] = Field(
-        min_length=1, description="none, base, or the name of an adapter, whose images enter training"
+        min_length=1,
+        description="none, base, or the name of an adapter, whose images enter training; under dg also a way of "
+        "morphing images into each other, lora_interp or diffmorpher",
     )
     train: TrainSettings
     seeds: list[Seed] = Field(min_length=1)
@@ -395,8 +402,8 @@ class Suite(Strict):
 
     @model_validator(mode="after")
     def _augmentations_exist(self) -> "Suite":
-        known = [*CONTROLS, *self._adapters]
-        taken = set(self.adapters) & {*CONTROLS, self.adapter.type}
+        known = [*CONTROLS, *self._adapters, *(MORPHS if self.setting == "dg" else ())]
+        taken = set(self.adapters) & {*CONTROLS, *MORPHS, self.adapter.type}
         if taken:
             raise ValueError(f"adapters: {min(taken)!r} is a name that is taken; choose another")
         for name in self.augmentations:

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 
 from pipeline.config import ROOT
 from pipeline.data.domains import ImageFiles, ImageSet
-from pipeline.errors import UserError
+from pipeline.errors import Remark, UserError
 
 STAMP = struct.Struct("<qq")
 """Size and time of modification (ns) of the file that an image was decoded from."""
@@ -195,6 +195,7 @@ class ImageCache:
             warnings.warn(
                 f"the image cache {self.folder} {why}; images that are not in it are decoded every time, "
                 "which changes the time that training takes but not its result",
+                Remark,
                 stacklevel=2,
             )
 

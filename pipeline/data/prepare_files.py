@@ -20,7 +20,7 @@ from pipeline.config import FolderCard, data_folder, resolve_card
 from pipeline.data.domains import save_files
 from pipeline.data.inventory import IMAGES, differences, read_inventory
 from pipeline.data.soundness import faults
-from pipeline.errors import UserError
+from pipeline.errors import Remark, UserError
 from pipeline.stage import Progress
 from pipeline.store import write_atomic
 
@@ -120,11 +120,14 @@ def _say(card: FolderCard, table: pd.DataFrame, left_out: pd.DataFrame) -> None:
     found = list(map(str, differences(card, table)))
     if found:
         more = f", and {len(found) - SHOWN} differences more (counts.csv)" if len(found) > SHOWN else ""
-        warnings.warn(f"{card.name}: {'; '.join(found[:SHOWN])}{more}. It goes on with these.", stacklevel=2)
+        warnings.warn(
+            f"{card.name}: {'; '.join(found[:SHOWN])}{more}. It goes on with these.", Remark, stacklevel=2
+        )
     for domain, rows in left_out.groupby("domain", sort=False):
         first = rows.iloc[0]
         warnings.warn(
             f"{card.name}, domain {domain}: {len(rows):,} images are left out, such as {first['file']}, which "
             f"{first['reason']} (all: report.csv). It goes on without them.",
+            Remark,
             stacklevel=2,
         )

@@ -23,7 +23,8 @@ Say = Callable[[str], None]
 Measured = dict[str, dict[str, dict[str, float]]]
 
 RANK = 8
-BATCH = 16
+BATCH = 48
+"""Of the digits suites: 24 images of each of two domains, or 16 of each of three."""
 SPECS = {
     "linear": AdapterSpec(rank=RANK, alpha=RANK),
     "linear diagonal": AdapterSpec(rank=RANK, alpha=RANK, diagonal=True),
@@ -61,10 +62,13 @@ def described(measured: Measured) -> str:
         for what, limit in LIMITS.items()
         for name, found in measured[what].items()
     ]
-    lines += [
-        f"{'parameters':<11} {name:<16} {found['each']:g} more than the LoRA for each layer and dimension of t"
-        for name, found in measured["parameters"].items()
-    ]
+    for name, spec in SPECS.items():
+        each = measured["parameters"][name]["each"]
+        aim = (RANK if spec.diagonal else RANK**2) * (2 if spec.form == "cosine" else 1)
+        why = ", for it learns amplitudes and frequencies" if spec.form == "cosine" else ""
+        lines.append(
+            f"parameters  {name:<16} {each:g} more than the LoRA for each layer and dimension of t (aim: {aim}{why})"
+        )
     return "\n".join(lines)
 
 
@@ -102,7 +106,8 @@ def _trainer(
     """One step of stage one: half of the batch at t = 0 and half at t = 1 in every dimension, clipped, AdamW."""
     points = torch.cat([torch.zeros(BATCH // 2), torch.ones(BATCH // 2)])
     adapter.set_t(points[:, None].expand(-1, adapter.spec.t_dim))
-    optimizer, parameters = torch.optim.AdamW(adapter.parameter_groups(1e-4, 1.0)), list(adapter.parameters())
+    optimizer = torch.optim.AdamW(adapter.parameter_groups(1e-4, 1.0), foreach=True)
+    parameters = list(adapter.parameters())
 
     def step() -> None:
         loss = _predict(denoiser, latents, prompts).square().mean()
@@ -130,7 +135,6 @@ def compare_merged(denoiser: nn.Module, latents: Tensor, prompts: Conditions, tu
     return _race(*(partial(_predict, side, latents, prompts) for side in (copied, denoiser)), turns)
 
 
-@torch.inference_mode()
 def compare_times(
     denoiser: nn.Module, spec: AdapterSpec, latents: Tensor, prompts: Conditions, turns: int
 ) -> dict[str, float]:
@@ -140,7 +144,7 @@ def compare_times(
     for t in (points, points[BATCH // 2]):
         copied, adapter = _adapted(denoiser, spec)
         adapter.set_t(t)
-        sides.append(partial(_predict, copied, latents, prompts))
+        sides.append(partial(torch.inference_mode()(_predict), copied, latents, prompts))
     return _race(*sides, turns)
 
 

@@ -44,7 +44,7 @@ def make_optimizer(adapter: Adapter, settings: FinetuneSettings) -> torch.optim.
     """AdamW, or that of bitsandbytes with its state in 8 bits; UserError if that is not there."""
     groups = adapter.parameter_groups(settings.learning_rate, settings.middle_lr_factor)
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+        return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, foreach=True)
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:

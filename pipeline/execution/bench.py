@@ -15,6 +15,7 @@ import yaml
 
 from pipeline import config
 from pipeline.config import ROOT, Suite
+from pipeline.estimate import CPU
 from pipeline.execution.worker import Message
 from pipeline.plan import Job, Plan, make_plan
 from pipeline.seeds import derive
@@ -55,7 +56,8 @@ def store_overhead(root: Path) -> dict[str, float]:
         folder.mkdir(parents=True)
         (folder / "records.json").write_text("[]")
         (folder / MANIFEST).write_text('{"files": {}}')
-    needed = _commit(store, "input")
+    needed = "input"
+    _commit(store, "train", needed, {"records.json": b"[]"}, {"seconds": 1.0})
     spent = []
     for index in range(COMMITS):
         key = f"new{index:021d}"
@@ -73,13 +75,12 @@ def store_overhead(root: Path) -> dict[str, float]:
     return {"artifacts": ARTIFACTS, "milliseconds": 1000 * median(spent)}
 
 
-def _commit(store: Store, key: str, files: dict[str, bytes] | None = None, kind: str = "train") -> str:
-    """An artifact of `files`; its key."""
+def _commit(store: Store, kind: str, key: str, files: dict[str, bytes], about: dict[str, object]) -> None:
+    """An artifact of `files`."""
     work = store.workspace(kind, key)
-    for name, data in (files or {"records.json": b"[]"}).items():
+    for name, data in files.items():
         (work / name).write_bytes(data)
-    store.commit(kind, key, {"seconds": 1.0})
-    return key
+    store.commit(kind, key, about)
 
 
 def finished_suite(root: Path) -> dict[str, float]:
@@ -90,7 +91,9 @@ def finished_suite(root: Path) -> dict[str, float]:
     plan = _plan(config.read_suite(str(root / "finished.yaml")))
     store = Store(root / "store")
     for job in plan.jobs:
-        _commit(store, job.key, _records(job) if job.kind == "train" else {"data": b""}, job.kind)
+        files = _records(job) if job.kind == "train" else {"data": b""}
+        about = {"label": job.label, "params": job.params.model_dump(mode="json"), "seconds": 1.0}
+        _commit(store, job.kind, job.key, files, about | {"device": CPU, "inputs": {}})
     folders = ["--store", str(store.root), "--results", str(root / "results"), "--quiet", "--json"]
 
     def seconds(command: str) -> float:

@@ -115,7 +115,7 @@ class LocalWalk(Walk):
         except (EOFError, ConnectionResetError):
             self.replace(worker, job)
             return
-        if message.what != "progress":
+        if message.over:
             worker.job = None
         self.hear(job, message)
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from pipeline import machine
 from pipeline.errors import UserError
 from pipeline.estimate import cpus, processes, takes_gpu
+from pipeline.execution.inbox import Address, Inbox, telling
 from pipeline.execution.walk import Capacity, Outcome, Walk, Watcher
-from pipeline.execution.worker import Message, attempt, now_and_then, see
+from pipeline.execution.worker import Message, attempt, see
 from pipeline.plan import Job
 from pipeline.store import Store, write_atomic
 
 if TYPE_CHECKING:
     from ray import ObjectRef
-    from ray.util.queue import Queue
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 RETRIES = 3
@@ -86,16 +86,16 @@ def _of_cluster(nodes: list[dict[str, Any]]) -> tuple[int, tuple[machine.Gpu, ..
     return max(1, cores), (machine.Gpu("", kind, float("inf")),) * gpus
 
 
-def make_there(job: Job, root: Path, on_gpu: bool, says: "Queue") -> Message:
-    """What a Ray task does: carry out `job`, and put what it says of it into `says`."""
+def make_there(job: Job, root: Path, on_gpu: bool, driver: Address) -> Message:
+    """What a Ray task does: carry out `job`, and tell the driver how it goes."""
     if not on_gpu:
         see(())
-
-    def say(message: Message) -> None:
-        says.put((job.key, message))
-
-    say(Message("begun", f"{socket.gethostname()}, process {os.getpid()}"))
-    return attempt(job, Store(root), now_and_then(say))
+    try:
+        with telling(driver, job.key) as say:
+            say(Message("begun", f"{socket.gethostname()}, process {os.getpid()}"))
+            return attempt(job, Store(root), say)
+    except UserError as error:
+        return Message("failed", str(error))
 
 
 def sees(marker: Path) -> bool:
@@ -109,11 +109,10 @@ class RayWalk(Walk):
     def __init__(self, todo: list[Job], store: Store, capacity: Capacity, watcher: Watcher) -> None:
         super().__init__(todo, store, watcher)
         import ray
-        from ray.util.queue import Queue
 
         self.ray, self.capacity = ray, capacity
         self.here = ray.get_runtime_context().get_node_id()
-        self.says = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": self.on_node(self.here)})
+        self.inbox = Inbox(ray.util.get_node_ip_address())
         self.pending: dict[ObjectRef, Job] = {}
         self.begun: dict[str, Job] = {}
 
@@ -151,12 +150,14 @@ class RayWalk(Walk):
             task = self.ray.remote(
                 num_cpus=min(cpus(job), self.capacity.cpus), num_gpus=wanted, max_retries=RETRIES
             )(make_there)
-            self.pending[task.options(name=job.label).remote(job, self.store.root, on_gpu, self.says)] = job
+            self.pending[
+                task.options(name=job.label).remote(job, self.store.root, on_gpu, self.inbox.address)
+            ] = job
 
     def listen(self) -> None:
         """Take what the workers have said. A job that begins for the second time has lost its worker."""
         jobs = {job.key: job for job in self.pending.values()}
-        for key, message in self.says.get_nowait_batch(self.says.qsize()):
+        for key, message in self.inbox.take():
             job = jobs.get(key)
             if job is None:
                 continue  # said before it was lost, and heard when it was over
@@ -196,6 +197,7 @@ class RayWalk(Walk):
         finally:
             for ref in self.pending:
                 self.ray.cancel(ref, force=True)
+            self.inbox.close()
         return self.outcome
 
 

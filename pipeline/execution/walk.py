@@ -98,6 +98,8 @@ class Walk:
         """Take what a worker says of the job that it has."""
         if message.what == "progress":
             self.watcher.progressed(job, message)
+        elif message.what == "remark":
+            self.watcher.noted(f"{job.label}: {message.text}")
         elif message.what == "stop":
             raise UserError(f"{message.text}; stopped, and nothing half-written counts as done")
         elif message.what == "failed":

@@ -7,14 +7,17 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Literal
+from threading import Lock
+from typing import Any, Literal
 
 from pipeline.classify import registry
-from pipeline.errors import UserError
+from pipeline.errors import Remark, UserError
 from pipeline.estimate import CPU, what_to_lower
 from pipeline.made_with import made_with
 from pipeline.plan import Job
@@ -27,6 +30,10 @@ STAGES = {
     "finetune": "pipeline.diffusion.finetune",
     "generate": "pipeline.diffusion.generate",
     "interpolate": "pipeline.diffusion.interpolate",
+    "pair_loras": "pipeline.diffusion.morph.pair_loras",
+    "between": "pipeline.diffusion.morph.between",
+    "morphs": "pipeline.diffusion.morph.morphs",
+    "score": "pipeline.metrics.job",
     "flow": "pipeline.diffusion.flow",
     "train": "pipeline.classify.train",
 }
@@ -40,14 +47,19 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 class Message:
     """What a worker says of the job in hand."""
 
-    what: Literal["begun", "progress", "done", "failed", "stop"]
+    what: Literal["begun", "progress", "remark", "done", "failed", "stop"]
     text: str = ""
     done: int = 0
     total: int = 0
     detail: str = ""
 
+    @property
+    def over(self) -> bool:
+        """Whether it is the last that is said of the job."""
+        return self.what in ("done", "failed", "stop")
 
-def make(job: Job, store: Store, progress: Progress) -> None:
+
+def make(job: Job, store: Store, say: Callable[[Message], None]) -> None:
     """Make `job`'s artifact unless it is there. Raises UserError if an input is missing or damaged."""
     with store.lock(job.kind, job.key):
         if store.has(job.kind, job.key):
@@ -65,7 +77,8 @@ def make(job: Job, store: Store, progress: Progress) -> None:
             registry.use([job.plugin])
         started = time.monotonic()
         stage = importlib.import_module(STAGES[job.kind])
-        stage.run(job.params, inputs, store.workspace(job.kind, job.key), progress)
+        with remarks(say) as remarked:
+            stage.run(job.params, inputs, store.workspace(job.kind, job.key), now_and_then(say))
         about = {
             "label": job.label,
             "params": job.params.model_dump(mode="json"),
@@ -73,16 +86,23 @@ def make(job: Job, store: Store, progress: Progress) -> None:
             "device": device(),
             "inputs": {role: needed.key for role, needed in job.inputs.items()},
             "made_with": made_with(),
+            "remarks": remarked,
         }
         if job.plugin is not None:
             about["plugin"] = {"file": job.plugin.path.name, "sha256": job.plugin.sha256}
         store.commit(job.kind, job.key, about)
 
 
-def attempt(job: Job, store: Store, progress: Progress) -> Message:
-    """`make`, with what went wrong as a message."""
+def attempt(job: Job, store: Store, say: Callable[[Message], None]) -> Message:
+    """`make`, with what went wrong as a message. The threads of a stage say one thing at a time."""
+    lock = Lock()
+
+    def alone(message: Message) -> None:
+        with lock:
+            say(message)
+
     try:
-        make(job, store, progress)
+        make(job, store, alone)
     except UserError as error:
         return Message("failed", str(error))
     except OSError as error:
@@ -94,6 +114,25 @@ def attempt(job: Job, store: Store, progress: Progress) -> Message:
             return Message("failed", f"the GPU's memory is too small; {what_to_lower(job.params)}")
         return Message("failed", f"{type(error).__name__}: {error}", detail=traceback.format_exc())
     return Message("done")
+
+
+@contextmanager
+def remarks(say: Callable[[Message], None]) -> Iterator[list[str]]:
+    """Within it, every Remark is said, and added to the list that this yields; other warnings go where they went."""
+    made: list[str] = []
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if not issubclass(category, Remark):
+                others(message, category, *where)
+            elif str(message) not in made:
+                made.append(str(message))
+                say(Message("remark", str(message)))
+
+        warnings.simplefilter("always", Remark)
+        warnings.showwarning = show
+        yield made
 
 
 def now_and_then(say: Callable[[Message], None]) -> Progress:
@@ -130,11 +169,11 @@ def serve(connection: Connection, root: Path) -> None:
     signal.signal(
         signal.SIGTERM, signal.SIG_DFL
     )  # what the parent decides; a forked worker has the parent's handler
-    store, progress = Store(root), now_and_then(connection.send)
+    store = Store(root)
     try:
         while (given := connection.recv()) is not None:
             job, gpus = given
             see(gpus)
-            connection.send(attempt(job, store, progress))
+            connection.send(attempt(job, store, connection.send))
     except (EOFError, BrokenPipeError):  # the parent is gone; the job can be gone on with
         return

@@ -21,8 +21,13 @@ RULES = {
 }
 """How the checkpoint whose accuracy is shown was selected; the oracle is named with what it looked at."""
 
-MADE = {"none": "", "base": "base", "terra": "Terra", "lora": "LoRA"}
+MADE = {"none": "", "base": "base", "terra": "Terra", "lora": "LoRA", "lora_interp": "LoRA interpolation", "diffmorpher": "DiffMorpher"}  # fmt: skip
 """The augmentations as tables print them."""
+
+
+def shown(augmentation: str) -> str:
+    """An augmentation as tables print it: an adapter of a suite's own goes by its name."""
+    return MADE.get(augmentation, augmentation)
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Row:
     @property
     def label(self) -> str:
         """The method's name on the first row of its block, what was added to its training on the others."""
-        made = MADE.get(self.augmentation, self.augmentation)
+        made = shown(self.augmentation)
         added = f"+ {made}" if made else ""
         return f"{self.method} {added}".strip() if self.heads_block else added
 
@@ -298,10 +303,10 @@ def _caption(records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selectio
     made = [name for name in suite.augmentations if name != "none"]
     if made and "none" in suite.augmentations:
         control = "images of the un-adapted base model (control)"
-        shown = {name: MADE.get(name, name) for name in made}
+        labels = {name: shown(name) for name in made}
         said = "; ".join(
             f"{label}, {control if name == 'base' else f'images made with {label}'}"
-            for name, label in shown.items()
+            for name, label in labels.items()
         )
         parts.append(f"Added to training below a method: {said}; in brackets, the gain over the method alone")
     absent = missing(records, suite, tasks)

@@ -5,9 +5,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pipeline.report import figures
-from pipeline.report.accuracy import MADE, AccuracyTable
+from pipeline.report.accuracy import AccuracyTable, shown
 
 MARKS = {"none": "o", "base": "s", "terra": "^"}
+OTHERS = "DvPX*<>"
+"""The marks of other augmentations, in turn."""
+
 STROKES = ("-", "--", ":", "-.")
 """Of the lines of the first eight methods, the next eight, and so on: there are no more colours."""
 
@@ -31,8 +34,10 @@ def draw(found: pd.DataFrame, title: str) -> dict[str, bytes]:
     with figures.house_style():
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.add_subplot()
-        entries = [Line2D([], [], ls="", marker=MARKS[name], color=figures.INK, label=MADE[name] or "alone")
-                   for name in found["augmentation"].unique()]  # fmt: skip
+        marks = {name: MARKS.get(name, OTHERS[place % len(OTHERS)])
+                 for place, name in enumerate(found["augmentation"].unique())}  # fmt: skip
+        entries = [Line2D([], [], ls="", marker=mark, color=figures.INK, label=shown(name) or "alone")
+                   for name, mark in marks.items()]  # fmt: skip
         for index, (method, rows) in enumerate(found.groupby("method", sort=False)):
             colour = figures.COLOURS[index % len(figures.COLOURS)]
             stroke = STROKES[index // len(figures.COLOURS) % len(STROKES)]
@@ -41,7 +46,7 @@ def draw(found: pd.DataFrame, title: str) -> dict[str, bytes]:
             for row in rows.itertuples():
                 axes.errorbar(
                     row.seconds, row.accuracy, yerr=None if pd.isna(row.error) else row.error,
-                    fmt=MARKS[row.augmentation], color=colour, markersize=6, elinewidth=1, capsize=2,
+                    fmt=marks[row.augmentation], color=colour, markersize=6, elinewidth=1, capsize=2,
                 )  # fmt: skip
         if found["seconds"].max() > 10 * found["seconds"].min():
             axes.set_xscale("log")

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.report import figures
-from pipeline.report.accuracy import MADE
+from pipeline.report.accuracy import shown
 
 FEWEST_WITHOUT_NAMES = 41
 """From this many classes on, their names would be too small to read."""
@@ -43,7 +43,7 @@ def draw(
         panels = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
         for axes, (augmentation, files) in zip(panels, found.items(), strict=True):
             image = _panel(axes, shares(files, selection, len(classes)))
-            axes.set_title(MADE[augmentation] or "alone", size=9)
+            axes.set_title(shown(augmentation) or "alone", size=9)
             axes.set_xticks(range(len(classes)) if named else [], classes if named else [], rotation=90)
         panels[0].set_yticks(range(len(classes)) if named else [], classes if named else [])
         panels[0].set_ylabel("true class")

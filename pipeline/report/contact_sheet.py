@@ -96,6 +96,15 @@ def draw_flow(artifact: Path, sources: Mapping[str, np.ndarray], title: str) -> 
     return _files(_sheet(lines, title, subtitle, ["source", *times]))
 
 
+def draw_morphs(folders: Mapping[str, Path], title: str) -> dict[str, bytes]:
+    """{".png", ".pdf"} of morphs between the same ends, by method: a row of frames for each."""
+    lines = [
+        Line(method, "", [_open(path) for path in sorted(folder.glob("frame_*.png"))])
+        for method, folder in folders.items()
+    ]
+    return _files(_sheet(lines, title, "the first frame is at X, the last at Y"))
+
+
 def _open(path: Path) -> Image.Image:
     with Image.open(path) as image:
         return image.convert("RGB")

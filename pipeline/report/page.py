@@ -18,9 +18,10 @@ from PIL import Image
 from pipeline.config import Suite
 from pipeline.report import accuracy, html, published, repeat, stamp, statistics, statistics_text
 from pipeline.report.about import About
+from pipeline.report.drawn import PAGE
 from pipeline.store import write_atomic
 
-FILE = "index.html"
+FILE = PAGE
 
 WIDEST = 1280
 """Pixels: wider pictures are made smaller in the page; the files beside it stay as they are."""
@@ -221,7 +222,7 @@ def _commands(about: About) -> list[tuple[str, str]]:
     suite: Suite = about.suite
     return [
         (
-            f"{method} + {accuracy.MADE[augmentation]}" if augmentation != "none" else method,
+            f"{method} + {accuracy.shown(augmentation)}" if augmentation != "none" else method,
             repeat.command(suite, about.file, method, augmentation, about.plugins),
         )
         for method in map(suite.label, suite.methods)

@@ -10,13 +10,16 @@ from matplotlib.figure import Figure
 from pipeline.config import Suite
 from pipeline.errors import UserError
 from pipeline.report import figures
-from pipeline.report.accuracy import MADE
+from pipeline.report.accuracy import MADE, shown
 
 MOST = 40
 """No more classes than these are drawn: those whose accuracy made images change most."""
 
 FILL = {"none": ("#BDBDBD", ""), "base": (figures.COLOURS[4], "///"), "terra": (figures.COLOURS[0], "")}
 """Colour and hatching of an augmentation's bars."""
+
+OTHERS = [(figures.COLOURS[i], "") for i in (2, 3, 1, 5)]
+"""Those of other augmentations, in turn."""
 
 
 def class_accuracies(records: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
@@ -38,7 +41,8 @@ def draw(records: pd.DataFrame, suite: Suite, classes: Sequence[str], title: str
     """
     shares = class_accuracies(records, classes)
     methods = [label for label in map(suite.label, suite.methods) if label in shares.index]
-    augmentations = [name for name in MADE if name in shares.index.get_level_values("augmentation")]
+    found = shares.index.get_level_values("augmentation").unique()
+    augmentations = [*(name for name in MADE if name in found), *(name for name in found if name not in MADE)]
     labels = _most_changed(shares)
     size = (max(6.4, 0.42 * len(labels) + 1.2), 1.5 * len(methods) + 0.9)
     with figures.house_style():
@@ -72,11 +76,11 @@ def _panel(axes: Axes, shares: pd.DataFrame, augmentations: Sequence[str]) -> No
         if name not in shares.index:
             continue
         values = shares.loc[name]
-        colour, hatch = FILL[name]
+        colour, hatch = FILL.get(name, OTHERS[index % len(OTHERS)])
         axes.bar(
             np.arange(shares.shape[1]) + (index - (len(augmentations) - 1) / 2) * width,
             values.mean(), width, yerr=values.sem() if len(values) > 1 else None,
-            color=colour, hatch=hatch, edgecolor="white", linewidth=0.4, label=MADE[name] or "alone",
+            color=colour, hatch=hatch, edgecolor="white", linewidth=0.4, label=shown(name) or "alone",
             error_kw={"elinewidth": 0.8, "ecolor": figures.INK},
         )  # fmt: skip
     axes.set_ylim(0, 100)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.config import ROOT, Suite
+from pipeline.config import PUBLISHED, Suite
 from pipeline.errors import UserError
 from pipeline.report.accuracy import RULES as RULE_NAMES
 from pipeline.report.accuracy import AccuracyTable, Cell, Row, accuracy_table, signed
@@ -89,7 +89,7 @@ class PublishedTable:
 
 def folder() -> Path:
     """Where files of published figures are."""
-    return ROOT / "results" / "published"
+    return PUBLISHED
 
 
 def read_all(place: Path) -> pd.DataFrame:

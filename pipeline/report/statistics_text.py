@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from pipeline.report.accuracy import MADE, RULES, signed
+from pipeline.report.accuracy import RULES, shown, signed
 from pipeline.report.statistics import CONTROLS, FEWEST_TASKS, RESAMPLES, Gain, Ranks, Statistics
 from pipeline.report.tables import markdown_escape, pipe_table
 
@@ -19,7 +19,7 @@ HOW = (
 
 def row_name(method: str, augmentation: str) -> str:
     """A row as it is called outside its table: `MCC`, `MCC + Terra`."""
-    added = MADE.get(augmentation, augmentation)
+    added = shown(augmentation)
     return f"{method} + {added}" if added else method
 
 

@@ -42,7 +42,7 @@ def network_pictures(
     """Of stage three: for each method, the features of the network that saw most, at the first seed."""
     most = [name for name in suite.augmentations if suite.adapter_of(name)] or suite.augmentations[-1:]
     augmentation = most[0]
-    made_by = accuracy.MADE.get(augmentation, augmentation)
+    made_by = accuracy.shown(augmentation)
     added = f" + {made_by}" if made_by else ""
     pictures = []
     for method in map(suite.label, suite.methods):

@@ -19,6 +19,7 @@ from pipeline.data.domains import ImageFiles, load_labelled, load_unlabelled, lo
 from pipeline.data.image_files import ByName, pixels, read_resized, read_square
 from pipeline.data.importing import import_folder
 from pipeline.data.soundness import MOST_PIXELS, fault, faults
+from pipeline.diffusion import base
 from pipeline.diffusion.base import BaseModel
 from pipeline.errors import UserError
 
@@ -323,13 +324,17 @@ def test_stages_one_and_two_see_the_middle_square(tmp_path: Path) -> None:
     )
 
 
-def test_a_base_model_encodes_files_as_it_encodes_their_pixels(tmp_path: Path, pacs: Path) -> None:
+def test_a_base_model_encodes_files_as_it_encodes_their_pixels(
+    tmp_path: Path, pacs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Batch by batch, so that no stage holds a data set in memory."""
+    monkeypatch.setattr(base, "ENCODED", 5)
     files = load_unlabelled(prepared("pacs", pacs, tmp_path / "w"), "P", "train").images
     seen: list[int] = []
 
     class Autoencoder:
         config = type("Config", (), {"scaling_factor": 2.0})
+        device, dtype = torch.device("cpu"), torch.float32
 
         def encode(self, images: torch.Tensor) -> object:
             seen.append(len(images))
@@ -339,7 +344,7 @@ def test_a_base_model_encodes_files_as_it_encodes_their_pixels(tmp_path: Path, p
     model = BaseModel(
         type("Pipe", (), {"vae": Autoencoder()})(), torch.nn.Identity(), torch.ones(1), "epsilon", 32
     )
-    assert torch.equal(model.encode(files, batch=5), model.encode(pixels(files, 32), batch=5))
+    assert torch.equal(model.encode(files), model.encode(pixels(files, 32)))
     assert seen[:3] == [5, 5, 4]
     assert pixels(files[:2], 24).shape == (2, 24, 24, 3)
 

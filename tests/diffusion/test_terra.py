@@ -165,6 +165,27 @@ def test_a_batch_of_mixed_t_equals_its_samples_one_at_a_time(spec: AdapterSpec, 
 
 
 @every_form
+@torch.no_grad()
+def test_where_nothing_learns_a_change_of_t_or_of_weights_is_still_seen(
+    spec: AdapterSpec, x: torch.Tensor
+) -> None:
+    """K(t) is kept from pass to pass there."""
+    first, second = (adapted(spec, seed) for seed in (0, 1))
+    t, later = times(spec, 2)
+    for net, adapter in (first, second):
+        adapter.set_t(t)
+        net(x)
+        adapter.set_t(later)
+        net(x)
+        adapter.set_t(t)
+    expected = second[0](x)
+    assert not torch.allclose(first[0](x), expected, atol=1e-3)
+    for own, theirs in zip(first[1].parameters(), second[1].parameters(), strict=True):
+        own.copy_(theirs)
+    assert torch.equal(first[0](x), expected)
+
+
+@every_form
 def test_merged_equals_unmerged_and_unmerge_restores_bit_for_bit(spec: AdapterSpec, x: torch.Tensor) -> None:
     net, adapter = adapted(spec)
     before = {name: layer.base.weight.clone() for name, layer in adapter.layers.items()}

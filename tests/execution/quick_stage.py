@@ -7,11 +7,12 @@ import errno
 import os
 import signal
 import time
+import warnings
 from pathlib import Path
 
 from pipeline import plan
 from pipeline.config import Strict
-from pipeline.errors import UserError
+from pipeline.errors import Remark, UserError
 from pipeline.execution import worker
 from pipeline.execution.worker import Message
 from pipeline.plan import Job
@@ -31,6 +32,8 @@ class QuickParams(Strict):
     """So many times its process is killed first."""
     fail: str = ""
     """`user` or `disk`: how it fails."""
+    remark: str = ""
+    """What it warns of, twice."""
 
 
 def run(params: QuickParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
@@ -46,6 +49,8 @@ def run(params: QuickParams, inputs: dict[str, Path], workspace: Path, progress:
         raise UserError("as told")
     if params.fail == "disk":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for _ in range(2 * bool(params.remark)):
+        warnings.warn(params.remark, Remark, stacklevel=1)
     time.sleep(params.seconds)
     texts = [(inputs[role] / "text").read_text() for role in sorted(inputs)]
     write_atomic(workspace / "text", " ".join([params.name, *texts]))

@@ -72,6 +72,14 @@ def test_what_stands_on_a_failed_job_is_not_tried_and_the_rest_is_made(walk: Wal
     assert store.failure(bad.kind, bad.key) == "as told"
 
 
+def test_what_a_job_warns_of_is_told_once_and_kept(walk: Walker, tmp_path: Path) -> None:
+    store, notes = Store(tmp_path / "store"), Notes()
+    todo = [quick("warns", tmp_path, remark="all t are equal"), quick("silent", tmp_path)]
+    assert len(walk(todo, store, TWO, notes).made) == 2
+    assert [told for what, told in notes.told if what == "noted"] == ["warns: all t are equal"]
+    assert [store.manifest(job.kind, job.key)["remarks"] for job in todo] == [["all t are equal"], []]
+
+
 def test_a_job_whose_worker_dies_is_made_by_another(walk: Walker, tmp_path: Path) -> None:
     store, notes = Store(tmp_path / "store"), Notes()
     dies, other = quick("dies", tmp_path, die=1), quick("other", tmp_path, seconds=0.5)
@@ -136,6 +144,13 @@ def test_no_more_threads_are_at_work_than_there_are_cores(tmp_path: Path) -> Non
     assert len(local.walk(todo, Store(tmp_path / "store"), Capacity(cpus=3), Notes()).made) == 6
     assert most_at_once(tmp_path, threads) == 5  # f wants more than there is, and is made alone
     assert most_at_once(tmp_path, threads | {"f": 0}) == 3
+
+
+def test_ray_counts_cores_too(ray_of_two: Walker, tmp_path: Path) -> None:
+    threads = {"a": 2, "b": 1, "c": 1, "d": 5}
+    todo = [quick(name, tmp_path, threads=count, seconds=0.3) for name, count in threads.items()]
+    assert len(ray_of_two(todo, Store(tmp_path / "store"), TWO, Notes()).made) == 4
+    assert most_at_once(tmp_path, threads | {"d": 2}) == 2
 
 
 def test_no_more_jobs_are_under_way_than_asked_for(walk: Walker, tmp_path: Path) -> None:

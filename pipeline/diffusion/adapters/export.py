@@ -24,12 +24,14 @@ def lora_factors(
     SingularWarning if K(t) of a layer is singular there; UserError if t is not one point of the adapter's.
     """
     factors: Factors = {}
+    if spec.type == "terra":
+        middles = {k.removesuffix(".middle"): w for k, w in tensors.items() if k.endswith(".middle")}
+        forms.warn_if_singular(spec, middles, forms.one_time(spec, t, torch.float64))
     for name in sorted(key.removesuffix(".up") for key in tensors if key.endswith(".up")):
         up = scale * spec.alpha / spec.rank * tensors[f"{name}.up"].flatten(1)
         if spec.type == "terra":
             weights = tensors[f"{name}.middle"]
             point = forms.one_time(spec, t, weights.dtype)
-            forms.warn_if_singular(spec, name, weights, point)
             up = up @ forms.matrix(spec, weights, point)
         factors[name] = tensors[f"{name}.down"], up
     return factors

@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 
 from pipeline.config import GridSettings
 from pipeline.diffusion.t_predictor.times import TOLERANCE, spread
-from pipeline.errors import UserError
+from pipeline.errors import Remark, UserError
 
 Point = tuple[float, ...]
 
@@ -152,6 +152,7 @@ def _fall_back(why: str, times: np.ndarray, settings: GridSettings) -> list[Poin
     warnings.warn(
         f"the predicted t, from {low} to {high}, make no grid: {why}; new domains are made at the "
         f"{len(stated)} points of grid.fallback instead",
+        Remark,
         stacklevel=3,
     )
     return _as_points(np.array(stated, dtype=np.float64))

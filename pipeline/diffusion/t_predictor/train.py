@@ -22,7 +22,7 @@ from pipeline.determinism import reproducible
 from pipeline.diffusion.t_predictor.loss import contrastive, gaussian
 from pipeline.diffusion.t_predictor.model import Predictor, make_predictor
 from pipeline.diffusion.t_predictor.times import FILE, TOLERANCE, spread, t_columns, times_table, write_times
-from pipeline.errors import UserError
+from pipeline.errors import Remark, UserError
 from pipeline.seeds import derive, shuffled
 from pipeline.stage import Progress
 from pipeline.store import write_atomic
@@ -126,6 +126,7 @@ def run(params: TPredictorParams, inputs: dict[str, Path], workspace: Path, prog
         warnings.warn(
             f"the t-predictor of {', '.join(params.domains)} is degenerate: all t lie within a spread of "
             f"{summary['spread']:.2g} (at most {TOLERANCE}) around {times[t_columns(times)].mean().round(4).tolist()}",
+            Remark,
             stacklevel=2,
         )
     weights = {name: tensor.contiguous().cpu() for name, tensor in predictor.state_dict().items()}

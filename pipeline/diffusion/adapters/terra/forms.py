@@ -17,19 +17,24 @@ from torch import Tensor
 
 from pipeline.config import AdapterSpec
 from pipeline.diffusion.adapters.adapter import Time
-from pipeline.errors import UserError
+from pipeline.errors import Remark, UserError
 
 NEARLY = 1e-3
 """How near, relative to t, a t may come to one at which K is singular before that is said."""
 
 
-class SingularWarning(UserWarning):
+class SingularWarning(Remark):
     """K(t) of a layer loses rank at, or next to, the t asked for: some of what the adapter learned has no effect there."""
 
 
 def _entries(spec: AdapterSpec) -> tuple[int, ...]:
     """The shape of K(t) as it is kept."""
     return (spec.rank,) if spec.diagonal else (spec.rank, spec.rank)
+
+
+def has_middle(spec: AdapterSpec) -> bool:
+    """Whether layers take K(t): all but the full linear form, which is I + t W to any number of t at once."""
+    return spec.form != "linear" or spec.diagonal
 
 
 def weights_shape(spec: AdapterSpec) -> tuple[int, ...]:
@@ -71,31 +76,50 @@ def one_time(spec: AdapterSpec, t: Time, dtype: torch.dtype) -> Tensor:
     return t
 
 
-def _weighted(t: Tensor, weights: Tensor) -> Tensor:
-    """sum_d t_d W_d: [..., *E] for t [..., t_dim] and weights [t_dim, *E]."""
-    entries = weights.ndim - 1
-    return (t.reshape(*t.shape, *[1] * entries) * weights).sum(-1 - entries)
+def _times(spec: AdapterSpec, t: Tensor, weights: Tensor) -> Tensor:
+    """t_d W_d: [..., t_dim, *E], for t [..., t_dim] and weights [..., t_dim, *E]."""
+    return t.reshape(*t.shape, *[1] * len(_entries(spec))) * weights
+
+
+def _sum(spec: AdapterSpec, terms: Tensor) -> Tensor:
+    """Over d, the dimensions of t: [..., *E] of [..., t_dim, *E]."""
+    return terms.sum(-1 - len(_entries(spec)))
 
 
 def middle(spec: AdapterSpec, weights: Tensor, t: Tensor) -> Tensor:
-    """K(t): [..., r, r], or its diagonal [..., r] of a diagonal form, for t [..., t_dim]."""
-    weights = weights.reshape(-1, spec.t_dim, *_entries(spec))
+    """K(t) [..., *E] for t [t_dim], or [..., n, *E] for t [n, t_dim], and weights [..., *weights_shape(spec)].
+
+    The dimensions in front may be layers: their K(t) made at once cost little more than one of them.
+    """
+    before = weights.ndim - len(weights_shape(spec))
+    parts = weights.reshape(*weights.shape[:before], -1, spec.t_dim, *_entries(spec)).unbind(before)
+    if t.ndim == 2:
+        parts = tuple(part.unsqueeze(before) for part in parts)
     if spec.form == "cosine":
-        return _cosine(spec, *weights, t)
-    weighted = _weighted(t, weights[0])
+        return _cosine(spec, *parts, t)
     if spec.form == "exponential":
-        return weighted.exp() if spec.diagonal else torch.linalg.matrix_exp(weighted)
+        return _exponential(spec, *parts, t)
     identity = torch.ones if spec.diagonal else torch.eye
-    return identity(spec.rank, dtype=weights.dtype, device=weights.device) + weighted
+    return identity(spec.rank, dtype=t.dtype, device=t.device) + _sum(spec, _times(spec, t, *parts))
+
+
+def _exponential(spec: AdapterSpec, weights: Tensor, t: Tensor) -> Tensor:
+    """That of a matrix is dear: it is computed once for equal t, of which a batch in UDA has many."""
+    if spec.diagonal:
+        return _sum(spec, _times(spec, t, weights)).exp()
+    if t.ndim == 1:
+        return torch.linalg.matrix_exp(_sum(spec, _times(spec, t, weights)))
+    different, places = t.unique(dim=0, return_inverse=True)
+    return torch.linalg.matrix_exp(_sum(spec, _times(spec, different, weights))).index_select(-3, places)
 
 
 def _cosine(spec: AdapterSpec, amplitudes: Tensor, frequencies: Tensor, t: Tensor) -> Tensor:
     """sin is cos a quarter of a turn later, so that one cosine makes both kinds of entries."""
-    angles = t.reshape(*t.shape, *[1] * (frequencies.ndim - 1)) * frequencies
+    angles = _times(spec, t, frequencies)
     if not spec.diagonal:
         off_diagonal = 1 - torch.eye(spec.rank, dtype=angles.dtype, device=angles.device)
         angles = angles - math.pi / 2 * off_diagonal
-    return (amplitudes * angles.cos()).sum(-frequencies.ndim)
+    return _sum(spec, amplitudes * angles.cos())
 
 
 def matrix(spec: AdapterSpec, weights: Tensor, t: Tensor) -> Tensor:
@@ -114,19 +138,31 @@ def singular_times(spec: AdapterSpec, weights: Tensor, direction: Tensor) -> Ten
     if spec.form != "linear":
         return torch.empty(0, dtype=torch.float64)
     w = weights.detach().double().reshape(spec.t_dim, *_entries(spec))
-    m = _weighted(direction.double(), w)
+    m = _sum(spec, _times(spec, direction.double(), w))
     eigenvalues = m if spec.diagonal else torch.linalg.eigvals(m)
     real = eigenvalues.real[eigenvalues.imag == 0] if eigenvalues.is_complex() else eigenvalues
     return (-1 / real[real != 0]).sort().values
 
 
-def warn_if_singular(spec: AdapterSpec, name: str, weights: Tensor, t: Tensor) -> None:
-    """SingularWarning if K of layer `name` is singular at t [t_dim], or within NEARLY of it on the ray through it."""
-    at = singular_times(spec, weights, t)
-    if len(at) and (near := at[(at - 1).abs().argmin()]).sub(1).abs() < NEARLY:
-        where, asked = ([round(x, 6) for x in v.tolist()] for v in (near * t, t))
+def warn_if_singular(spec: AdapterSpec, weights: dict[str, Tensor], t: Tensor) -> None:
+    """SingularWarning if K of a layer is singular at t [t_dim], or within NEARLY of it on the ray through it.
+
+    weights: of every layer, by its name.
+    """
+    found = {}
+    for name, each in weights.items():
+        at = singular_times(spec, each, t)
+        if len(at) and (near := at[(at - 1).abs().argmin()]).sub(1).abs() < NEARLY:
+            found[name] = [round(x, 6) for x in (near * t).tolist()]
+    if found:
+        first, asked = next(iter(found)), [round(x, 6) for x in t.tolist()]
+        more = (
+            f"; so it is, or next to it, in {len(found) - 1} more of {len(weights)} layers"
+            if len(found) > 1
+            else ""
+        )
         warnings.warn(
-            f"{name}: K(t) = I + t W is singular at t = {where}, and {asked} was asked for",
+            f"{first}: K(t) = I + t W is singular at t = {found[first]}, and {asked} was asked for{more}",
             SingularWarning,
             stacklevel=3,
         )

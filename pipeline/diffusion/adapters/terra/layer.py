@@ -14,10 +14,14 @@ from pipeline.errors import UserError
 
 @dataclass
 class TerraState:
-    """What all adapted layers of one model share: t, [t_dim] or [n, t_dim], and the factor on the update."""
+    """What all adapted layers of one model share.
+
+    t: [t_dim] or [n, t_dim]. scale: the factor on the update. middles: K(t) of every layer, for the batch in hand.
+    """
 
     t: Tensor = field(default_factory=lambda: torch.zeros(1))
     scale: float = 1.0
+    middles: tuple[Tensor, ...] = ()
 
 
 class TerraLayer(nn.Module):
@@ -35,10 +39,11 @@ class TerraLayer(nn.Module):
         base: nn.Linear | nn.Conv2d,
         spec: AdapterSpec,
         state: TerraState,
+        index: int,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.base, self.state, self.spec = base, state, spec
+        self.base, self.state, self.spec, self.index = base, state, spec, index
         weight = base.weight
         self.channels = 1 if isinstance(base, nn.Conv2d) else -1
         self.down = nn.Parameter(first_down(base, spec.rank, generator))
@@ -51,48 +56,61 @@ class TerraLayer(nn.Module):
         """Of the base layer, a Linear: stock pipelines of SDXL ask the embedding of sizes for it."""
         return self.base.in_features
 
-    def _mixed(self, hidden: Tensor, matrix: Tensor) -> Tensor:
-        """A matrix [out, r] times the channels of hidden [n, ..., r] or [n, r, h, w]."""
-        if self.channels == 1:
-            return F.conv2d(hidden, matrix[:, :, None, None])
-        return F.linear(hidden, matrix)
+    @property
+    def merged(self) -> bool:
+        """Whether the update is inside the base weight."""
+        return self._base_weight is not None
 
-    def _turned(self, hidden: Tensor) -> Tensor:
-        """K(t) times the channels of `hidden`, every sample's at its own t."""
-        # Of t and K(t), which are small, no digit is lost to half precision.
-        t, r = self.state.t.to(self.middle), self.spec.rank
-        if t.ndim == 2 and len(t) != len(hidden):
-            raise UserError(f"set_t was given {len(t)} times, but the batch has {len(hidden)} samples")
-        if self.spec.form == "linear" and not self.spec.diagonal:
-            # Each W_d once for all samples: any number of different t costs no more than one.
-            turned = hidden
-            for t_d, w_d in zip(t.unbind(-1), self.middle.reshape(-1, r, r).unbind(), strict=True):
-                turned = turned + t_d.reshape(-1, *[1] * (hidden.ndim - 1)) * self._mixed(hidden, w_d)
-            return turned
-        with torch.autocast(hidden.device.type, enabled=False):
-            k = forms.middle(self.spec, self.middle, t)
-        rows = hidden.movedim(self.channels, -1)
-        if self.spec.diagonal:
-            turned = rows * k.reshape(-1, *[1] * (rows.ndim - 2), r)
-        elif k.ndim == 2:
-            return self._mixed(hidden, k)
-        else:
-            turned = (rows.reshape(len(k), -1, r) @ k.mT).reshape(rows.shape)
-        return turned.movedim(-1, self.channels)
+    def _mixed(self, hidden: Tensor, matrix: Tensor) -> Tensor:
+        """A matrix [out, r], or one for each sample [n, out, r], times the channels of hidden [n, ..., r] or [n, r, h, w]."""
+        if matrix.ndim == 2:
+            return (
+                F.linear(hidden, matrix)
+                if self.channels == -1
+                else F.conv2d(hidden, matrix[:, :, None, None])
+            )
+        if self.channels == -1:
+            rows = hidden.reshape(len(hidden), -1, hidden.shape[-1])
+            return (rows @ matrix.mT).reshape(*hidden.shape[:-1], -1)
+        return (matrix @ hidden.flatten(2)).unflatten(2, hidden.shape[2:])
+
+    def _shifted(self, hidden: Tensor) -> Tensor:
+        """hidden + t W hidden: each W_d once for all samples, so that any number of different t costs no more than one."""
+        shifted = hidden
+        weights = (self.middle,) if self.spec.t_dim == 1 else self.middle.unbind()
+        for t_d, w_d in zip(self.state.t.unbind(-1), weights, strict=True):
+            at = t_d.to(self.middle).reshape(-1, *[1] * (hidden.ndim - 1))
+            shifted = torch.addcmul(shifted, at, self._mixed(hidden, w_d))
+        return shifted
+
+    def _scaled(self, hidden: Tensor, k: Tensor) -> Tensor:
+        """Every channel times its number of the diagonal k, [r] or [n, r]."""
+        behind = (1, 1) if self.channels == 1 else ()
+        between = [1] * (hidden.ndim - 2 - len(behind))
+        return hidden * k.reshape(-1, *between, self.spec.rank, *behind)
 
     def _low_rank(self, x: Tensor) -> Tensor:
-        if isinstance(self.base, nn.Linear):
+        """scale * B K(t) A x, every sample's at its own t."""
+        state, base = self.state, self.base
+        if state.t.ndim == 2 and len(state.t) != len(x):
+            raise UserError(f"set_t was given {len(state.t)} times, but the batch has {len(x)} samples")
+        if isinstance(base, nn.Linear):
             hidden = F.linear(x, self.down)
         else:
-            base = self.base
             hidden = F.conv2d(x, self.down, None, base.stride, base.padding, base.dilation)
-        return self._mixed(self._turned(hidden), self.up * self.state.scale)
+        up = self.up if state.scale == 1 else self.up * state.scale
+        if not forms.has_middle(self.spec):
+            return self._mixed(self._shifted(hidden), up)
+        k = state.middles[self.index]
+        if self.spec.diagonal:
+            return self._mixed(self._scaled(hidden, k), up)
+        return self._mixed(hidden, up @ k)  # K is small beside the hidden: to B, it costs next to nothing
 
     def forward(self, x: Tensor) -> Tensor:
         """The base layer's output plus the update's, or the merged layer's output."""
-        if self._base_weight is not None:
+        if self.merged:
             return self.base(x)
-        return self.base(x) + self._low_rank(x)
+        return self.base(x).add_(self._low_rank(x))
 
     def delta(self, t: forms.Time) -> Tensor:
         """dW(t), one t, of the shape of the base layer's weight."""

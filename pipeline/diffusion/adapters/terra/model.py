@@ -31,10 +31,35 @@ class TerraAdapter(Adapter):
         self.layers: dict[str, TerraLayer] = {}
         denoiser.requires_grad_(False)
         for name, layer in matching_layers(denoiser, spec).items():
-            wrapped = TerraLayer(layer, spec, self.state, layer_generator(seed, name))
+            wrapped = TerraLayer(layer, spec, self.state, len(self.layers), layer_generator(seed, name))
             parent, _, child = name.rpartition(".")
             setattr(denoiser.get_submodule(parent), child, wrapped)
             self.layers[name] = wrapped
+        self._made_of: tuple[Tensor, list[int]] | None = None
+        """The t, and by how many changes the weights, from which the K(t) that are kept were made."""
+        denoiser.register_forward_pre_hook(self._make_middles)
+
+    def _make_middles(self, *_: object) -> None:
+        """K(t) of all layers at once, before each pass: one by one they cost as much as the layers themselves.
+
+        Where nothing learns, such as in the steps of sampling, once for the same t and weights. Of t and K(t), which
+        are small, no digit is lost to half precision.
+        """
+        layers = list(self.layers.values())
+        if layers[0].merged or not forms.has_middle(self.spec):
+            return
+        if (
+            torch.is_grad_enabled() or layers[0].middle.is_inference()
+        ):  # of these torch does not count the changes
+            made_of = None
+        else:
+            made_of = (self.state.t, [layer.middle._version for layer in layers])
+            if self._made_of and made_of[0] is self._made_of[0] and made_of[1] == self._made_of[1]:
+                return
+        weights = torch.stack([layer.middle for layer in layers])
+        with torch.autocast(weights.device.type, enabled=False):
+            self.state.middles = forms.middle(self.spec, weights, self.state.t.to(weights)).unbind()
+        self._made_of = made_of
 
     @classmethod
     def from_lora(
@@ -79,9 +104,10 @@ class TerraAdapter(Adapter):
     def merge(self, t: Time) -> None:
         """Put dW(t) into the base weights; SingularWarning if K(t) of a layer is singular there."""
         self.unmerge()
-        for name, layer in self.layers.items():
+        for layer in self.layers.values():
             layer.merge(t)
-            forms.warn_if_singular(self.spec, name, layer.middle, forms.one_time(self.spec, t, torch.float64))
+        weights = {name: layer.middle for name, layer in self.layers.items()}
+        forms.warn_if_singular(self.spec, weights, forms.one_time(self.spec, t, torch.float64))
 
     def unmerge(self) -> None:
         """Restore the base weights bit for bit."""

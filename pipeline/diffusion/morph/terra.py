@@ -1,0 +1,15 @@
+"""Terra between two ends: one adapter, tuned on X at t = 0 and on Y at t = 1 (Zhuang et al. 2024, section 5.1)."""
+
+from torch import nn
+
+from pipeline.config import AdapterSpec
+from pipeline.diffusion.adapters import Adapter, TerraAdapter
+from pipeline.diffusion.morph.method import Morph
+
+
+class TerraMorph(Morph):
+    """DDIM interpolation in a model whose t goes from 0 to 1."""
+
+    def wrap(self, denoiser: nn.Module, spec: AdapterSpec, seed: int) -> Adapter:
+        """A Terra as `spec` has it."""
+        return TerraAdapter(denoiser, spec, seed)

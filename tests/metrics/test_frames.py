@@ -1,0 +1,124 @@
+"""Folders of frames, and the command that scores them: what is read, and what is refused in one sentence."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.cli import main
+from pipeline.errors import UserError
+from pipeline.metrics.frames import frame_files, read_sequences
+
+
+def write(folder: Path, *names: str, size: int = 32, mode: str = "RGB", shade: int = 20) -> Path:
+    """Images of even grey, each `shade` lighter than the one before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for place, name in enumerate(names):
+        Image.new("L", (size, size), place * shade).convert(mode).save(folder / name)
+    return folder
+
+
+NAMES = [f"frame_{i:03d}.png" for i in range(4)]
+
+
+def test_frames_are_taken_by_their_numbers_and_other_images_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, "2.png", "10.png", "9.jpg", "11.png", "strip.png")
+    (tmp_path / "2.png").rename(tmp_path / "8.png")
+    assert [path.name for path in frame_files(tmp_path)] == ["8.png", "9.jpg", "10.png", "11.png"]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["f_0.png", "f_1.png", "f_3.png"], "has no frame 2: f_1.png is followed by f_3.png"),
+        (["f_1.png", "f_01.png"], "f_01.png and f_1.png have the same number"),
+        (["a_0.png", "a_1.png", "b_2.png"], "frames called a_… and b_…"),
+        (["f_0.png"], "has one frame"),
+        (["strip.png"], "has no frames"),
+    ],
+)
+def test_a_folder_that_is_not_one_sequence_is_refused(tmp_path: Path, names: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read_sequences(write(tmp_path / "out", *names))
+
+
+def test_frames_of_several_sizes_or_modes_are_refused(tmp_path: Path) -> None:
+    write(write(tmp_path / "size", *NAMES), NAMES[2], size=16)
+    with pytest.raises(UserError, match=r"frame_002.png is 16x16, but frame_000.png is 32x32"):
+        read_sequences(tmp_path / "size")
+    write(write(tmp_path / "mode", *NAMES), NAMES[1], mode="L")
+    with pytest.raises(UserError, match=r"frame_001.png is of mode L, but frame_000.png is RGB"):
+        read_sequences(tmp_path / "mode")
+    write(tmp_path / "alpha", *NAMES, mode="RGBA")
+    with pytest.raises(UserError, match=r"frame_000.png is of mode RGBA; expected RGB or L"):
+        read_sequences(tmp_path / "alpha")
+    (write(tmp_path / "broken", *NAMES) / NAMES[0]).write_bytes(b"\x89PNG")
+    with pytest.raises(UserError, match=r"frame_000.png can't be read as an image"):
+        read_sequences(tmp_path / "broken")
+
+
+def test_methods_are_told_by_about_json_or_the_folder(tmp_path: Path) -> None:
+    made, others = write(tmp_path / "a", *NAMES), tmp_path / "others"
+    (made / "about.json").write_text('{"method": "terra"}')
+    write(others / "first", *NAMES)
+    write(others / "second", *NAMES[:2])
+    found = [*read_sequences(made), *read_sequences(others)]
+    assert [(one.method, len(one.frames)) for one in found] == [("terra", 4), ("others", 4), ("others", 2)]
+    (made / "about.json").write_text("{}")
+    with pytest.raises(UserError, match="does not say by which method"):
+        read_sequences(made)
+
+
+def test_the_command_scores_by_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "slow", *NAMES, shade=10)
+    write(tmp_path / "fast", *NAMES, shade=20)
+    uneven = write(tmp_path / "uneven", *NAMES, shade=20)
+    write(uneven, NAMES[0])
+    Image.new("RGB", (32, 32), (20, 20, 20)).save(uneven / NAMES[2])
+    folders = [str(tmp_path / name) for name in ("slow", "fast", "uneven")]
+    assert main(["metrics", *folders, "--distance", "pixels", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["distance"] == "pixels" and "features" not in told
+    slow, fast, uneven = told["rows"]
+    assert slow["PPL"] == pytest.approx(30 / 255) and fast["PPL"] == pytest.approx(60 / 255)
+    assert slow["PPL variation"] == pytest.approx(0) and uneven["PPL variation"] > 0.5
+    assert slow["FID"] is None
+    assert main(["metrics", folders[0], "--distance", "pixels"]) == 0
+    out = capsys.readouterr().out
+    assert "slow" in out and "PPL in pixels" in out and "FID" not in out
+
+
+def test_with_few_images_kid_stands_for_fid_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    for name, count in (("few", 12), ("many", 140), ("reference", 140)):
+        (tmp_path / name).mkdir()
+        for i in range(count):
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(
+                tmp_path / name / f"{i}.png"
+            )
+    command = ["metrics", str(tmp_path / "few"), str(tmp_path / "many"), "--reference", str(tmp_path / "reference"),
+               "--features", "digits", "--distance", "pixels"]  # fmt: skip
+    assert main([*command, "--json"]) == 0
+    few, many = (told := json.loads(capsys.readouterr().out))["rows"]
+    assert few["FID"] is None and few["KID"] is not None and many["FID"] > 0
+    said = "few: no FID, for the covariance of 128 features needs more than 128 images, and there are 12 frames and 140"
+    assert told["notes"] == [f"{said} reference images; KID needs no covariance"]
+    assert main(command) == 0
+    assert told["notes"][0] in capsys.readouterr().out
+
+
+def test_reference_images_of_another_size_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames, reference = write(tmp_path / "f", *NAMES), write(tmp_path / "r", *NAMES, size=64)
+    command = ["metrics", str(frames), "--features", "digits", "--distance", "pixels", "--reference"]
+    assert main([*command, str(reference)]) == 2
+    assert "are 32x32, but the reference images are 64x64" in capsys.readouterr().err
+    assert main([*command, str(write(tmp_path / "one", "0.png"))]) == 2
+    assert "has 1 images; expected two or more" in capsys.readouterr().err
+    assert main(["metrics", str(tmp_path / "nowhere"), "--distance", "pixels"]) == 2
+    assert "there is no folder" in capsys.readouterr().err
