@@ -38,7 +38,7 @@ examples:
   run_benchmark.py run benchmarks/digits_demo.yaml       make it, then print the table
   run_benchmark.py run digits --only 'task=MN->MM,method=MCC' --executor ray    a part of it, on a Ray cluster
   run_benchmark.py doctor                                what is missing here, and what gets it
-  run_benchmark.py tables benchmarks/digits_demo.yaml    draw tables, pictures and page again, with no training
+  run_benchmark.py tables benchmarks/digits_demo.yaml    draw tables, pictures and page again, with no training (plots: pictures)
   run_benchmark.py report results/reference/digits --serve    look at a run in a browser
   run_benchmark.py compare results/reference/digits results/digits   what changed, by more than noise
   run_benchmark.py export digits --to digits.csv         records for other programs
@@ -147,6 +147,12 @@ def build_parser() -> argparse.ArgumentParser:
         "tables", draw_tables, "write records, tables, plots and page from what is finished, without training"
     )
     with_suite(tables)
+    plots = command(
+        "plots",
+        draw_plots,
+        "draw the pictures alone: those that are missing, or that would come out otherwise",
+    )
+    with_suite(plots)
     add_report(command)
     verify = command("verify", verify_suite, "check every file of a suite's artifacts against its hash")
     with_suite(verify)
@@ -543,6 +549,24 @@ def draw_tables(options: argparse.Namespace) -> int:
     plan, store, folder = open_any_suite(options)
     check_writable(folder)
     report(plan, store, folder, options)
+    return 0
+
+
+def draw_plots(options: argparse.Namespace) -> int:
+    """`plots`."""
+    from pipeline.report.write import write_plots
+    from pipeline.results import check_writable, drawn_from, gather
+
+    plan, store, folder = open_suite(options)
+    check_writable(folder)
+    recorded, said = gather(plan, store, folder / "records.csv")
+    print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
+    if recorded is None:
+        print(f"no training of {plan.suite.name} is finished yet", file=sys.stderr)
+        return 0
+    pictures = write_plots(plan.suite, recorded, drawn_from(plan, store), folder)
+    told = {"suite": plan.suite.name, "folder": str(folder), "files": list(map(str, pictures))}
+    print(json.dumps(told) if options.json else f"{len(pictures)} files of pictures: {folder / 'plots'}")
     return 0
 
 

@@ -81,6 +81,18 @@ def test_a_table_that_was_changed_by_hand_is_written_again(undisturbed: Path) ->
     assert table.read_text() == text
 
 
+def test_plots_draws_the_picture_that_is_gone_and_nothing_else(undisturbed: Path) -> None:
+    picture, *others = sorted((undisturbed / "results").rglob("*.png"))
+    others += (undisturbed / "results").rglob("*.md")
+    before, drawn = [path.stat().st_mtime_ns for path in others], picture.read_bytes()
+    picture.unlink()
+    folders = ["--store", str(undisturbed / "store"), "--results", str(undisturbed / "results"), "--json"]
+    done = subprocess.run([*COMMAND, "plots", SUITE, *folders], capture_output=True, check=True)
+    assert str(picture) in json.loads(done.stdout)["files"]
+    assert picture.read_bytes() == drawn
+    assert [path.stat().st_mtime_ns for path in others] == before
+
+
 def copied(undisturbed: Path, folder: Path, *without: str) -> None:
     """The finished run in `folder`, where the artifacts of the kinds `without` are still to be made."""
     shutil.copytree(undisturbed, folder, dirs_exist_ok=True)
