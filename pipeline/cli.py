@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.data import command_line as data_commands
+from pipeline.diffusion import command_line as analogy_command
 from pipeline.diffusion.morph import command_line as morph_command
 from pipeline.errors import UserError
 from pipeline.metrics import command_line as metrics_command
@@ -42,6 +43,7 @@ examples:
   run_benchmark.py compare results/reference/digits results/digits   what changed, by more than noise
   run_benchmark.py export digits --to digits.csv         records for other programs
   run_benchmark.py bench images benchmarks/digits_demo.yaml   how good the made images are
+  run_benchmark.py bench augmentations digits_adapters   what each adapter costs and gives
   run_benchmark.py bench classify                        how fast training is beside plain code
   run_benchmark.py bench execution                       what the store and a Ray cluster cost
   run_benchmark.py bench adapters                        what Terra costs beside a LoRA and the base model
@@ -50,6 +52,7 @@ examples:
   run_benchmark.py morph x.png y.png --prompt-x "a seven" --prompt-y "a three" -o out    images from one to the other
   run_benchmark.py metrics out                           how smooth a morph is
   run_benchmark.py export-lora ARTIFACT --t 0.5 --to lora.safetensors    an adapter for stock diffusers
+  run_benchmark.py analogy --a A --a-prime A2 --b B --adapter KEY -o OUT.png    an image changed as an example shows
 
 exit codes: 0 done; 1 some jobs failed (the rest were made), or compare found a difference; 2 a mistake in the command or a file; 130 interrupted"""
 
@@ -198,6 +201,7 @@ def build_parser() -> argparse.ArgumentParser:
         )  # fmt: skip
 
     data_commands.add_parser(commands)
+    analogy_command.add_parser(commands)
     morph_command.add_parser(commands)
     metrics_command.add_parser(commands)
     methods = command("methods", show_methods, "list the classifier methods and their hyper-parameters")
@@ -243,6 +247,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     images.set_defaults(call=bench_images)
     with_suite(images)
+    augmentations = benches.add_parser(
+        "augmentations",
+        help="what each adapter of a suite costs and gives",
+        description="A row for each task and augmentation of a suite that was run: accuracy of each method, learned numbers of\n"
+        "the adapter, seconds to train it and to make its images, and the Frechet distance of each set of images to the\n"
+        "target's, in the features of a classifier that learned the target's labels for this check alone. `held_out`\n"
+        "is yes where a LoRWeB had no analogy of that target. Written to tables/augmentations.csv and .md of the results.",
+        formatter_class=formatter,
+    )
+    augmentations.set_defaults(call=bench_augmentations)
+    with_suite(augmentations)
     classify = benches.add_parser(
         "classify",
         help="how fast training reads images, and what its loop costs",
@@ -686,6 +701,27 @@ def bench_images(options: argparse.Namespace) -> int:
         return 1
     whole = pd.concat(tables, ignore_index=True)
     print(whole.to_json(orient="records") if options.json else whole.round(2).to_string(index=False))
+    return 0
+
+
+def bench_augmentations(options: argparse.Namespace) -> int:
+    """`bench augmentations`."""
+    from pipeline.classify import augmentations
+    from pipeline.config import FolderCard
+    from pipeline.store import write_atomic
+
+    plan, store, folder = open_suite(options)
+    if isinstance(plan.card, FolderCard):
+        raise UserError(
+            f"bench augmentations is for data sets that are made here, such as digits, not for {plan.card.name}"
+        )
+    table = augmentations.compare(plan, store)
+    if table.empty:
+        print(f"nothing of {plan.suite.name} is made yet; run the suite first", file=sys.stderr)
+        return 1
+    write_atomic(folder / "tables" / "augmentations.csv", table.to_csv(index=False, float_format="%.4g"))
+    write_atomic(folder / "tables" / "augmentations.md", augmentations.as_markdown(table))
+    print(augmentations.as_json(table) if options.json else table.round(2).to_string(index=False, na_rep=""))
     return 0
 
 

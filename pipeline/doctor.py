@@ -125,15 +125,21 @@ def _package(wanted: Requirement, get: str = "", group: str = "", suites: tuple[
 
 
 def _weights(suites: Sequence[Suite]) -> Iterator[Finding]:
-    """The base models and the pretrained backbones that suites name."""
+    """The base models, the image encoders and the pretrained backbones that suites name."""
     models: dict[str, list[str]] = {}
     vaes: dict[str, list[str]] = {}
+    encoders: dict[str, list[str]] = {}
     backbones: dict[str, list[str]] = {}
     for suite in suites:
         if set(suite.augmentations) - {"none"}:
             models.setdefault(config.base_model_path(suite.base_model), []).append(suite.name)
             if suite.base_model.vae is not None:
                 vaes.setdefault(suite.base_model.vae, []).append(suite.name)
+        for where in {
+            config.encoder_path(spec) for name in suite.augmentations if (spec := suite.adapter_of(name))
+        }:
+            if where is not None:
+                encoders.setdefault(where, []).append(suite.name)
         for settings in {suite.train_settings(method) for method in suite.methods}:
             if settings.pretrained is not None and settings.backbone != SMALL:
                 where = f"timm/{settings.backbone}" if settings.pretrained == HUB else settings.pretrained
@@ -142,6 +148,8 @@ def _weights(suites: Sequence[Suite]) -> Iterator[Finding]:
         yield _weight("base model", where, "model_index.json", tuple(names))
     for where, names in vaes.items():
         yield _weight("vae", where, "config.json", tuple(names))
+    for where, names in encoders.items():
+        yield _weight("image encoder", where, "model.safetensors", tuple(names))
     for where, names in backbones.items():
         yield _weight("backbone", where, "model.safetensors", tuple(dict.fromkeys(names)))
 

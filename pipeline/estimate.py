@@ -227,7 +227,7 @@ def gpu_gib(job: Job) -> float:
         share = CHECKPOINTED if settings.gradient_checkpointing else 1.0
         kept = share * at_once * network.activations * network.at(params.base_model.resolution)
         half = _half(params)
-        return (4 * ENCODERS * network.parameters / half + each * network.per_rank * params.adapter.rank + kept / half) / GIB  # fmt: skip
+        return (4 * ENCODERS * network.parameters / half + each * network.per_rank * params.adapter.width + kept / half) / GIB  # fmt: skip
     if isinstance(params, SamplingParams):  # three denoisers, of which one is at work, and keeps only a layer
         network = denoiser(params.base_model)
         kept = params.batch_size * network.activations * network.at(params.base_model.resolution) / 20
@@ -254,7 +254,7 @@ def disk(job: Job) -> float:
     if isinstance(params, PrepareParams):
         return 3.0 * params.card.image_size**2 * (work(params, 0) or 0)
     if isinstance(params, FinetuneParams):
-        return 4 * denoiser(params.base_model).per_rank * params.adapter.rank
+        return 4 * denoiser(params.base_model).per_rank * params.adapter.width
     if isinstance(params, SamplingParams):  # a PNG has about half the bytes of its pixels
         return 1.5 * _images(job) * params.base_model.resolution**2
     if isinstance(params, BetweenParams | MorphsParams):

@@ -16,8 +16,10 @@ from pipeline.classify.plugins import Plugin
 from pipeline.config import (
     MORPHS,
     AdapterSpec,
+    AnalogiesParams,
     BaseModelSpec,
     BetweenParams,
+    BuiltCard,
     DatasetCard,
     DomainsParams,
     FinetuneParams,
@@ -270,18 +272,46 @@ def _finetune(suite: Suite, base: BaseModelSpec, adapter: AdapterSpec, what: dic
     return Job("finetune", params, inputs, f"finetune {label}")
 
 
+def analogies_of(spec: AdapterSpec, name: str, task: PairParams, card: DatasetCard) -> AnalogiesParams:
+    """The pairs from which the LoRWeB `name` learns for a task: its own, or those that the suite names.
+
+    UserError if one does not exist, or would have it read labels of the task's target.
+    """
+    if spec.analogy.pairing == "exact" and not isinstance(card, BuiltCard):
+        raise UserError(
+            f"adapter {name}: pairing: exact renders digits, and {card.name} is none; take random or pseudo"
+        )
+    pairs = []
+    for text in spec.analogy.pairs or [f"{task.source}->{task.target}"]:
+        (source,), target = parse_task(text, card)
+        if source == task.target:
+            raise UserError(
+                f"adapter {name}: analogy.pairs names {text}, which would read the labels of {source}, the target of "
+                f"task {task.source}->{task.target}; leave the pair out, or the task"
+            )
+        pairs.append(PairParams(source=source, target=target, words=task.words))
+    return AnalogiesParams(pairs=pairs)
+
+
 def _pair_jobs(suite: Suite, card: DatasetCard, base: BaseModelSpec, name: str, source: str, target: str,
                data: Job) -> AdapterJobs:  # fmt: skip
     """Stages one and two of the adapter `name` under uda, for one ordered pair."""
-    pair = PairParams(source=source, target=target, words=_words(card))
+    pair, spec = PairParams(source=source, target=target, words=_words(card)), suite.adapter_of(name)
     shown = f"{source}->{target}" + ("" if name == "terra" else f" {name}")
-    finetune = _finetune(suite, base, suite.adapter_of(name), {"pair": pair}, shown, {"data": data})
+    by_analogy = spec.type == "lorweb"
+    if by_analogy:
+        analogies = analogies_of(spec, name, pair, card)
+        told = {"pair": None, "analogies": analogies}
+        taught = " ".join(f"{one.source}->{one.target}" for one in analogies.pairs)
+        finetune = _finetune(suite, base, spec, told, f"{taught} {name}", {"data": data})
+    else:
+        finetune = _finetune(suite, base, spec, {"pair": pair}, shown, {"data": data})
     made = {}
     for contents in suite.mix.sets:
-        inputs = {"adapter": finetune} | ({"data": data} if contents == "adapted" else {})
+        inputs = {"adapter": finetune} | ({"data": data} if contents == "adapted" or by_analogy else {})
         made[contents] = _generate(suite, card, base, contents, pair, inputs)
     flow, settings = None, suite.generate.flow
-    if settings is not None:
+    if settings is not None and spec.type == "terra":  # nothing else has a t to flow along
         params = FlowParams(
             pair=pair,
             inversion=_inversion(suite.generate, inverted=True),

@@ -7,6 +7,7 @@ import pytest
 from pipeline import config
 from pipeline.errors import UserError
 from pipeline.plan import make_plan
+from pipeline.store import sha256
 
 SUITE = (config.ROOT / "benchmarks" / "digits.yaml").read_text()
 
@@ -202,3 +203,16 @@ def test_an_adapter_takes_a_name_of_its_own_and_one_dimension_under_uda() -> Non
     ):
         with pytest.raises(ValueError, match=told):
             config.Suite.model_validate(whole | changes)
+
+
+def test_the_encoder_of_a_lorweb_is_identified_by_its_weights(tmp_path: Path) -> None:
+    told = config.AdapterSpec(type="lorweb")
+    found = config.resolve_encoder(told).analogy.encoder_revision
+    assert sha256(config.MINI_ENCODER).startswith(found)
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    folder = config.AdapterSpec(type="lorweb", analogy={"encoder": str(tmp_path)})
+    before = config.resolve_encoder(folder).analogy.encoder_revision
+    (tmp_path / "model.safetensors").write_bytes(b"two")
+    assert config.resolve_encoder(folder).analogy.encoder_revision != before
+    assert config.resolve_encoder(config.AdapterSpec()) == config.AdapterSpec()
+    assert [config.encoder_path(spec) for spec in (config.AdapterSpec(), folder)] == [None, str(tmp_path)]

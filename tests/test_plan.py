@@ -154,3 +154,58 @@ def test_a_flow_is_planned_where_the_suite_asks_for_one() -> None:
         job.key for job in plan(generate=SUITE.generate.model_copy(update={"flow": None})).jobs
     } == keys(with_flow, "flow")
     assert len(keys(with_flow, "flow")) == 12
+
+
+def web(**about: object) -> dict[str, object]:
+    """Changes that make `web`, a LoRWeB, an augmentation beside Terra."""
+    spec = config.AdapterSpec(type="lorweb", analogy=config.AnalogySpec(**about))
+    return {
+        "adapters": {"web": spec},
+        "augmentations": ["none", "terra", "web"],
+        "tasks": ["MN->MM", "MN->SY"],
+    }
+
+
+def test_one_lorweb_serves_all_tasks_if_its_pairs_are_named_and_each_has_its_own_if_not() -> None:
+    shared = plan(**web(pairs=["MN->MM", "MN->UC"]))
+    jobs = [shared.tasks[task].adapters["web"] for task in ("MN->MM", "MN->SY")]
+    assert jobs[0].finetune == jobs[1].finetune
+    taught = jobs[0].finetune.params.analogies.pairs
+    assert [(pair.source, pair.target) for pair in taught] == [("MN", "MM"), ("MN", "UC")]
+    assert jobs[0].made["generated"] != jobs[1].made["generated"]
+    for job in jobs[1].made.values():
+        assert set(job.inputs) == {"adapter", "data"}, "examples are of the data"
+    own = [jobs.adapters["web"].finetune.params for jobs in plan(**web()).tasks.values()]
+    assert [params.analogies.pairs[0].target for params in own] == ["MM", "SY"]
+    assert all(params.pair is None for params in own)
+
+
+def test_a_lorweb_changes_no_key_of_the_others_and_has_no_flow() -> None:
+    with_web, without = (plan(tasks=["MN->MM", "MN->SY"]), plan(**web()))
+    others = {cell.job.key for cell in without.cells if cell.augmentation != "web"}
+    assert others <= {cell.job.key for cell in with_web.cells}
+    assert keys(without, "flow") == keys(with_web, "flow")
+
+
+def test_no_lorweb_reads_the_labels_of_a_tasks_target() -> None:
+    with pytest.raises(
+        UserError, match=r"adapter web: .*names MM->UC, which would read the labels of MM, the target"
+    ):
+        plan(**web(pairs=["MN->MM", "MM->UC"]))
+    with pytest.raises(UserError, match="has no domain 'XX'"):
+        plan(**web(pairs=["MN->XX"]))
+
+
+def test_exact_analogies_are_of_digits_alone_and_a_lorweb_is_of_uda_alone() -> None:
+    card = config.read_card("pacs")
+    changes = web(pairing="exact") | {"tasks": ["Ar->Cl"], "dataset": "pacs"}
+    first, second = list(card.domains)[:2]
+    with pytest.raises(UserError, match="pairing: exact renders digits, and pacs is none"):
+        make_plan(SUITE.model_copy(update=changes | {"tasks": [f"{first}->{second}"]}), card, BASE)
+    told = (
+        SUITE.model_dump()
+        | web()
+        | {"setting": "dg", "tasks": ["->MM"], "adapters": {"web": {"type": "lorweb"}}}
+    )
+    with pytest.raises(ValueError, match="adapter web is a lorweb, which is for setting uda alone"):
+        config.Suite.model_validate(told)

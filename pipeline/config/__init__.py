@@ -3,6 +3,7 @@
 Imports no torch, so that `plan`, `tables` and `--help` answer at once.
 """
 
+from pipeline.config.analogies import AnalogySpec, Pairing
 from pipeline.config.base import ROOT, Count, Fraction, Precision, Rate, Seed, Setting, Strict, nearest
 from pipeline.config.cards import (
     Archive,
@@ -14,6 +15,7 @@ from pipeline.config.cards import (
     Source,
 )
 from pipeline.config.jobs import (
+    AnalogiesParams,
     BetweenParams,
     DomainsParams,
     FinetuneParams,
@@ -56,10 +58,13 @@ from pipeline.config.times import GridSettings, TPredictorParams, TPredictorSett
 from pipeline.config.weights import (
     HUB,
     MINI,
+    MINI_ENCODER,
     SMALL,
     base_model_path,
+    encoder_path,
     refuse_pickles,
     resolve_base_model,
+    resolve_encoder,
     resolve_pretrained,
     resolve_t_predictor,
 )
@@ -70,6 +75,7 @@ __all__ = [
     "IN_PLACE",
     "MADE_SETS",
     "MINI",
+    "MINI_ENCODER",
     "MORPHS",
     "NAMED_MODELS",
     "PIXELS",
@@ -77,6 +83,8 @@ __all__ = [
     "ROOT",
     "SMALL",
     "AdapterSpec",
+    "AnalogiesParams",
+    "AnalogySpec",
     "Archive",
     "BaseModelSpec",
     "BetweenParams",
@@ -109,6 +117,7 @@ __all__ = [
     "MorphsParams",
     "PairLorasParams",
     "PairParams",
+    "Pairing",
     "Precision",
     "PrepareParams",
     "Rate",
@@ -128,6 +137,7 @@ __all__ = [
     "base_model_path",
     "card_folder",
     "data_folder",
+    "encoder_path",
     "method_label",
     "nearest",
     "prompt",
@@ -137,6 +147,7 @@ __all__ = [
     "refuse_pickles",
     "resolve_base_model",
     "resolve_card",
+    "resolve_encoder",
     "resolve_pretrained",
     "resolve_t_predictor",
     "task_name",

@@ -46,11 +46,21 @@ class DomainsParams(Strict):
     words: list[str]
 
 
+class AnalogiesParams(Strict):
+    """What stage one of a LoRWeB knows: the ordered pairs of domains between which its analogies are."""
+
+    pairs: list[PairParams] = Field(min_length=1)
+
+
 class FinetuneParams(Strict):
-    """Stage one, for one ordered pair (uda) or for several source domains (dg): one of the two is None."""
+    """Stage one, for one ordered pair (uda), several of them (uda, LoRWeB) or several source domains (dg).
+
+    Two of the three are None.
+    """
 
     pair: PairParams | None
     domains: DomainsParams | None = Field(default=None, exclude_if=lambda domains: domains is None)
+    analogies: AnalogiesParams | None = later(None, "of a LoRWeB")
     base_model: BaseModelSpec
     adapter: AdapterSpec
     settings: FinetuneSettings

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.config.analogies import AnalogySpec
 from pipeline.config.base import Count, Fraction, Precision, Rate, Seed, Setting, Strict, later, nearest
 from pipeline.config.morph import MORPHS, BetweenSettings
 from pipeline.config.times import GridSettings, TPredictorSettings
@@ -42,13 +43,14 @@ class BaseModelSpec(Strict):
 
 
 class AdapterSpec(Strict):
-    """A low-rank adapter on every layer of the types named: Terra, dW(t) = alpha / rank * B K(t) A, or a plain LoRA.
+    """A low-rank adapter on every layer of the types named: Terra, dW(t) = alpha / rank * B K(t) A; a plain LoRA; or LoRWeB,
+    dW = alpha / rank * sum_i w_i B_i A_i, a mix of LoRAs whose weights w follow from an analogy.
 
     form: linear, K(t) = I + sum_d t_d W_d; exponential, exp(sum_d t_d W_d); cosine, sums of a_d cos(t_d w_d) on the
     diagonal and of a_d sin(t_d w_d) off it (pipeline/diffusion/adapters/terra/forms.py).
     """
 
-    type: Literal["terra", "lora"] = "terra"
+    type: Literal["terra", "lora", "lorweb"] = "terra"
     form: Literal["linear", "exponential", "cosine"] = "linear"
     # What came later is left out of keys while it is at its default: the keys of older jobs stay what they were.
     diagonal: bool = Field(
@@ -65,12 +67,28 @@ class AdapterSpec(Strict):
     include: str = Field(
         default=".*", description="regular expression that the names of adapted layers match"
     )
+    analogy: AnalogySpec | None = later(None, "type lorweb: its basis, its encoder and what it learns from")
+
+    @property
+    def width(self) -> int:
+        """The rank of its update: of a LoRWeB that of all its basis."""
+        return self.rank * (self.analogy.basis if self.analogy else 1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_lorweb_has_an_analogy(cls, value: Any) -> Any:
+        plain = isinstance(value, dict) and value.get("type") == "lorweb" and value.get("analogy") is None
+        return value | {"analogy": {}} if plain else value
 
     @model_validator(mode="after")
-    def _a_lora_has_no_time(self) -> "AdapterSpec":
+    def _terra_alone_has_a_time(self) -> "AdapterSpec":
         given = self.model_fields_set & {"form", "diagonal", "t_dim"}
-        if self.type == "lora" and (self.form, self.diagonal, self.t_dim) != ("linear", False, 1):
-            raise ValueError(f"type lora has no K(t), so that it takes no {' or '.join(sorted(given))}")
+        if self.type != "terra" and (self.form, self.diagonal, self.t_dim) != ("linear", False, 1):
+            raise ValueError(
+                f"type {self.type} has no K(t), so that it takes no {' or '.join(sorted(given))}"
+            )
+        if self.type != "lorweb" and self.analogy is not None:
+            raise ValueError(f"analogy is for type lorweb, not {self.type}")
         return self
 
 
@@ -434,6 +452,11 @@ class Suite(Strict):
                         "target at t = 1; take t_dim: 1"
                     )
             return self
+        for name in self.augmentations:
+            if (spec := self.adapter_of(name)) is not None and spec.type == "lorweb":
+                raise ValueError(
+                    f"adapter {name} is a lorweb, which is for setting uda alone; under dg take a terra"
+                )
         if "unsupervised" in self.selections:
             raise ValueError(
                 "selections: 'unsupervised' looks at the target's images, which setting dg holds out; "

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from pipeline.config.base import ROOT
-from pipeline.config.suites import BaseModelSpec, Suite, TrainSettings
+from pipeline.config.suites import AdapterSpec, BaseModelSpec, Suite, TrainSettings
 from pipeline.config.times import TPredictorSettings
 from pipeline.errors import UserError
 from pipeline.store import sha256
@@ -14,6 +14,9 @@ from pipeline.store import sha256
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 MINI = ROOT / "pipeline" / "diffusion" / "mini" / "weights"
+
+MINI_ENCODER = ROOT / "pipeline" / "diffusion" / "mini" / "encoder.safetensors"
+"""The weights of the encoder called `mini`, a digits_cnn."""
 
 
 NAMED = {
@@ -79,7 +82,8 @@ HUB = "hub"
 
 
 def resolve_pretrained(suite: Suite) -> Suite:
-    """`suite` with the hash of every file of pretrained weights, so that the keys of the jobs that take it change with it.
+    """`suite` with the hash of every file of pretrained weights, so that the keys of the jobs that take it change with it;
+    and of every encoder.
 
     UserError if a file is not there, or is not the one whose hash the suite states.
     """
@@ -92,7 +96,28 @@ def resolve_pretrained(suite: Suite) -> Suite:
     changed: dict[str, object] = {"methods": methods}
     if suite.setting == "dg":
         changed["t_predictor"] = resolve_t_predictor(suite.t_predictor)
+    changed["adapter"] = resolve_encoder(suite.adapter)
+    changed["adapters"] = {name: resolve_encoder(spec) for name, spec in suite.adapters.items()}
     return suite.model_copy(update=changed)
+
+
+def encoder_path(spec: AdapterSpec) -> str | None:
+    """The file, folder or hub id of the encoder of a LoRWeB; None of another adapter."""
+    if spec.analogy is None:
+        return None
+    named = spec.analogy.encoder
+    return str(MINI_ENCODER) if named == "mini" else named if "/" in named else f"timm/{named}"
+
+
+def resolve_encoder(spec: AdapterSpec) -> AdapterSpec:
+    """`spec` of a LoRWeB with a revision that identifies the weights of its encoder, where they are files here."""
+    if spec.analogy is None:
+        return spec
+    if spec.analogy.encoder == "mini":
+        found: str | None = sha256(MINI_ENCODER)[:16]
+    else:
+        found = _revision(spec.analogy.encoder, spec.analogy.encoder_revision, "adapter.analogy.encoder")
+    return spec.model_copy(update={"analogy": spec.analogy.model_copy(update={"encoder_revision": found})})
 
 
 def resolve_t_predictor(settings: TPredictorSettings) -> TPredictorSettings:

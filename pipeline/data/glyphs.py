@@ -17,7 +17,16 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-__all__ = ["BENCHMARK_FONTS", "GENERIC_FONTS", "FontFile", "GlyphStyle", "font_paths", "render", "texture"]
+__all__ = [
+    "BENCHMARK_FONTS",
+    "GENERIC_FONTS",
+    "FontFile",
+    "GlyphStyle",
+    "colours",
+    "font_paths",
+    "render",
+    "texture",
+]
 
 Range = tuple[float, float]
 
@@ -137,7 +146,7 @@ def render(character: str, font: Path, size: int, rng: np.random.Generator, styl
     """
     side = size * OVERSAMPLING
     mask = _mask(character, font, side, rng, style)[..., None]
-    foreground, background = _colours(side, rng, style)
+    foreground, background = colours(side, rng, style)
     image = background * (1.0 - mask) + foreground * mask
     blur = rng.uniform(*style.blur)
     if blur > 0.0:
@@ -247,7 +256,7 @@ def _mask(character: str, font: Path, side: int, rng: np.random.Generator, style
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def _colours(side: int, rng: np.random.Generator, style: GlyphStyle) -> tuple[np.ndarray, np.ndarray]:
+def colours(side: int, rng: np.random.Generator, style: GlyphStyle) -> tuple[np.ndarray, np.ndarray]:
     """Foreground [3] and background [side, side, 3], in 0..1."""
     if style.palette == "plain":
         foreground, back = np.full(3, rng.uniform(*style.grey)), np.zeros(3)

@@ -17,7 +17,8 @@ from pipeline.data.domains import ImageSet, load_labelled, load_unlabelled
 from pipeline.determinism import reproducible
 from pipeline.diffusion.base import BaseModel
 from pipeline.diffusion.conditions import Conditions
-from pipeline.diffusion.generate import choose_balanced, images_named, merged, to_png
+from pipeline.diffusion.denoisers import merged
+from pipeline.diffusion.generate import choose_balanced, images_named, to_png
 from pipeline.diffusion.sampling import Levels, Predict, adain, classifier_free, guided, invert, sample
 from pipeline.seeds import derive
 from pipeline.stage import Progress

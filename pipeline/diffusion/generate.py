@@ -3,11 +3,11 @@
 - `adapted`: source images, inverted at t = 0 and sampled again at t = 1; they keep their labels.
 - `generated`: images of the target from noise at t = 1, a number for each class.
 - `base`: the control, from noise by the base model without any adapter.
+
+With a LoRWeB, t = 0 stands for an analogy of source images alone, and t = 1 for source example : target example :: image.
 """
 
-import copy
 import io
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,47 +19,15 @@ from torch import Tensor, nn
 from pipeline.config import GenerateParams, prompt
 from pipeline.data.domains import ImageSet, load_labelled, load_unlabelled
 from pipeline.determinism import reproducible
-from pipeline.diffusion.adapters import load_adapter
-from pipeline.diffusion.adapters.adapter import Time
+from pipeline.diffusion import analogies
+from pipeline.diffusion.adapters import saved_spec
 from pipeline.diffusion.base import BaseModel
 from pipeline.diffusion.conditions import Conditions
+from pipeline.diffusion.denoisers import AnalogyDenoisers, Denoisers
 from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample
 from pipeline.seeds import derive
 from pipeline.stage import Progress
 from pipeline.store import write_atomic
-
-
-@dataclass(frozen=True)
-class Denoisers:
-    """The denoiser with the adapter merged at t = 0 and at t = 1, and as it guides the class.
-
-    For the base model, thrice the same. Only adapted images need the one at t = 0, where their sources are inverted.
-    """
-
-    at_source: nn.Module | None
-    at_target: nn.Module
-    content: nn.Module
-
-    @classmethod
-    def make(cls, model: BaseModel, adapter: Path | None, params: GenerateParams) -> "Denoisers":
-        """Merge the adapter saved at `adapter` once for each; with None, the base model as it is."""
-        if adapter is None:
-            return cls(model.denoiser, model.denoiser, model.denoiser)
-
-        scale, share = params.scale, params.guidance.content_scale
-        at_source = merged(model, adapter, 0.0, scale) if params.contents == "adapted" else None
-        at_target = merged(model, adapter, 1.0, scale)
-        content = at_target if share == 1 else merged(model, adapter, 1.0, scale * share)
-        return cls(at_source, at_target, content)
-
-
-def merged(model: BaseModel, adapter: Path, t: Time, scale: float) -> nn.Module:
-    """A copy of the denoiser with the adapter saved at `adapter` merged at t, its update times `scale`."""
-    denoiser = copy.deepcopy(model.denoiser)
-    loaded = load_adapter(denoiser, adapter)
-    loaded.set_scale(scale)
-    loaded.merge(t)
-    return denoiser
 
 
 def plan_images(params: GenerateParams, source: ImageSet | None, style: ImageSet | None) -> pd.DataFrame:
@@ -156,6 +124,19 @@ def images_named(images: ImageSet | None, names: pd.Series) -> np.ndarray | None
     return images.images[[row_of[name] for name in names]]
 
 
+def make_denoisers(
+    model: BaseModel, params: GenerateParams, inputs: dict[str, Path], manifest: pd.DataFrame
+) -> tuple[pd.DataFrame, Denoisers]:
+    """The denoisers, and the manifest; with a LoRWeB, it gets the columns a, a_prime and b: the images of each analogy."""
+    adapter = inputs["adapter"] / "adapter.safetensors" if "adapter" in inputs else None
+    spec = saved_spec(adapter) if adapter is not None else None
+    if spec is None or spec.type != "lorweb":
+        return manifest, Denoisers.make(model, adapter, params)
+    drawn = analogies.of_manifest(params, spec, inputs["data"], manifest)
+    denoisers = AnalogyDenoisers.of(model, adapter, params, drawn.to_itself, drawn.condition)
+    return pd.concat([manifest, drawn.named], axis=1), denoisers
+
+
 def run(params: GenerateParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
     """Make images/*.png and manifest.csv; batches whose images are all there already are not made again."""
     with reproducible(params.threads):
@@ -166,8 +147,7 @@ def run(params: GenerateParams, inputs: dict[str, Path], workspace: Path, progre
             style = load_unlabelled(inputs["data"], params.pair.target, "train")
         manifest = plan_images(params, source, style)
         model = BaseModel.load(params.base_model, params.precision)
-        adapter = inputs["adapter"] / "adapter.safetensors" if "adapter" in inputs else None
-        denoisers = Denoisers.make(model, adapter, params)
+        manifest, denoisers = make_denoisers(model, params, inputs, manifest)
         prompts = model.embed([prompt(params.source_prompt, word) for word in params.words])
         empty = model.embed([params.target_prompt])
         for start in range(0, len(manifest), params.batch_size):
@@ -175,6 +155,7 @@ def run(params: GenerateParams, inputs: dict[str, Path], workspace: Path, progre
             if not all((workspace / file).exists() for file in rows["file"]):
                 labels, seeds = rows["label"].tolist(), rows["seed"].tolist()
                 taken = images_named(source, rows["source"]), images_named(style, rows["style"])
+                denoisers.turn_to(rows.index)
                 images = make_batch(model, denoisers, params, prompts[labels], empty, seeds, *taken)
                 for file, image in zip(rows["file"], images, strict=True):
                     write_atomic(workspace / file, to_png(image))

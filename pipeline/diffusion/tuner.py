@@ -98,7 +98,7 @@ class Tuner:
         self.optimizer.zero_grad()
         for turn in range(passes):
             share = batch.share(count, accelerator.process_index * passes + turn, shares)
-            self.adapter.set_t(share.t)
+            self.adapter.set_condition(share.condition)
             with accelerator.autocast():
                 parts = losses(self.model, share.to(accelerator.device), count, self.settings.snr_gamma)
             accelerator.backward(sum(parts) / count / passes)

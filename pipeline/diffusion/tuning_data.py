@@ -23,28 +23,28 @@ from pipeline.seeds import derive
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from: images [n, c, h, w] as latents, their prompts, noise, timesteps and t.
+    """What one step learns from: images [n, c, h, w] as latents, their prompts, noise, timesteps and conditions.
 
-    timesteps: [n], from 0. t: [n] or [n, t_dim].
+    timesteps: [n], from 0. condition: t, [n] or [n, t_dim]; of a LoRWeB embedded analogies, [n, width].
     """
 
     clean: Tensor
     prompts: Conditions
     noise: Tensor
     timesteps: Tensor
-    t: Tensor
+    condition: Tensor
 
     def share(self, parts: int, place: int, of: int) -> "Batch":
         """One of `of` equal shares: of each of the `parts`, every row at `place`, `place` + `of`, …"""
         rows = torch.arange(len(self.clean)).reshape(parts, -1)[:, place::of].flatten()
         return Batch(
-            self.clean[rows], self.prompts[rows], self.noise[rows], self.timesteps[rows], self.t[rows]
+            self.clean[rows], self.prompts[rows], self.noise[rows], self.timesteps[rows], self.condition[rows]
         )
 
     def to(self, device: torch.device) -> "Batch":
         """On another device, but for the timesteps, by which the noise schedule is looked up on the CPU."""
         clean, noise = self.clean.to(device), self.noise.to(device)
-        return Batch(clean, self.prompts.to(device), noise, self.timesteps, self.t.to(device))
+        return Batch(clean, self.prompts.to(device), noise, self.timesteps, self.condition.to(device))
 
 
 class TuningData(ABC):
@@ -65,8 +65,12 @@ class TuningData(ABC):
         """The batch of `step`."""
 
     @abstractmethod
-    def times_to_show(self) -> Tensor:
-        """The t of validation images: [n, t_dim]."""
+    def conditions_to_show(self) -> Tensor:
+        """Those of validation images: [n, t_dim], of a LoRWeB [n, width]."""
+
+    def names_of_conditions(self) -> list[object]:
+        """What a description of validation images calls each of them: t by its numbers."""
+        return self.conditions_to_show().tolist()
 
     def _generator(self, step: int) -> torch.Generator:
         return torch.Generator().manual_seed(derive(self.settings.seed, "finetune", step))
@@ -112,7 +116,7 @@ class PairData(TuningData):
             torch.cat([torch.zeros(n), torch.ones(n)]),
         )
 
-    def times_to_show(self) -> Tensor:
+    def conditions_to_show(self) -> Tensor:
         """Those that the settings name: [n, 1]."""
         return torch.tensor(self.settings.validation.times)[:, None]
 
@@ -149,7 +153,7 @@ class DomainsData(TuningData):
             torch.cat([own[of] for own, of in zip(self.times, chosen, strict=True)]),
         )
 
-    def times_to_show(self) -> Tensor:
+    def conditions_to_show(self) -> Tensor:
         """The mean t of every source domain: [n, t_dim]."""
         return torch.stack([own.reshape(len(own), -1).mean(0) for own in self.times])
 
@@ -158,6 +162,10 @@ def tuning_data(
     model: BaseModel, params: FinetuneParams, inputs: dict[str, Path], folder: Path
 ) -> TuningData:
     """The images that `params` name, encoded once into `folder`."""
+    if params.analogies is not None:
+        from pipeline.diffusion.analogies import AnalogyData  # which is a TuningData itself
+
+        return AnalogyData(model, params, inputs["data"], folder)
     if params.pair is not None:
         return PairData(model, params, inputs["data"], folder)
     return DomainsData(model, params, inputs["data"], inputs["times"], folder)

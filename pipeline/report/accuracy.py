@@ -21,7 +21,7 @@ RULES = {
 }
 """How the checkpoint whose accuracy is shown was selected; the oracle is named with what it looked at."""
 
-MADE = {"none": "", "base": "base", "terra": "Terra", "lora": "LoRA", "lora_interp": "LoRA interpolation", "diffmorpher": "DiffMorpher"}  # fmt: skip
+MADE = {"none": "", "base": "base", "terra": "Terra", "lora": "LoRA", "lorweb": "LoRWeB", "lora_interp": "LoRA interpolation", "diffmorpher": "DiffMorpher"}  # fmt: skip
 """The augmentations as tables print them."""
 
 

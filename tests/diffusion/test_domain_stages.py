@@ -105,7 +105,7 @@ def test_every_image_of_a_batch_has_its_own_t_label_and_domain(
             encoded = model.encode(images.images)
             (which,) = [i for i, one in enumerate(encoded) if torch.equal(one, batch.clean[place])]
             expected = times_of(times, domain, "train", [images.names[which]])[0]
-            assert np.array_equal(batch.t[place].numpy(), expected)
+            assert np.array_equal(batch.condition[place].numpy(), expected)
             is_empty = torch.equal(batch.prompts.prompts[place], empty)
             dropped += is_empty
             assert is_empty or torch.equal(batch.prompts.prompts[place], prompts[images.labels[which]])

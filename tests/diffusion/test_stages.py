@@ -23,8 +23,8 @@ from pipeline.config import (
 from pipeline.data.domains import load_labelled, load_unlabelled
 from pipeline.diffusion import finetune, generate
 from pipeline.diffusion.base import BaseModel
+from pipeline.diffusion.denoisers import Denoisers
 from pipeline.diffusion.finetune import learning_rate_factor
-from pipeline.diffusion.generate import Denoisers
 from pipeline.errors import UserError
 
 WORDS = ["zero", "one", "two"]

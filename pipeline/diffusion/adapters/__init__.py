@@ -1,4 +1,4 @@
-"""Low-rank adapters of a denoiser, each a folder: terra, and lora as its baseline. All are an `Adapter`."""
+"""Low-rank adapters of a denoiser, each a folder: terra, lorweb, and lora as their baseline. All are an `Adapter`."""
 
 from pathlib import Path
 
@@ -7,14 +7,23 @@ from torch import nn
 from pipeline.config import AdapterSpec
 from pipeline.diffusion.adapters.adapter import Adapter, saved_spec
 from pipeline.diffusion.adapters.lora import LoraAdapter
+from pipeline.diffusion.adapters.lorweb import LorwebAdapter
 from pipeline.diffusion.adapters.terra import TerraAdapter
 
-__all__ = ["Adapter", "LoraAdapter", "TerraAdapter", "load_adapter", "make_adapter", "saved_spec"]
+__all__ = [
+    "Adapter",
+    "LoraAdapter",
+    "LorwebAdapter",
+    "TerraAdapter",
+    "load_adapter",
+    "make_adapter",
+    "saved_spec",
+]
 
 
 def make_adapter(denoiser: nn.Module, spec: AdapterSpec, seed: int) -> Adapter:
     """The adapter that `spec` describes, wrapped around layers of `denoiser`, its first weights drawn from `seed`."""
-    made: dict[str, type[Adapter]] = {"terra": TerraAdapter, "lora": LoraAdapter}
+    made: dict[str, type[Adapter]] = {"terra": TerraAdapter, "lora": LoraAdapter, "lorweb": LorwebAdapter}
     return made[spec.type](denoiser, spec, seed)
 
 

@@ -23,12 +23,16 @@ LAYER_TYPES = {"Linear": nn.Linear, "Conv2d": nn.Conv2d}
 Time = float | list[float] | Tensor
 """A number; [t_dim], one t for all; or one for each sample of the batch: [n] if t has one dimension, [n, t_dim]."""
 
+Condition = Time
+"""What an update depends on, in numbers: of a Terra t; of a LoRWeB an embedded analogy, [width] or [n, width]; of a LoRA
+nothing, so that any will do."""
+
 
 class Adapter(ABC):
     """Low-rank updates beside frozen Linear and Conv2d layers of a denoiser, which it wraps in place.
 
-    Two states: adapted (each sample at the t that `set_t` says) and merged (one t for all, inside the base weights,
-    at the base model's cost). `merge` and `unmerge` are inverse, bit for bit.
+    Two states: adapted (each sample at the condition that `set_condition` says) and merged (one condition for all, inside
+    the base weights, at the base model's cost). `merge` and `unmerge` are inverse, bit for bit.
     """
 
     spec: AdapterSpec
@@ -36,16 +40,16 @@ class Adapter(ABC):
     """The factor on the update, on top of alpha / rank."""
 
     @abstractmethod
-    def set_t(self, t: Time) -> None:
-        """The time of the batches to come; UserError if it has not the dimensions of the adapter's."""
+    def set_condition(self, condition: Condition) -> None:
+        """The condition of the batches to come; UserError if it has not the dimensions of the adapter's."""
 
     @abstractmethod
     def set_scale(self, scale: float) -> None:
         """A factor on the update, on top of alpha / rank."""
 
     @abstractmethod
-    def merge(self, t: Time) -> None:
-        """Put dW(t), one t for all, into the base weights."""
+    def merge(self, condition: Condition) -> None:
+        """Put dW at one condition for all into the base weights."""
 
     @abstractmethod
     def unmerge(self) -> None:
@@ -101,7 +105,7 @@ def saved_spec(path: Path) -> AdapterSpec:
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} can't be read as safetensors: {error}") from error
-    held = metadata.get("terra") or metadata.get("lora")
+    held = next((metadata[name] for name in ("terra", "lora", "lorweb") if name in metadata), None)
     if held is None:
         raise UserError(f"{path} is not an adapter of this project: it holds no configuration")
     try:

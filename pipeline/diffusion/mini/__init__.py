@@ -1,9 +1,10 @@
 """``mini``: a base model shaped like Stable Diffusion, small enough to fine-tune on two CPU cores.
 
 ``build`` holds the architecture, ``train`` makes the weights, ``WEIGHTS`` is the folder that
-``diffusers.DiffusionPipeline.from_pretrained`` loads.
+``diffusers.DiffusionPipeline.from_pretrained`` loads. ``ENCODER`` is an image encoder beside it, made by ``encoder``.
 """
 
 from pathlib import Path
 
 WEIGHTS = Path(__file__).with_name("weights")
+ENCODER = Path(__file__).with_name("encoder.safetensors")

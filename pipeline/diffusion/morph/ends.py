@@ -64,6 +64,6 @@ class EndsData(TuningData):
             torch.cat([torch.zeros(n), torch.ones(n)]),
         )
 
-    def times_to_show(self) -> Tensor:
+    def conditions_to_show(self) -> Tensor:
         """Both ends: [2, 1]."""
         return torch.tensor([[0.0], [1.0]])

@@ -7,7 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.config import AdapterSpec
-from pipeline.diffusion.adapters.adapter import Adapter, Time, first_down, layer_generator, matching_layers
+from pipeline.diffusion.adapters.adapter import (
+    Adapter,
+    Condition,
+    Time,
+    first_down,
+    layer_generator,
+    matching_layers,
+)
 from pipeline.diffusion.adapters.terra.forms import as_time, one_time
 
 
@@ -93,15 +100,19 @@ class LoraPair(Adapter):
         """How far from X to Y: a number, or one for each sample of the batches to come, [n]."""
         self.state.t = as_time(self.spec, t)
 
+    def set_condition(self, condition: Condition) -> None:
+        """Its condition is how far."""
+        self.set_t(condition)
+
     def set_scale(self, scale: float) -> None:
         """A factor on the update, on top of alpha / rank."""
         self.scale, self.state.scale = scale, scale * self.factor
 
-    def merge(self, t: Time) -> None:
+    def merge(self, condition: Condition) -> None:
         """Put dW(t), one t for all, into the base weights."""
         self.unmerge()
         for layer in self.layers.values():
-            layer.merge(one_time(self.spec, t, layer.up.dtype))
+            layer.merge(one_time(self.spec, condition, layer.up.dtype))
 
     def unmerge(self) -> None:
         """Restore the base weights bit for bit."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pipeline.config import AdapterSpec
 from pipeline.diffusion.adapters.adapter import (
     Adapter,
+    Condition,
     Time,
     first_down,
     layer_generator,
@@ -47,14 +48,17 @@ class LoraAdapter(Adapter):
     def set_t(self, t: Time) -> None:
         """Nothing: a LoRA is the same at every t."""
 
+    def set_condition(self, condition: Condition) -> None:
+        """Nothing: a LoRA depends on none."""
+
     def set_scale(self, scale: float) -> None:
         """A factor on the update, on top of alpha / rank."""
         self.scale = scale
         for layer in self.layers.values():
             layer.scaling[NAME] = scale * self.factor
 
-    def merge(self, t: Time = 0.0) -> None:
-        """Put dW, which no t changes, into the base weights."""
+    def merge(self, condition: Condition = 0.0) -> None:
+        """Put dW, which no condition changes, into the base weights."""
         self.unmerge()
         for name, layer in self.layers.items():
             self._base_weights[name] = layer.base_layer.weight.detach().clone()

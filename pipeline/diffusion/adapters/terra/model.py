@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import AdapterSpec
-from pipeline.diffusion.adapters.adapter import Adapter, Time, layer_generator, matching_layers
+from pipeline.diffusion.adapters.adapter import Adapter, Condition, Time, layer_generator, matching_layers
 from pipeline.diffusion.adapters.lora.file import read_lora
 from pipeline.diffusion.adapters.terra import forms
 from pipeline.diffusion.adapters.terra.layer import TerraLayer, TerraState
@@ -97,17 +97,21 @@ class TerraAdapter(Adapter):
         """The time: a number or [t_dim], or one for each sample of the batches to come, [n] or [n, t_dim]."""
         self.state.t = forms.as_time(self.spec, t)
 
+    def set_condition(self, condition: Condition) -> None:
+        """Its condition is its time."""
+        self.set_t(condition)
+
     def set_scale(self, scale: float) -> None:
         """A factor on the update, on top of alpha / rank."""
         self.scale, self.state.scale = scale, scale * self.factor
 
-    def merge(self, t: Time) -> None:
+    def merge(self, condition: Condition) -> None:
         """Put dW(t) into the base weights; SingularWarning if K(t) of a layer is singular there."""
         self.unmerge()
         for layer in self.layers.values():
-            layer.merge(t)
+            layer.merge(condition)
         weights = {name: layer.middle for name, layer in self.layers.items()}
-        forms.warn_if_singular(self.spec, weights, forms.one_time(self.spec, t, torch.float64))
+        forms.warn_if_singular(self.spec, weights, forms.one_time(self.spec, condition, torch.float64))
 
     def unmerge(self) -> None:
         """Restore the base weights bit for bit."""

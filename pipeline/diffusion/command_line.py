@@ -1,0 +1,98 @@
+"""The arguments of `analogy`. Imports nothing that takes time."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+ABOUT = """\
+Change an image as an example shows: a : a' :: b : OUT. The adapter is a LoRWeB, a basis of LoRAs that was trained on
+analogies between domains; it mixes one LoRA for this one. b is inverted to noise under the analogy that changes nothing
+(a : a :: b), and denoised again under a : a' :: b.
+
+  run_benchmark.py analogy --a seven_mnist.png --a-prime seven_mnistm.png --b two_mnist.png --adapter KEY -o two.png
+  run_benchmark.py analogy ... --a one_more.png --a-prime its_counterpart.png     several examples: their queries are
+                                                                                  averaged, up to `examples` of the adapter
+  run_benchmark.py analogy ... --prompt "a two" --guidance 3                      where you know what b shows
+  run_benchmark.py analogy ... --lora two.safetensors    also write the LoRA of this analogy, for stock diffusers
+
+Images of another size or mode than the base model's are converted, which is said: RGB, the middle square, resized."""
+
+ADAPTER = """\
+a LoRWeB: the key of a finished fine-tuning in the store (`plan --json` lists them), its folder, or an
+adapter.safetensors"""
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command `analogy` to those of the command line."""
+    parser = commands.add_parser(
+        "analogy", help="change an image as an example pair shows, by a LoRWeB", description=ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.set_defaults(call=_analogy)
+    add = parser.add_argument
+    add(
+        "--a",
+        type=Path,
+        metavar="IMAGE",
+        action="append",
+        required=True,
+        help="before; may be given more than once",
+    )
+    add("--a-prime", type=Path, metavar="IMAGE", action="append", required=True, help="after; as many as --a")
+    add("--b", type=Path, metavar="IMAGE", required=True, help="what to change")
+    add("--adapter", metavar="KEY|FOLDER|FILE", required=True, help=ADAPTER)
+    add("-o", "--out", type=Path, metavar="FILE", required=True, help="what to write, named *.png")
+    add(
+        "--prompt",
+        metavar="TEXT",
+        default="an image",
+        help="what b shows (default: %(default)r, which says nothing)",
+    )
+    add("--guidance", type=float, metavar="W", default=1.0,
+        help="weight of the prompt; 1 = none beyond the prompt itself (default: %(default)s)")  # fmt: skip
+    add("--content-scale", type=float, metavar="S", default=1.0,
+        help="share of the adapter's update in the model that guides, as generate.adapted_guidance of a suite "
+        "(default: %(default)s)")  # fmt: skip
+    add("--statistics", choices=["target", "own"], default="target",
+        help="means and deviations of the noise that b becomes: those of a' (the first), or its own, which keep more of "
+        "b's colours (default: %(default)s)")  # fmt: skip
+    add(
+        "--scale",
+        type=float,
+        metavar="S",
+        default=1.0,
+        help="factor on the adapter's update (default: %(default)s)",
+    )
+    add("--steps", type=int, metavar="N", default=25, help="DDIM steps each way (default: %(default)s)")
+    add("--base-model", metavar="NAME", default=None,
+        help="mini, sd15, sdxl, a folder or a hub id (default: the one that the artifact says, else mini)")  # fmt: skip
+    add(
+        "--resolution",
+        type=int,
+        metavar="PIXELS",
+        default=None,
+        help="of a base model that is a folder or a hub id",
+    )
+    add("--store", type=Path, metavar="FOLDER", default=None,
+        help="where a KEY is looked up (default: $TERRABENCH_STORE, else results/store)")  # fmt: skip
+    add(
+        "--strip",
+        type=Path,
+        metavar="FILE",
+        default=None,
+        help="also write a, a', b and OUT side by side, enlarged",
+    )
+    add(
+        "--lora",
+        type=Path,
+        metavar="FILE",
+        default=None,
+        help="also write the LoRA of the analogy, *.safetensors",
+    )
+    add("--json", action="store_true", help="answer as JSON on standard output")
+
+
+def _analogy(options: argparse.Namespace) -> int:
+    from pipeline.diffusion.analogy import carry_out
+
+    return carry_out(options)
