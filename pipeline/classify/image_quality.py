@@ -19,6 +19,7 @@ from pipeline.config import TrainSettings
 from pipeline.data.domains import ImageSet, load_labelled
 from pipeline.data.generated import load_generated
 from pipeline.determinism import reproducible
+from pipeline.metrics.scores import fid
 from pipeline.seeds import derive
 
 CHECK = TrainSettings(
@@ -74,7 +75,7 @@ def assess(
     rows = []
     for name, one in seen.items():
         some = _some(one.features, count, derive(seed, "some", name))
-        distance = frechet_distance(some, judge.reference)
+        distance = fid(some, judge.reference)
         rows.append((name, len(one.features), one.recognised, distance))
     return pd.DataFrame(rows, columns=["set", "images", "recognised", "distance"])
 
@@ -104,18 +105,3 @@ def _see(judge: Judge, images: ImageSet, what: str) -> Seen:
 def _some(features: np.ndarray, count: int, seed: int) -> np.ndarray:
     """`count` rows of `features`, chosen by `seed`."""
     return features[np.random.default_rng(seed).permutation(len(features))[:count]]
-
-
-def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """The squared Frechet distance between normal distributions with the moments of a [n, d] and b [m, d].
-
-    |mean a - mean b|^2 + tr A + tr B - 2 tr (A B)^(1/2) for covariances A, B (Heusel et al. 2017, equation 6)
-    in float64. The eigenvalues of A B are those of the symmetric R B R with R = A^(1/2), so that no root of a
-    matrix that is not symmetric is needed; tiny negative ones, from rounding, count as 0.
-    """
-    covariance_a, covariance_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    values, vectors = np.linalg.eigh(covariance_a)
-    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-    between = np.linalg.eigvalsh(root @ covariance_b @ root).clip(min=0)
-    apart = a.mean(axis=0) - b.mean(axis=0)
-    return float(apart @ apart + np.trace(covariance_a) + np.trace(covariance_b) - 2 * np.sqrt(between).sum())

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from pipeline.classify.image_quality import CHECK, assess, frechet_distance
+from pipeline.classify.image_quality import CHECK, assess
+from pipeline.metrics.scores import fid
 
 Make = Callable[..., Path]
 
@@ -20,16 +21,16 @@ def test_frechet_distance_against_scipy() -> None:
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(
         first + second - 2 * sqrtm(first @ second).real
     )
-    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
-    assert frechet_distance(b, a) == pytest.approx(expected, rel=1e-9)
+    assert fid(a, b) == pytest.approx(expected, rel=1e-9)
+    assert fid(b, a) == pytest.approx(expected, rel=1e-9)
 
 
 def test_frechet_distance_of_known_cases() -> None:
     a = np.random.default_rng(0).standard_normal((50, 4))
-    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
-    assert frechet_distance(a, a + [3, 0, 4, 0]) == pytest.approx(25)
+    assert fid(a, a) == pytest.approx(0, abs=1e-6)
+    assert fid(a, a + [3, 0, 4, 0]) == pytest.approx(25)
     few = a[:3]  # covariances of rank two
-    assert frechet_distance(few, 2 * few) == pytest.approx(np.trace(np.cov(few.T)) + (few.mean(0) ** 2).sum())
+    assert fid(few, 2 * few) == pytest.approx(np.trace(np.cov(few.T)) + (few.mean(0) ** 2).sum())
 
 
 def test_assess(prepared: Make, generated: Make) -> None:
