@@ -1,6 +1,7 @@
 """What a suite of morphs left in the store: its records, its table, and pictures of the first morph of each kind."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,7 @@ import pandas as pd
 from pipeline import __version__
 from pipeline.morph_plan import MorphPlan
 from pipeline.report import contact_sheet, morph_table
+from pipeline.report.picture import Picture, draw_picture
 from pipeline.store import Store, write_atomic
 
 NUMBERS = ("PPL", "PPL variation", "FID", "KID", "psnr")
@@ -40,9 +42,11 @@ def report_morphs(plan: MorphPlan, store: Store, folder: Path, *, as_json: bool)
         made = {method: store.path(job.kind, job.key) / "000" for (of, method), score in plan.scores.items()
                 if of == kind and store.has((job := score.inputs["morphs"]).kind, job.key)}  # fmt: skip
         if made:
-            sheet = contact_sheet.draw_morphs(made, f"{plan.suite.name}: the first of the {kind}")
-            for suffix, data in sheet.items():
-                write_atomic(folder / "plots" / f"morphs_{kind}{suffix}", data)
+            title = f"{plan.suite.name}: the first of the {kind}"
+            draw = partial(contact_sheet.draw_morphs, made, title)
+            keys = {method: morphs.parent.name for method, morphs in made.items()}
+            picture = Picture(f"morphs_{kind}", (keys, title), (".png", ".pdf"), draw)
+            draw_picture(picture, folder / "plots")
     if as_json:
         return records.to_json(orient="records", double_precision=15)
     return f"{text}\nrecords, tables and plots: {folder}\nartifacts: {store.root}"

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from pipeline.config import MorphSuite
+from pipeline.report.tables import pipe_table
 
 SHOWN = {"FID": "FID", "PPL": "PPL", "PPL variation": "variation"}
 
@@ -18,11 +19,12 @@ def markdown(records: pd.DataFrame, suite: MorphSuite) -> str:
     """The table with what its numbers are. The best of a column in bold, but for a PPL of 0, which is no morph."""
     table = wide(records)
     heads = [f"{kind}: {SHOWN[score]}" for kind, score in table.columns]
-    lines = [f"### {suite.title}", "", f"| Method | {' | '.join(heads)} |", f"| :-- |{' --: |' * len(heads)}"]
     best = {column: min((v for v in table[column] if v > 0), default=None) for column in table.columns}
-    for method, row in table.iterrows():
-        cells = [_cell(row[column], best[column]) for column in table.columns]
-        lines.append(f"| {method} | {' | '.join(cells)} |")
+    rows = [
+        [method, *(_cell(row[column], best[column]) for column in table.columns)]
+        for method, row in table.iterrows()
+    ]
+    lines = [f"### {suite.title}", "", *pipe_table(["Method", *heads], rows)]
     return "\n".join([*lines, "", _caption(records, suite)]) + "\n"
 
 
