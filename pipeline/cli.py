@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -368,8 +367,7 @@ def open_any_suite(options: argparse.Namespace) -> "tuple[Plan | MorphPlan, Stor
         raise UserError(f"--only is for suites of trainings; {suite.name} compares morphs")
     base_model = config.resolve_base_model(suite.base_model)
     plan = make_morph_plan(suite, config.read_card(suite.dataset), base_model)
-    results = options.results or config.ROOT / "results"
-    return plan, Store(store_root(options)), results / suite.name
+    return plan, Store(store_root(options)), results_root(options) / suite.name
 
 
 def open_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
@@ -387,16 +385,21 @@ def open_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
     card = config.resolve_card(config.read_card(suite.dataset))
     base_model = config.resolve_base_model(suite.base_model)
     plan = make_plan(suite, card, base_model, registry.plugged_in())
-    results = options.results or config.ROOT / "results"
-    return plan, Store(store_root(options)), results / suite.name
+    return plan, Store(store_root(options)), results_root(options) / suite.name
 
 
 def store_root(options: argparse.Namespace) -> Path:
     """The folder of the store that the user named, or the usual one."""
     from pipeline import config
 
-    named = options.store or os.environ.get("TERRABENCH_STORE") or config.ROOT / "results" / "store"
-    return Path(named).resolve()
+    return config.store_folder(options.store)
+
+
+def results_root(options: argparse.Namespace) -> Path:
+    """The folder of the suites' folders that the user named, or the usual one."""
+    from pipeline import config
+
+    return options.results or config.ROOT / "results"
 
 
 def run_suite(options: argparse.Namespace) -> int:
@@ -480,15 +483,14 @@ def report(plan: "Plan | MorphPlan", store: "Store", folder: Path, options: argp
 
     from pipeline.morph_plan import MorphPlan
     from pipeline.report import drawn, tables
-    from pipeline.results import gather, state
+    from pipeline.results import state
 
     if isinstance(plan, MorphPlan):
         from pipeline.morph_results import report_morphs  # imports matplotlib
 
         print(report_morphs(plan, store, folder, as_json=options.json))
         return
-    recorded, said = gather(plan, store, folder / "records.csv")
-    print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
+    recorded = records_of(plan, store, folder)
     made = None
     if recorded is not None:
         mark = state(plan, store, folder / "records.csv", options.suite, options.plugin)
@@ -513,6 +515,15 @@ def report(plan: "Plan | MorphPlan", store: "Store", folder: Path, options: argp
     console.print(shown, caption, sep="\n")
     print(*made.said, sep="\n", end="\n" * bool(made.said))
     print(f"records, tables and plots: {folder}\npage: {folder / drawn.PAGE}\nartifacts: {store.root}")
+
+
+def records_of(plan: "Plan", store: "Store", folder: Path) -> "DataFrame | None":
+    """The records of what is finished, in records.csv of `folder`; what there is to say of them is said."""
+    from pipeline.results import gather
+
+    recorded, said = gather(plan, store, folder / "records.csv")
+    print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
+    return recorded
 
 
 def draw(
@@ -555,12 +566,11 @@ def draw_tables(options: argparse.Namespace) -> int:
 def draw_plots(options: argparse.Namespace) -> int:
     """`plots`."""
     from pipeline.report.write import write_plots
-    from pipeline.results import check_writable, drawn_from, gather
+    from pipeline.results import check_writable, drawn_from
 
     plan, store, folder = open_suite(options)
     check_writable(folder)
-    recorded, said = gather(plan, store, folder / "records.csv")
-    print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
+    recorded = records_of(plan, store, folder)
     if recorded is None:
         print(f"no training of {plan.suite.name} is finished yet", file=sys.stderr)
         return 0
@@ -579,7 +589,7 @@ def show_report(options: argparse.Namespace) -> int:
 
     folder = Path(options.what)
     if not folder.is_dir():
-        folder = (options.results or config.ROOT / "results") / config.read_suite(options.what).name
+        folder = results_root(options) / config.read_suite(options.what).name
     recorded = records.read(folder / "records.csv")
     check_writable(folder)
     told = about_folder(folder, recorded)
@@ -592,10 +602,9 @@ def show_report(options: argparse.Namespace) -> int:
 
 def compare_runs(options: argparse.Namespace) -> int:
     """`compare`."""
-    from pipeline import config
     from pipeline.report import compare, records
 
-    results = options.results or config.ROOT / "results"
+    results = results_root(options)
     file_a, file_b = (records.locate(run, results) for run in (options.run_a, options.run_b))
     found = compare.compare(records.read(file_a), records.read(file_b))
     print(json.dumps(found.as_json()) if options.json else compare.described(found, file_a, file_b))
@@ -604,10 +613,9 @@ def compare_runs(options: argparse.Namespace) -> int:
 
 def export_records(options: argparse.Namespace) -> int:
     """`export`."""
-    from pipeline import config
     from pipeline.report import export, records
 
-    file = records.locate(options.run, options.results or config.ROOT / "results")
+    file = records.locate(options.run, results_root(options))
     print(export.export(records.read(file), file, options.to))
     return 0
 

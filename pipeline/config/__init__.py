@@ -33,7 +33,7 @@ from pipeline.config.jobs import (
 )
 from pipeline.config.morph import MORPHS, PIXELS, BetweenSettings, MorphMethod, MorphSettings
 from pipeline.config.morph_suite import MorphKind, MorphsParams, MorphSuite, ScoreParams
-from pipeline.config.places import IN_PLACE, PUBLISHED, data_folder, resolve_card
+from pipeline.config.places import IN_PLACE, PUBLISHED, data_folder, resolve_card, store_folder
 from pipeline.config.reading import card_folder, read_any_suite, read_card, read_suite
 from pipeline.config.suites import (
     CONTROLS,
@@ -150,5 +150,6 @@ __all__ = [
     "resolve_encoder",
     "resolve_pretrained",
     "resolve_t_predictor",
+    "store_folder",
     "task_name",
 ]

@@ -20,6 +20,11 @@ def data_folder(name: str) -> Path:
     return Path(os.environ.get("TERRABENCH_DATA") or ROOT / "datasets" / "data").absolute() / name
 
 
+def store_folder(named: Path | None) -> Path:
+    """The folder of the store that the user named, else $TERRABENCH_STORE, else results/store."""
+    return Path(named or os.environ.get("TERRABENCH_STORE") or ROOT / "results" / "store").resolve()
+
+
 def resolve_card(card: DatasetCard) -> DatasetCard:
     """`card` with what identifies its images, if they are in place, so that keys of jobs change with them."""
     if not isinstance(card, FolderCard):

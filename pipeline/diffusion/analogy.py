@@ -3,7 +3,6 @@
 import argparse
 import copy
 import json
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline.config import ROOT, AdapterSpec, BaseModelSpec, Guidance
+from pipeline.config import AdapterSpec, BaseModelSpec, Guidance, store_folder
 from pipeline.data.image_files import read_square
 from pipeline.diffusion.adapters import load_adapter, saved_spec
 from pipeline.diffusion.adapters.adapter import read_adapter
@@ -141,8 +140,7 @@ def carry_out(options: argparse.Namespace) -> int:
             raise UserError(f"{what} {path}: expected a name that ends in {suffix}")
     if options.steps < 1:
         raise UserError(f"--steps is {options.steps}; expected at least 1")
-    store = options.store or os.environ.get("TERRABENCH_STORE") or ROOT / "results" / "store"
-    adapter, spec = find_adapter(options.adapter, Path(store).resolve())
+    adapter, spec = find_adapter(options.adapter, store_folder(options.store))
     base = base_model_of(adapter, options.base_model, options.resolution)
     pictures, said = read_pictures(options, spec, base.resolution)
     print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
