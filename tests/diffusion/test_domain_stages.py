@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from stage_samples import Killed, killed_after, product, silent
+from stage_samples import Killed, killed_after, product, silent, sources_and_garbage
 
 from pipeline.config import (
     AdapterSpec,
@@ -23,7 +23,7 @@ from pipeline.config import (
     InversionSettings,
     PairParams,
 )
-from pipeline.data.domains import DomainArrays, load_labelled, load_unlabelled, save_domain
+from pipeline.data.domains import load_labelled, load_unlabelled
 from pipeline.diffusion import finetune, flow, generate, interpolate
 from pipeline.diffusion.adapters import TerraAdapter
 from pipeline.diffusion.base import BaseModel
@@ -37,16 +37,8 @@ SOURCES = ["A", "B", "C"]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve images of each domain, four of them for testing. The target's labels and images are garbage."""
-    folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    for domain in [*SOURCES, "T"]:
-        images = rng.integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
-        names = np.array([f"{domain}{i}" for i in range(12)])
-        split = np.array([0, 0, 1] * 4, dtype=np.uint8)
-        save_domain(folder, domain, DomainArrays(images, np.arange(12) % 2, split, names))
-    for name in ("images", "labels"):
-        (folder / f"T.{name}.npy").write_bytes(b"garbage")
-    return folder
+    """The sources, and a target of garbage."""
+    return sources_and_garbage(tmp_path_factory.mktemp("data"), SOURCES)
 
 
 @pytest.fixture(scope="module")
