@@ -56,16 +56,20 @@ class Adapter(ABC):
         """Restore the base weights bit for bit."""
 
     @abstractmethod
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        """Everything that learns: `<layer>.down`, `<layer>.up`, and what else the adapter has."""
+
     def parameters(self) -> Iterator[nn.Parameter]:
         """Everything that learns."""
+        yield from self.named_parameters().values()
 
     @abstractmethod
     def parameter_groups(self, learning_rate: float, middle_factor: float) -> list[dict]:
         """For an optimiser: A and B at `learning_rate`, a middle matrix at `middle_factor` times that."""
 
-    @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """The learned tensors by name: `<layer>.down`, `<layer>.up`, and what else the adapter has."""
+        """The learned tensors by the names of the parameters."""
+        return {name: parameter.detach().contiguous() for name, parameter in self.named_parameters().items()}
 
     def save(self, path: Path) -> None:
         """Write the learned tensors with the configuration inside, as safetensors."""

@@ -1,7 +1,6 @@
 """A plain LoRA on a whole denoiser. Its layers are peft's own."""
 
 import re
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +71,8 @@ class LoraAdapter(Adapter):
             self.layers[name].base_layer.weight.copy_(weight)
         self._base_weights.clear()
 
-    def _parameters(self) -> dict[str, nn.Parameter]:
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        """Everything that learns: `<layer>.down` [r, in, ...], `<layer>.up` [out, r], of a Conv2d [out, r, 1, 1]."""
         parts = {"down": "lora_A", "up": "lora_B"}
         return {
             f"{name}.{part}": getattr(layer, theirs)[NAME].weight
@@ -80,14 +80,6 @@ class LoraAdapter(Adapter):
             for part, theirs in parts.items()
         }
 
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Everything that learns."""
-        yield from self._parameters().values()
-
     def parameter_groups(self, learning_rate: float, middle_factor: float) -> list[dict]:
         """For an optimiser: one group, for a LoRA has no middle matrix."""
         return [{"params": list(self.parameters()), "lr": learning_rate}]
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The learned tensors by name: `<layer>.down` [r, in, ...], `<layer>.up` [out, r], of a Conv2d [out, r, 1, 1]."""
-        return {name: parameter.detach().contiguous() for name, parameter in self._parameters().items()}

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from pipeline.config import AdapterSpec, AnalogySpec
 from pipeline.diffusion.adapters.adapter import first_down
+from pipeline.diffusion.adapters.layers import AdaptedLayer
 from pipeline.errors import UserError
 
 
@@ -41,7 +42,7 @@ def mixing_weights(spec: AnalogySpec, query: Tensor, keys: Tensor) -> Tensor:
     return products.sum(-2).clamp(-1, 1)
 
 
-class LorwebLayer(nn.Module):
+class LorwebLayer(AdaptedLayer):
     """A frozen Linear or Conv2d with a basis of N LoRAs of rank r beside it.
 
     Shapes for a Linear in -> out: `down` (all A_i) [N r, in], `up` (all B_i) [out, N r], the r rows of one basis LoRA
@@ -59,19 +60,13 @@ class LorwebLayer(nn.Module):
         state: LorwebState,
         generator: torch.Generator,
     ) -> None:
-        super().__init__()
-        self.base, self.state, self.spec = base, state, spec
+        super().__init__(base)
+        self.state, self.spec = state, spec
         device = base.weight.device
         self.down = nn.Parameter(first_down(base, spec.width, generator))
         self.up = nn.Parameter(torch.zeros(base.weight.shape[0], spec.width, device=device))
         keys = torch.randn(spec.analogy.basis, spec.analogy.key_width, generator=generator)
         self.keys = nn.Parameter(keys.to(device))
-        self._base_weight: Tensor | None = None
-
-    @property
-    def in_features(self) -> int:
-        """Of the base layer, a Linear: stock pipelines of SDXL ask the embedding of sizes for it."""
-        return self.base.in_features
 
     def weights(self) -> Tensor:
         """Of the state's analogies: [..., N]."""
@@ -100,33 +95,12 @@ class LorwebLayer(nn.Module):
 
     def _low_rank(self, x: Tensor) -> Tensor:
         down, up = self.down.to(x), (self.up * self.state.scale).to(x)  # a model may be in half precision
-        if isinstance(self.base, nn.Linear):
-            return F.linear(self._mixed(F.linear(x, down)), up)
-        base = self.base
-        hidden = F.conv2d(x, down, None, base.stride, base.padding, base.dilation)
-        return F.conv2d(self._mixed(hidden), up[:, :, None, None])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The base layer's output plus the update's, or the merged layer's output."""
-        if self._base_weight is not None:
-            return self.base(x)
-        return self.base(x) + self._low_rank(x)
+        mixed = self._mixed(self._into_rank(x, down))
+        return (
+            F.linear(mixed, up) if isinstance(self.base, nn.Linear) else F.conv2d(mixed, up[:, :, None, None])
+        )
 
     def delta(self, weights: Tensor) -> Tensor:
         """dW of one mix, weights [N], of the shape of the base layer's weight."""
         product = self.state.scale * (self.up * self._by_rank(weights)) @ self.down.flatten(1)
         return product.reshape(self.base.weight.shape)
-
-    @torch.no_grad()
-    def merge(self) -> None:
-        """Add dW of the state's one analogy to the base weight, whose old values are kept."""
-        update = self.delta(self.weights())
-        self._base_weight = self.base.weight.detach().clone()
-        self.base.weight += update
-
-    @torch.no_grad()
-    def unmerge(self) -> None:
-        """Put the kept base weight back, bit for bit."""
-        if self._base_weight is not None:
-            self.base.weight.copy_(self._base_weight)
-            self._base_weight = None

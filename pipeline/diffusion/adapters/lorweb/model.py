@@ -1,22 +1,20 @@
 """LoRWeB on a whole denoiser: which layers it wraps, its analogy, merging."""
 
-from collections.abc import Iterator
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.config import AdapterSpec
-from pipeline.diffusion.adapters.adapter import Adapter, Condition, layer_generator, matching_layers
+from pipeline.diffusion.adapters.adapter import Condition, layer_generator
+from pipeline.diffusion.adapters.layers import LayeredAdapter
 from pipeline.diffusion.adapters.lorweb.encoder import encoder_width
 from pipeline.diffusion.adapters.lorweb.layer import LorwebLayer, LorwebState
 from pipeline.errors import UserError
 
-PARTS = ("down", "up", "keys")
 PROJECTION = "projection"
 """What the projection is called in a file; no layer of a denoiser is."""
 
 
-class LorwebAdapter(Adapter):
+class LorwebAdapter(LayeredAdapter):
     """Wraps, in place, the layers of `denoiser` that `spec` names, and freezes everything else.
 
     Its condition is an embedded analogy (encoder.py), [3 width], or one for each sample, [n, 3 width]. Of several pairs
@@ -29,20 +27,17 @@ class LorwebAdapter(Adapter):
     UserError if no layer matches, or one that does can't be wrapped.
     """
 
+    parts = ("down", "up", "keys")
+    layers: dict[str, LorwebLayer]
+
     def __init__(self, denoiser: nn.Module, spec: AdapterSpec, seed: int) -> None:
-        self.spec = spec
-        self.factor = spec.alpha / spec.rank
-        self.layers: dict[str, LorwebLayer] = {}
-        denoiser.requires_grad_(False)
-        found = matching_layers(denoiser, spec)
-        device = next(iter(found.values())).weight.device
-        width = 3 * encoder_width(spec.analogy)
+        super().__init__(spec)
+        device, width = next(denoiser.parameters()).device, 3 * encoder_width(spec.analogy)
         self.state = LorwebState(torch.zeros(width), _projection(spec, width, seed).to(device), self.factor)
-        for name, layer in found.items():
-            wrapped = LorwebLayer(layer, spec, self.state, layer_generator(seed, name))
-            parent, _, child = name.rpartition(".")
-            setattr(denoiser.get_submodule(parent), child, wrapped)
-            self.layers[name] = wrapped
+        self._wrap(
+            denoiser,
+            lambda name, base: LorwebLayer(base, spec, self.state, layer_generator(seed, name)),
+        )
 
     def set_condition(self, condition: Condition) -> None:
         """The analogy of the batches to come; UserError if it is none of this adapter's encoder."""
@@ -55,10 +50,6 @@ class LorwebAdapter(Adapter):
             )
         self.state.analogy = given[0] if given.ndim == 2 and len(given) == 1 else given
 
-    def set_scale(self, scale: float) -> None:
-        """A factor on the update, on top of alpha / rank."""
-        self.scale, self.state.scale = scale, scale * self.factor
-
     def merge(self, condition: Condition) -> None:
         """Put the LoRA of one analogy into the base weights."""
         self.unmerge()
@@ -66,40 +57,26 @@ class LorwebAdapter(Adapter):
         if self.state.analogy.ndim == 2:
             raise UserError(f"{len(self.state.analogy)} analogies were given, but weights are merged at one")
         for layer in self.layers.values():
-            layer.merge()
+            layer.merge(layer.delta(layer.weights()))
 
-    def unmerge(self) -> None:
-        """Restore the base weights bit for bit."""
-        for layer in self.layers.values():
-            layer.unmerge()
-
-    def _parameters(self) -> dict[str, nn.Parameter]:
-        """By name."""
-        of_layers = {
-            f"{name}.{part}": getattr(layer, part) for name, layer in self.layers.items() for part in PARTS
-        }
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        """Everything that learns: `<layer>.down`, `.up`, `.keys`, and `projection.weight` and `.bias`."""
         projection = self.state.projection
-        return of_layers | {f"{PROJECTION}.{part}": p for part, p in projection.named_parameters()}
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Everything that learns."""
-        yield from self._parameters().values()
+        return super().named_parameters() | {
+            f"{PROJECTION}.{part}": p for part, p in projection.named_parameters()
+        }
 
     def parameter_groups(self, learning_rate: float, middle_factor: float) -> list[dict]:
         """For an optimiser: A and B at `learning_rate`; what decides the mix, keys and projection, at `middle_factor` times
         that. The authors have one rate and 10,000 steps; in hundreds, a mix at that rate stays where it began.
         """
-        named = self._parameters().items()
+        named = self.named_parameters().items()
         outer = [parameter for name, parameter in named if name.endswith((".down", ".up"))]
         mix = [parameter for name, parameter in named if not name.endswith((".down", ".up"))]
         return [
             {"params": outer, "lr": learning_rate},
             {"params": mix, "lr": learning_rate * middle_factor},
         ]
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The learned tensors by name: `<layer>.down`, `.up`, `.keys`, and `projection.weight` and `.bias`."""
-        return {name: parameter.detach().contiguous() for name, parameter in self._parameters().items()}
 
 
 def _projection(spec: AdapterSpec, width: int, seed: int) -> nn.Linear:

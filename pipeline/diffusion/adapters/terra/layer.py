@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from pipeline.config import AdapterSpec
 from pipeline.diffusion.adapters.adapter import first_down
+from pipeline.diffusion.adapters.layers import AdaptedLayer
 from pipeline.diffusion.adapters.terra import forms
 from pipeline.errors import UserError
 
@@ -24,7 +25,7 @@ class TerraState:
     middles: tuple[Tensor, ...] = ()
 
 
-class TerraLayer(nn.Module):
+class TerraLayer(AdaptedLayer):
     """A frozen Linear or Conv2d with the low-rank update B K(t) A beside it.
 
     Shapes for a Linear in -> out: `down` (A) [r, in], `up` (B) [out, r]; `middle`, the weights of K(t), is as
@@ -42,24 +43,13 @@ class TerraLayer(nn.Module):
         index: int,
         generator: torch.Generator,
     ) -> None:
-        super().__init__()
-        self.base, self.state, self.spec, self.index = base, state, spec, index
+        super().__init__(base)
+        self.state, self.spec, self.index = state, spec, index
         weight = base.weight
         self.channels = 1 if isinstance(base, nn.Conv2d) else -1
         self.down = nn.Parameter(first_down(base, spec.rank, generator))
         self.middle = nn.Parameter(forms.first_weights(spec, generator).to(weight.device))
         self.up = nn.Parameter(torch.zeros(weight.shape[0], spec.rank, device=weight.device))
-        self._base_weight: Tensor | None = None
-
-    @property
-    def in_features(self) -> int:
-        """Of the base layer, a Linear: stock pipelines of SDXL ask the embedding of sizes for it."""
-        return self.base.in_features
-
-    @property
-    def merged(self) -> bool:
-        """Whether the update is inside the base weight."""
-        return self._base_weight is not None
 
     def _mixed(self, hidden: Tensor, matrix: Tensor) -> Tensor:
         """A matrix [out, r], or one for each sample [n, out, r], times the channels of hidden [n, ..., r] or [n, r, h, w]."""
@@ -91,13 +81,10 @@ class TerraLayer(nn.Module):
 
     def _low_rank(self, x: Tensor) -> Tensor:
         """scale * B K(t) A x, every sample's at its own t."""
-        state, base = self.state, self.base
+        state = self.state
         if state.t.ndim == 2 and len(state.t) != len(x):
             raise UserError(f"set_t was given {len(state.t)} times, but the batch has {len(x)} samples")
-        if isinstance(base, nn.Linear):
-            hidden = F.linear(x, self.down)
-        else:
-            hidden = F.conv2d(x, self.down, None, base.stride, base.padding, base.dilation)
+        hidden = self._into_rank(x, self.down)
         up = self.up if state.scale == 1 else self.up * state.scale
         if not forms.has_middle(self.spec):
             return self._mixed(self._shifted(hidden), up)
@@ -106,28 +93,8 @@ class TerraLayer(nn.Module):
             return self._mixed(self._scaled(hidden, k), up)
         return self._mixed(hidden, up @ k)  # K is small beside the hidden: to B, it costs next to nothing
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The base layer's output plus the update's, or the merged layer's output."""
-        if self.merged:
-            return self.base(x)
-        return self.base(x).add_(self._low_rank(x))
-
     def delta(self, t: forms.Time) -> Tensor:
         """dW(t), one t, of the shape of the base layer's weight."""
         middle = forms.matrix(self.spec, self.middle, forms.one_time(self.spec, t, self.middle.dtype))
         product = self.state.scale * (self.up @ middle @ self.down.flatten(1))
         return product.reshape(self.base.weight.shape)
-
-    @torch.no_grad()
-    def merge(self, t: forms.Time) -> None:
-        """Add dW(t) to the base weight, whose old values are kept."""
-        update = self.delta(t)
-        self._base_weight = self.base.weight.detach().clone()
-        self.base.weight += update
-
-    @torch.no_grad()
-    def unmerge(self) -> None:
-        """Put the kept base weight back, bit for bit."""
-        if self._base_weight is not None:
-            self.base.weight.copy_(self._base_weight)
-            self._base_weight = None

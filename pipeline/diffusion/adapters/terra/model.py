@@ -1,7 +1,6 @@
 """Terra on a whole denoiser: which layers it wraps, its time, merging; and one that starts from a LoRA."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -9,32 +8,31 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import AdapterSpec
-from pipeline.diffusion.adapters.adapter import Adapter, Condition, Time, layer_generator, matching_layers
+from pipeline.diffusion.adapters.adapter import Condition, Time, layer_generator
+from pipeline.diffusion.adapters.layers import LayeredAdapter
 from pipeline.diffusion.adapters.lora.file import read_lora
 from pipeline.diffusion.adapters.terra import forms
 from pipeline.diffusion.adapters.terra.layer import TerraLayer, TerraState
 from pipeline.errors import UserError
 
-PARTS = ("down", "middle", "up")
 
-
-class TerraAdapter(Adapter):
+class TerraAdapter(LayeredAdapter):
     """Wraps, in place, the layers of `denoiser` that `spec` names, and freezes everything else.
 
     UserError if no layer matches, or one that does can't be wrapped.
     """
 
+    parts = ("down", "middle", "up")
+    layers: dict[str, TerraLayer]
+
     def __init__(self, denoiser: nn.Module, spec: AdapterSpec, seed: int) -> None:
-        self.spec = spec
-        self.factor = spec.alpha / spec.rank
+        super().__init__(spec)
         self.state = TerraState(t=torch.zeros(spec.t_dim), scale=self.factor)
-        self.layers: dict[str, TerraLayer] = {}
-        denoiser.requires_grad_(False)
-        for name, layer in matching_layers(denoiser, spec).items():
-            wrapped = TerraLayer(layer, spec, self.state, len(self.layers), layer_generator(seed, name))
-            parent, _, child = name.rpartition(".")
-            setattr(denoiser.get_submodule(parent), child, wrapped)
-            self.layers[name] = wrapped
+
+        def wrapped(name: str, base: nn.Linear | nn.Conv2d) -> TerraLayer:
+            return TerraLayer(base, spec, self.state, len(self.layers), layer_generator(seed, name))
+
+        self._wrap(denoiser, wrapped)
         self._made_of: tuple[Tensor, list[int]] | None = None
         """The t, and by how many changes the weights, from which the K(t) that are kept were made."""
         denoiser.register_forward_pre_hook(self._make_middles)
@@ -101,27 +99,13 @@ class TerraAdapter(Adapter):
         """Its condition is its time."""
         self.set_t(condition)
 
-    def set_scale(self, scale: float) -> None:
-        """A factor on the update, on top of alpha / rank."""
-        self.scale, self.state.scale = scale, scale * self.factor
-
     def merge(self, condition: Condition) -> None:
         """Put dW(t) into the base weights; SingularWarning if K(t) of a layer is singular there."""
         self.unmerge()
         for layer in self.layers.values():
-            layer.merge(condition)
+            layer.merge(layer.delta(condition))
         weights = {name: layer.middle for name, layer in self.layers.items()}
         forms.warn_if_singular(self.spec, weights, forms.one_time(self.spec, condition, torch.float64))
-
-    def unmerge(self) -> None:
-        """Restore the base weights bit for bit."""
-        for layer in self.layers.values():
-            layer.unmerge()
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Everything that learns."""
-        for layer in self.layers.values():
-            yield from (getattr(layer, part) for part in PARTS)
 
     def parameter_groups(self, learning_rate: float, middle_factor: float) -> list[dict]:
         """For an optimiser: A and B at `learning_rate`, the weights of K at `middle_factor` times that."""
@@ -131,14 +115,6 @@ class TerraAdapter(Adapter):
             {"params": outer, "lr": learning_rate},
             {"params": middle, "lr": learning_rate * middle_factor},
         ]
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The learned tensors by name: `<layer>.down`, `.middle`, `.up`."""
-        return {
-            f"{name}.{part}": getattr(layer, part).detach().contiguous()
-            for name, layer in self.layers.items()
-            for part in PARTS
-        }
 
     def singular_times(self) -> dict[str, Tensor]:
         """The t at which K(t) of each layer is singular (forms.singular_times); UserError unless t_dim is 1."""
