@@ -73,6 +73,9 @@ TWICE = {"SDAT", "ELS", "SAGM"}
 ENCODERS = 1.4
 """A base model has so many times the parameters of its denoiser, with its text encoders and its VAE."""
 
+QUARTERS = 4
+"""A pass over a grid of an analogy's images costs so many times that over one; more where there is attention."""
+
 SAMPLE = 40
 """So many artifacts of a kind are looked at for its rate."""
 
@@ -116,14 +119,18 @@ def _images(job: Job) -> int:
 
 
 def _tuned_images(params: FinetuneParams) -> int:
-    """In a step: of the source and of the target, or of every domain."""
+    """In a step: of the source and of the target, or of every domain; a grid is four."""
     parts = 2 if params.domains is None else len(params.domains.sources)
-    return parts * params.settings.batch_size
+    analogy = params.adapter.analogy
+    quarters = QUARTERS if analogy is not None and analogy.context == "grid" else 1
+    return quarters * parts * params.settings.batch_size
 
 
 def _passes(params: SamplingParams) -> int:
-    """Of the denoiser, in a step for an image."""
+    """Of the denoiser, in a step for an image; one of a grid is four."""
     passes = 1 if params.guidance.weight == 1 else 2
+    if isinstance(params, GenerateParams) and params.context == "grid":
+        return QUARTERS * passes
     inverted = isinstance(params, FlowParams) or (
         params.contents == "adapted" if isinstance(params, GenerateParams) else params.grid.start == "source"
     )
@@ -273,9 +280,17 @@ def scratch(job: Job) -> float:
     params = job.params
     if not isinstance(params, FinetuneParams) or params.base_model.name == "mini":
         return 0.0
-    names = params.domains.sources if params.pair is None else [params.pair.source, params.pair.target]
     domains = job.inputs["data"].params.card.domains
-    return 16.0 * (params.base_model.resolution / 8) ** 2 * sum(domains[name].train for name in names)
+    images = sum(domains[name].train for name in _encoded(params))
+    return 16.0 * (params.base_model.resolution / 8) ** 2 * images
+
+
+def _encoded(params: FinetuneParams) -> list[str]:
+    """The domains whose images are encoded; one that is a source and a target is so twice."""
+    if params.domains is not None:
+        return params.domains.sources
+    pairs = [params.pair] if params.analogies is None else params.analogies.pairs
+    return [*{pair.source for pair in pairs}, *{pair.target for pair in pairs}]
 
 
 def what_to_lower(params: Strict) -> str:

@@ -20,6 +20,7 @@ from pipeline.config import (
     BaseModelSpec,
     BetweenParams,
     BuiltCard,
+    Context,
     DatasetCard,
     DomainsParams,
     FinetuneParams,
@@ -251,13 +252,15 @@ def _generate(
     contents: str,
     pair: PairParams | None,
     inputs: dict[str, Job],
+    context: Context = "inversion",
 ) -> Job:
     params = GenerateParams(
         contents=contents,
         pair=pair,
         words=_words(card),
         per_class=_per_class(suite, card, contents),
-        inversion=_inversion(suite.generate, inverted=contents == "adapted"),
+        inversion=_inversion(suite.generate, inverted=contents == "adapted" and context == "inversion"),
+        context=context,
         **_sampling(suite, base, getattr(suite.generate, f"{contents}_guidance")),
     )
     what = f"{pair.source}->{pair.target} {contents}" if pair else "base"
@@ -309,7 +312,8 @@ def _pair_jobs(suite: Suite, card: DatasetCard, base: BaseModelSpec, name: str, 
     made = {}
     for contents in suite.mix.sets:
         inputs = {"adapter": finetune} | ({"data": data} if contents == "adapted" or by_analogy else {})
-        made[contents] = _generate(suite, card, base, contents, pair, inputs)
+        context = spec.analogy.context if by_analogy else "inversion"
+        made[contents] = _generate(suite, card, base, contents, pair, inputs, context)
     flow, settings = None, suite.generate.flow
     if settings is not None and spec.type == "terra":  # nothing else has a t to flow along
         params = FlowParams(

@@ -3,7 +3,7 @@
 Imports no torch, so that `plan`, `tables` and `--help` answer at once.
 """
 
-from pipeline.config.analogies import AnalogySpec, Pairing
+from pipeline.config.analogies import AnalogySpec, Context, Pairing
 from pipeline.config.base import ROOT, Count, Fraction, Precision, Rate, Seed, Setting, Strict, nearest
 from pipeline.config.cards import (
     Archive,
@@ -90,6 +90,7 @@ __all__ = [
     "BetweenParams",
     "BetweenSettings",
     "BuiltCard",
+    "Context",
     "Count",
     "DatasetCard",
     "DomainCard",

@@ -4,9 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Count, Strict
+from pipeline.config.base import Count, Strict, later
 
 Pairing = Literal["random", "pseudo", "exact"]
+
+Context = Literal["inversion", "grid"]
+"""How b enters b': by its own latents, inverted to noise; or in a grid, which b' is painted into (pipeline/diffusion/grid.py)."""
 
 
 class AnalogySpec(Strict):
@@ -46,6 +49,11 @@ class AnalogySpec(Strict):
         description="what analogies are learned from, such as [MN->MM, MN->UC]; null = the task's own pair",
     )
     pairing: Pairing = "random"
+    context: Context = later(
+        "inversion",
+        "how b enters b': inversion, b' is sampled from b inverted to noise; grid, b' is painted from noise into a 2x2 "
+        "image of (the first) a and a', over b, as the authors do, at four times the cost of a pass",
+    )
 
     @model_validator(mode="after")
     def _heads_share_keys(self) -> "AnalogySpec":

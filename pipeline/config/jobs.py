@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from pipeline.config.analogies import Context
 from pipeline.config.base import Count, Fraction, Precision, Rate, Seed, Setting, Strict, later
 from pipeline.config.cards import BuiltCard, FolderCard
 from pipeline.config.morph import MorphMethod, MorphSettings
@@ -100,6 +101,7 @@ class GenerateParams(SamplingParams):
         description="images of each class; null = every source image (adapted alone)"
     )
     inversion: InversionSettings
+    context: Context = later("inversion", "of images made by analogy (see AnalogySpec)")
 
 
 class InterpolateParams(SamplingParams):

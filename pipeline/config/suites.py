@@ -440,6 +440,17 @@ class Suite(Strict):
         return self
 
     @model_validator(mode="after")
+    def _validation_images_can_be_drawn(self) -> "Suite":
+        for name in self.augmentations:
+            spec = self.adapter_of(name)
+            if self.finetune.validate_every and spec and spec.analogy and spec.analogy.context == "grid":
+                raise ValueError(
+                    f"finetune.validate_every draws images from prompts alone, but adapter {name} paints into a grid of "
+                    "others (analogy.context: grid); leave it out, or take context: inversion"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _fits_the_setting(self) -> "Suite":
         if self.setting == "uda":
             if self.mix.made_weight != 1:

@@ -4,8 +4,9 @@ a and b are of the source, a' and b' of the target. In the authors' data b' is k
 target is known to be b's counterpart, nor is any label. What is honestly known is which domain an image is of, so that
 the objective is: given the analogy, denoise an image b' of the target; and given a : a :: b, where source goes to
 source, denoise b itself. The mix then learns what an analogy leads to, as Terra learns it of t, and b itself enters as it
-does with Terra, by inversion, under the analogy that leads nowhere. How a' and b' are drawn is a setting (`Pairing` in
-pipeline/config/analogies.py); a target's labels are never read.
+does with Terra, by inversion, under the analogy that leads nowhere; or, the authors' way, in a grid with a and a', of
+which b' is the last quarter (grid.py). How a' and b' are drawn is a setting (`Pairing` in pipeline/config/analogies.py);
+a target's labels are never read.
 """
 
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pipeline.diffusion.adapters.lorweb import ImageEncoder, analogy, load_encod
 from pipeline.diffusion.base import BaseModel
 from pipeline.diffusion.conditions import Conditions, joined
 from pipeline.diffusion.encoding import kept_latents
+from pipeline.diffusion.grid import grid
 from pipeline.diffusion.tuning_data import Batch, TuningData
 from pipeline.seeds import derive
 
@@ -83,7 +85,10 @@ def analogies(source: Embedded, a: Tensor, target: Embedded, a_prime: Tensor, b:
 
 @dataclass(frozen=True)
 class Drawn:
-    """n images of one domain: latents, classes (None if unknown), and the analogies that lead to them, [n, 3 width]."""
+    """n images of one domain: latents, classes (None if unknown), and the analogies that lead to them, [n, 3 width].
+
+    images: [n, c, h, w], or with context: grid those of grids, [n, c, 2h, 2w].
+    """
 
     images: Tensor
     labels: Tensor | None
@@ -95,6 +100,7 @@ class PairAnalogies:
 
     def __init__(self, model: BaseModel, spec: AnalogySpec, encoder: ImageEncoder, pair: PairParams, data: Path,
                  folder: Path) -> None:  # fmt: skip
+        self.in_grid = spec.context == "grid"
         images = load_labelled(data, pair.source, "train")
         self.labels = torch.from_numpy(images.labels)
         self.source = embedded_source(spec, encoder, images)
@@ -112,15 +118,25 @@ class PairAnalogies:
         b = torch.randint(len(self.latents), (n,), generator=generator)
         labels = self.labels[b]
         a, other = (self.source.draw(labels, examples, generator) for _ in range(2))
-        stays = Drawn(self.latents[b], labels, analogies(self.source, a, self.source, other, b))
+        own = self.latents
+        images = self._images((own, a[:, 0]), (own, other[:, 0]), (own, b), (own, b))
+        stays = Drawn(images, labels, analogies(self.source, a, self.source, other, b))
         return stays, self._to_target(b, a, generator)
+
+    def _images(self, *quarters: tuple[Tensor, Tensor]) -> Tensor:
+        """What is learned to denoise. quarters: a, a', b and b', each as rows [n] of latents [N, c, h, w]."""
+        if self.in_grid:
+            return grid(*(latents[rows] for latents, rows in quarters))
+        latents, rows = quarters[-1]
+        return latents[rows]
 
     def _to_target(self, b: Tensor, a: Tensor, generator: torch.Generator) -> Drawn:
         labels, known = self.labels[b], self.target.labels is not None
         a_prime = self.target.draw(labels, a.shape[1], generator)
         b_prime = self.target.draw(labels, 1, generator)[:, 0]
-        condition = analogies(self.source, a, self.target, a_prime, b)
-        return Drawn(self.target_latents[b_prime], labels if known else None, condition)
+        own, theirs = self.latents, self.target_latents
+        images = self._images((own, a[:, 0]), (theirs, a_prime[:, 0]), (own, b), (theirs, b_prime))
+        return Drawn(images, labels if known else None, analogies(self.source, a, self.target, a_prime, b))
 
 
 class RenderedAnalogies(PairAnalogies):
@@ -135,7 +151,9 @@ class RenderedAnalogies(PairAnalogies):
         before, after, labels = (part.reshape(-1, *part.shape[2:]) for part in made)
         self.before, self.after = (Embedded(encoder.embed(images), None) for images in (before, after))
         self.rendered_labels = torch.from_numpy(labels)
-        self.rendered = kept_latents(model, after, folder, f"rendered_{pair.source}_{pair.target}")
+        ends = f"{pair.source}_{pair.target}"
+        self.rendered = kept_latents(model, after, folder, f"rendered_{ends}")
+        self.plain = kept_latents(model, before, folder, f"plain_{ends}")
 
     def _to_target(self, b: Tensor, a: Tensor, generator: torch.Generator) -> Drawn:
         """Of one group each, in place of the source's own images."""
@@ -143,8 +161,10 @@ class RenderedAnalogies(PairAnalogies):
         first = torch.randint(GROUPS, (n, 1), generator=generator) * self.members
         member = first + torch.rand(n, self.members, generator=generator).argsort(1)
         own, others = member[:, 0], member[:, 1 : examples + 1]
+        plain, made = self.plain, self.rendered
+        images = self._images((plain, others[:, 0]), (made, others[:, 0]), (plain, own), (made, own))
         condition = analogies(self.before, others, self.after, others, own)
-        return Drawn(self.rendered[own], self.rendered_labels[own], condition)
+        return Drawn(images, self.rendered_labels[own], condition)
 
 
 class AnalogyData(TuningData):
@@ -202,11 +222,15 @@ class AnalogyData(TuningData):
 
 @dataclass(frozen=True)
 class StageTwo:
-    """The analogies of a set of images to make: embedded [N, 3 width] both, and the names of their images."""
+    """The analogies of a set of images to make: embedded [N, 3 width] both, and the names of their images.
+
+    shown: a, a' and b of each, of several examples the first: images [N, H, W, 3], or the paths [N] of their files.
+    """
 
     to_itself: Tensor
     condition: Tensor
     named: pd.DataFrame
+    shown: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def of_manifest(params: GenerateParams, adapter: AdapterSpec, data: Path, manifest: pd.DataFrame) -> StageTwo:
@@ -235,6 +259,7 @@ def of_manifest(params: GenerateParams, adapter: AdapterSpec, data: Path, manife
         analogies(of_source, a, of_source, other, b),
         analogies(of_source, a, of_target, a_prime, b),
         pd.DataFrame(named, manifest.index),
+        (source.images[a[:, 0]], target.images[a_prime[:, 0]], source.images[b]),
     )
 
 

@@ -20,7 +20,8 @@ from pipeline.diffusion.adapters.export import FILE, lora_factors
 from pipeline.diffusion.adapters.lora.file import write_lora
 from pipeline.diffusion.adapters.lorweb import analogy, load_encoder
 from pipeline.diffusion.base import BaseModel
-from pipeline.diffusion.generate import to_png
+from pipeline.diffusion.generate import quarter_noise, start_noise, to_png
+from pipeline.diffusion.grid import in_grid
 from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample
 from pipeline.errors import UserError
 from pipeline.store import MANIFEST, Store, write_atomic
@@ -96,12 +97,45 @@ def conditions(spec: AdapterSpec, pictures: Pictures) -> tuple[Tensor, Tensor]:
     return analogy(a, a, b).mean(0), analogy(a, a_prime, b).mean(0)
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How b' is sampled: what b shows, how that guides, and where sampling starts.
+
+    statistics: of the noise that b is inverted to, target or own; seed: of the noise that a grid's last quarter is
+    painted from. One of the two is None.
+    """
+
+    prompt: str
+    guidance: Guidance
+    statistics: str | None
+    seed: int | None
+    scale: float
+    steps: int
+
+
+def manner_of(options: argparse.Namespace, spec: AdapterSpec) -> Manner:
+    """As the user has it; UserError if an option is for another context than that of the adapter."""
+    context = spec.analogy.context
+    for option, given, wanted in (("--seed", options.seed, "grid"), ("--statistics", options.statistics, "inversion")):  # fmt: skip
+        if given is not None and context != wanted:
+            raise UserError(
+                f"{option} is for an adapter whose analogy.context is {wanted}; that of --adapter {options.adapter} is {context}"
+            )
+    if options.steps < 1:
+        raise UserError(f"--steps is {options.steps}; expected at least 1")
+    guidance = Guidance(weight=options.guidance, content_scale=options.content_scale)
+    if context == "grid":
+        return Manner(options.prompt, guidance, None, options.seed or 0, options.scale, options.steps)
+    statistics = options.statistics or "target"
+    return Manner(options.prompt, guidance, statistics, None, options.scale, options.steps)
+
+
 @torch.inference_mode()
 def changed(
-    model: BaseModel, adapter: Path, between: tuple[Tensor, Tensor], pictures: Pictures, prompt: str,
-    guidance: Guidance, statistics: str, scale: float, steps: int,
-) -> np.ndarray:  # fmt: skip
+    model: BaseModel, adapter: Path, between: tuple[Tensor, Tensor], pictures: Pictures, manner: Manner
+) -> np.ndarray:
     """b as the analogy has it: uint8 [H, W, 3]. between: what `conditions` gave."""
+    guidance, scale = manner.guidance, manner.scale
     stays, leads = between
     content = copy.deepcopy(model.denoiser) if guidance.content_scale != 1 else model.denoiser
     if content is not model.denoiser:
@@ -110,17 +144,24 @@ def changed(
         guide.merge(leads)
     loaded = load_adapter(model.denoiser, adapter)
     loaded.set_scale(scale)
-    prompted, empty, levels = model.embed([prompt]), model.embed(["an image"]), Levels.make(model, steps)
+    prompted, empty = model.embed([manner.prompt]), model.embed(["an image"])
+    levels = Levels.make(model, manner.steps)
 
     def inverted(image: np.ndarray, told: object) -> Tensor:
         return invert(model, classifier_free(model.denoiser, told, empty, 1.0), model.encode(image), levels)
 
-    loaded.merge(stays)
-    latents = inverted(pictures.b, prompted)
-    loaded.merge(leads)
-    if statistics == "target":
-        latents = adain(latents, inverted(pictures.a_prime[:1], empty))
     predict = guided(guidance, model.denoiser, content, prompted, empty)
+    if manner.seed is None:
+        loaded.merge(stays)
+        latents = inverted(pictures.b, prompted)
+        loaded.merge(leads)
+        if manner.statistics == "target":
+            latents = adain(latents, inverted(pictures.a_prime[:1], empty))
+    else:
+        loaded.merge(leads)
+        known = [model.encode(images[:1]) for images in (pictures.a, pictures.a_prime, pictures.b)]
+        noise = [quarter_noise(model, [manner.seed], i) for i in range(len(known))]
+        latents, predict = start_noise(model, [manner.seed]), in_grid(model, predict, known, noise)
     return model.decode(sample(model, predict, latents, levels))[0]
 
 
@@ -138,20 +179,13 @@ def carry_out(options: argparse.Namespace) -> int:
     for path, suffix, what in ((options.out, ".png", "-o"), (options.strip, ".png", "--strip"), (options.lora, ".safetensors", "--lora")):  # fmt: skip
         if path is not None and path.suffix != suffix:
             raise UserError(f"{what} {path}: expected a name that ends in {suffix}")
-    if options.steps < 1:
-        raise UserError(f"--steps is {options.steps}; expected at least 1")
     adapter, spec = find_adapter(options.adapter, store_folder(options.store))
+    manner = manner_of(options, spec)
     base = base_model_of(adapter, options.base_model, options.resolution)
     pictures, said = read_pictures(options, spec, base.resolution)
     print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
-    between, guidance = (
-        conditions(spec, pictures),
-        Guidance(weight=options.guidance, content_scale=options.content_scale),
-    )
-    made = changed(
-        BaseModel.load(base), adapter, between, pictures, options.prompt, guidance, options.statistics,
-        options.scale, options.steps,
-    )  # fmt: skip
+    between = conditions(spec, pictures)
+    made = changed(BaseModel.load(base), adapter, between, pictures, manner)
     written = {"out": str(options.out)}
     write_atomic(options.out, to_png(made))
     if options.strip is not None:

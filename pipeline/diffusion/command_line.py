@@ -7,7 +7,8 @@ from typing import Any
 ABOUT = """\
 Change an image as an example shows: a : a' :: b : OUT. The adapter is a LoRWeB, a basis of LoRAs that was trained on
 analogies between domains; it mixes one LoRA for this one. b is inverted to noise under the analogy that changes nothing
-(a : a :: b), and denoised again under a : a' :: b.
+(a : a :: b), and denoised again under a : a' :: b; with an adapter that was trained in context (analogy.context: grid),
+OUT is painted from noise into a 2x2 image of (the first) a and a' over b.
 
   run_benchmark.py analogy --a seven_mnist.png --a-prime seven_mnistm.png --b two_mnist.png --adapter KEY -o two.png
   run_benchmark.py analogy ... --a one_more.png --a-prime its_counterpart.png     several examples: their queries are
@@ -53,9 +54,11 @@ def add_parser(commands: Any) -> None:
     add("--content-scale", type=float, metavar="S", default=1.0,
         help="share of the adapter's update in the model that guides, as generate.adapted_guidance of a suite "
         "(default: %(default)s)")  # fmt: skip
-    add("--statistics", choices=["target", "own"], default="target",
+    add("--statistics", choices=["target", "own"], default=None,
         help="means and deviations of the noise that b becomes: those of a' (the first), or its own, which keep more of "
-        "b's colours (default: %(default)s)")  # fmt: skip
+        "b's colours (default: target; not with analogy.context: grid)")  # fmt: skip
+    add("--seed", type=int, metavar="N", default=None,
+        help="of the noise that OUT is painted from, with analogy.context: grid (default: 0)")  # fmt: skip
     add(
         "--scale",
         type=float,

@@ -67,7 +67,7 @@ class AnalogyDenoisers(Denoisers):
     ) -> "AnalogyDenoisers":
         """Load the adapter saved at `adapter` into a copy of the denoiser for each."""
         scales = {"at_source": 1.0, "at_target": 1.0, "content": params.guidance.content_scale}
-        if params.contents != "adapted":
+        if params.contents != "adapted" or params.context == "grid":
             scales.pop("at_source")
         if scales["content"] == 1:
             scales.pop("content")

@@ -5,9 +5,11 @@
 - `base`: the control, from noise by the base model without any adapter.
 
 With a LoRWeB, t = 0 stands for an analogy of source images alone, and t = 1 for source example : target example :: image.
+With one whose context is a grid, nothing is inverted: images are painted from noise beside that example.
 """
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from pipeline.diffusion.adapters import saved_spec
 from pipeline.diffusion.base import BaseModel
 from pipeline.diffusion.conditions import Conditions
 from pipeline.diffusion.denoisers import AnalogyDenoisers, Denoisers
+from pipeline.diffusion.grid import in_grid
 from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample
 from pipeline.seeds import derive
 from pipeline.stage import Progress
@@ -77,6 +80,11 @@ def start_noise(model: BaseModel, seeds: list[int]) -> Tensor:
     return torch.stack(drawn).to(model.device)
 
 
+def quarter_noise(model: BaseModel, seeds: list[int], quarter: int) -> Tensor:
+    """The noise of a quarter that is shown, apart from that of the image itself: [n, c, h, w]."""
+    return start_noise(model, [derive(seed, "quarter", quarter) for seed in seeds])
+
+
 def make_batch(
     model: BaseModel,
     denoisers: Denoisers,
@@ -86,11 +94,13 @@ def make_batch(
     seeds: list[int],
     source: np.ndarray | None,
     style: np.ndarray | None,
+    shown: Sequence[np.ndarray] = (),
 ) -> np.ndarray:
     """Images uint8 [n, H, W, 3] for n prompts; `empty` is the one without a class.
 
     `source` [n, H, W, 3] is what to adapt, or None to begin with noise; `style` [n, H, W, 3], images of the target,
-    lend their statistics to what sampling starts from (the initial latent AdaIN of Chung et al. 2024, section 4.3).
+    lend their statistics to what sampling starts from (the initial latent AdaIN of Chung et al. 2024, section 4.3);
+    `shown`, [n, H, W, 3] each, are a, a' and b, if images are painted into grids with them.
     """
     empty, inversion = empty.expand(len(prompts)), params.inversion
     levels = Levels.make(model, params.steps, inversion.depth)
@@ -106,6 +116,9 @@ def make_batch(
     if style is not None:
         latents = adain(latents, inverted(style, denoisers.at_target, empty))
     predict = guided(params.guidance, denoisers.at_target, denoisers.content, prompts, empty)
+    if shown:
+        known = [model.encode(images) for images in shown]
+        predict = in_grid(model, predict, known, [quarter_noise(model, seeds, i) for i in range(len(known))])
     return model.decode(sample(model, predict, latents, levels))
 
 
@@ -126,15 +139,19 @@ def images_named(images: ImageSet | None, names: pd.Series) -> np.ndarray | None
 
 def make_denoisers(
     model: BaseModel, params: GenerateParams, inputs: dict[str, Path], manifest: pd.DataFrame
-) -> tuple[pd.DataFrame, Denoisers]:
-    """The denoisers, and the manifest; with a LoRWeB, it gets the columns a, a_prime and b: the images of each analogy."""
+) -> tuple[pd.DataFrame, Denoisers, Sequence[np.ndarray]]:
+    """The manifest, the denoisers, and a, a' and b of every row, if images are painted into grids with them.
+
+    With a LoRWeB, the manifest gets the columns a, a_prime and b: the images of each analogy.
+    """
     adapter = inputs["adapter"] / "adapter.safetensors" if "adapter" in inputs else None
     spec = saved_spec(adapter) if adapter is not None else None
     if spec is None or spec.type != "lorweb":
-        return manifest, Denoisers.make(model, adapter, params)
+        return manifest, Denoisers.make(model, adapter, params), ()
     drawn = analogies.of_manifest(params, spec, inputs["data"], manifest)
     denoisers = AnalogyDenoisers.of(model, adapter, params, drawn.to_itself, drawn.condition)
-    return pd.concat([manifest, drawn.named], axis=1), denoisers
+    shown = drawn.shown if params.context == "grid" else ()
+    return pd.concat([manifest, drawn.named], axis=1), denoisers, shown
 
 
 def run(params: GenerateParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
@@ -147,16 +164,19 @@ def run(params: GenerateParams, inputs: dict[str, Path], workspace: Path, progre
             style = load_unlabelled(inputs["data"], params.pair.target, "train")
         manifest = plan_images(params, source, style)
         model = BaseModel.load(params.base_model, params.precision)
-        manifest, denoisers = make_denoisers(model, params, inputs, manifest)
+        manifest, denoisers, shown = make_denoisers(model, params, inputs, manifest)
         prompts = model.embed([prompt(params.source_prompt, word) for word in params.words])
         empty = model.embed([params.target_prompt])
         for start in range(0, len(manifest), params.batch_size):
             rows = manifest.iloc[start : start + params.batch_size]
             if not all((workspace / file).exists() for file in rows["file"]):
                 labels, seeds = rows["label"].tolist(), rows["seed"].tolist()
-                taken = images_named(source, rows["source"]), images_named(style, rows["style"])
+                inverted = None if shown else images_named(source, rows["source"])
+                lent, quarters = images_named(style, rows["style"]), [images[rows.index] for images in shown]
                 denoisers.turn_to(rows.index)
-                images = make_batch(model, denoisers, params, prompts[labels], empty, seeds, *taken)
+                images = make_batch(
+                    model, denoisers, params, prompts[labels], empty, seeds, inverted, lent, quarters
+                )
                 for file, image in zip(rows["file"], images, strict=True):
                     write_atomic(workspace / file, to_png(image))
             progress(start + len(rows), len(manifest), "images")

@@ -7,20 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from analogy_samples import PAIR, WORDS, generation, params_of, tuned
 from stage_samples import Killed, killed_after, product, silent
 
-from pipeline.config import (
-    AdapterSpec,
-    AnalogiesParams,
-    AnalogySpec,
-    BaseModelSpec,
-    FinetuneParams,
-    FinetuneSettings,
-    GenerateParams,
-    Guidance,
-    InversionSettings,
-    PairParams,
-)
+from pipeline.config import AnalogySpec, BaseModelSpec, PairParams
 from pipeline.data.digits import blend
 from pipeline.data.domains import load_labelled, load_unlabelled
 from pipeline.data.rendered import MANNERS, exact_pairs, shape
@@ -29,39 +19,7 @@ from pipeline.diffusion.adapters.lorweb import load_encoder
 from pipeline.diffusion.analogies import AnalogyData, Embedded, pseudo_labels
 from pipeline.diffusion.base import BaseModel
 
-WORDS = ["zero", "one", "two"]
-PAIR = PairParams(source="S", target="T", words=WORDS)
 GENERATOR = torch.Generator()
-
-
-def params_of(
-    pairing: str = "random", pairs: tuple[PairParams, ...] = (PAIR,), **settings: object
-) -> FinetuneParams:
-    about = {"steps": 4, "batch_size": 2, "learning_rate": 1e-2, "checkpoint_every": 2, "unconditional": 0.3}
-    spec = AnalogySpec(basis=3, key_width=6, examples=2, pairing=pairing)
-    return FinetuneParams(
-        pair=None,
-        analogies=AnalogiesParams(pairs=list(pairs)),
-        base_model=BaseModelSpec(name="mini"),
-        adapter=AdapterSpec(type="lorweb", rank=1, alpha=1.0, analogy=spec),
-        settings=FinetuneSettings(**(about | settings)),
-        threads=1,
-    )
-
-
-def generation(contents: str) -> GenerateParams:
-    adapted = contents == "adapted"
-    return GenerateParams(
-        contents=contents, pair=PAIR, words=WORDS, per_class=2, base_model=BaseModelSpec(name="mini"),
-        guidance=Guidance(weight=2.0, content_scale=0.5), steps=2, batch_size=2, scale=0.9, source_prompt="a {class}",
-        target_prompt="an image", seed=0, threads=1,
-        inversion=InversionSettings(depth=1.0, refinements=0, statistics="target" if adapted else "own"),
-    )  # fmt: skip
-
-
-def tuned(folder: Path, params: FinetuneParams, data: Path) -> Path:
-    finetune.run(params, {"data": data}, folder, silent)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -180,17 +138,19 @@ def test_the_images_of_a_batch_have_mixes_of_their_own(
     assert abs(apart).max() <= 1
 
 
-@pytest.mark.parametrize("pairing", ["random", "pseudo"])
-def test_target_labels_are_never_read(tmp_path: Path, two_domains: Path, pairing: str) -> None:
+@pytest.mark.parametrize(
+    ("pairing", "context"), [("random", "inversion"), ("pseudo", "inversion"), ("pseudo", "grid")]
+)
+def test_target_labels_are_never_read(tmp_path: Path, two_domains: Path, pairing: str, context: str) -> None:
     blind = tmp_path / "blind"
     shutil.copytree(two_domains, blind)
     (blind / "T.labels.npy").write_bytes(b"garbage")
     made = {}
     for name, data in (("seen", two_domains), ("unseen", blind)):
-        tuned(tmp_path / name, params_of(pairing), data)
+        tuned(tmp_path / name, params_of(pairing, context=context), data)
         inputs = {"data": data, "adapter": tmp_path / name}
-        generate.run(generation("adapted"), inputs, tmp_path / name / "adapted", silent)
-        generate.run(generation("generated"), inputs, tmp_path / name / "generated", silent)
+        generate.run(generation("adapted", context), inputs, tmp_path / name / "adapted", silent)
+        generate.run(generation("generated", context), inputs, tmp_path / name / "generated", silent)
         made[name] = product(tmp_path / name)
     assert made["seen"] == made["unseen"]
 

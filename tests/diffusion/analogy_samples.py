@@ -1,0 +1,57 @@
+"""What tests of analogies fine-tune and generate: a small LoRWeB of mini between the domains S and T."""
+
+from pathlib import Path
+
+from stage_samples import silent
+
+from pipeline.config import (
+    AdapterSpec,
+    AnalogiesParams,
+    AnalogySpec,
+    BaseModelSpec,
+    FinetuneParams,
+    FinetuneSettings,
+    GenerateParams,
+    Guidance,
+    InversionSettings,
+    PairParams,
+)
+from pipeline.diffusion import finetune
+
+WORDS = ["zero", "one", "two"]
+PAIR = PairParams(source="S", target="T", words=WORDS)
+
+
+def params_of(
+    pairing: str = "random",
+    pairs: tuple[PairParams, ...] = (PAIR,),
+    examples: int = 2,
+    context: str = "inversion",
+    **settings: object,
+) -> FinetuneParams:
+    about = {"steps": 4, "batch_size": 2, "learning_rate": 1e-2, "checkpoint_every": 2, "unconditional": 0.3}
+    spec = AnalogySpec(basis=3, key_width=6, examples=examples, pairing=pairing, context=context)
+    return FinetuneParams(
+        pair=None,
+        analogies=AnalogiesParams(pairs=list(pairs)),
+        base_model=BaseModelSpec(name="mini"),
+        adapter=AdapterSpec(type="lorweb", rank=1, alpha=1.0, analogy=spec),
+        settings=FinetuneSettings(**(about | settings)),
+        threads=1,
+    )
+
+
+def generation(contents: str, context: str = "inversion") -> GenerateParams:
+    inverted = contents == "adapted" and context == "inversion"
+    return GenerateParams(
+        contents=contents, pair=PAIR, words=WORDS, per_class=2, base_model=BaseModelSpec(name="mini"),
+        guidance=Guidance(weight=2.0, content_scale=0.5), steps=2, batch_size=2, scale=0.9, source_prompt="a {class}",
+        target_prompt="an image", seed=0, threads=1,
+        inversion=InversionSettings(depth=1.0, refinements=0, statistics="target" if inverted else "own"),
+        context=context,
+    )  # fmt: skip
+
+
+def tuned(folder: Path, params: FinetuneParams, data: Path) -> Path:
+    finetune.run(params, {"data": data}, folder, silent)
+    return folder
