@@ -221,6 +221,35 @@ def test_latents_of_a_fine_tuning_take_disk_while_it_is_under_way(tmp_path: Path
     assert "of latents beside" not in forecast.described(plan(), Store(tmp_path), Capacity(cpus=2))
 
 
+def lorweb_jobs(context: str) -> dict[str, Job]:
+    """Of VisDA's one task by a LoRWeB: the fine-tuning, and making adapted images."""
+    suite, card = config.read_suite("visda2017"), config.read_card("visda2017")
+    lorweb = config.AdapterSpec(type="lorweb", rank=1, analogy=config.AnalogySpec(context=context))
+    mix = suite.mix.model_copy(update={"sets": ["adapted"]})
+    told = {"adapters": {"lorweb": lorweb}, "augmentations": ["none", "lorweb"], "mix": mix}
+    heavy = make_plan(suite.model_copy(update=told), card, BaseModelSpec(name="sdxl"))
+    return {job.kind: job for job in heavy.jobs}
+
+
+def one_pass(spec: BaseModelSpec) -> float:
+    """Multiply-adds of its denoiser, for one image."""
+    network = denoiser(spec)
+    return network.multiply_adds * network.at(spec.resolution)
+
+
+def test_a_lorweb_keeps_the_latents_of_the_domains_of_its_analogies() -> None:
+    assert estimate.scratch(lorweb_jobs("inversion")["finetune"]) == 4 * 128 * 128 * 4 * (152397 + 55388)
+
+
+def test_a_grid_is_four_images_in_each_pass_and_nothing_is_inverted() -> None:
+    plain, grid = lorweb_jobs("inversion"), lorweb_jobs("grid")
+    assert estimate.work(grid["finetune"].params, 0) == 4 * estimate.work(plain["finetune"].params, 0)
+    params = grid["generate"].params
+    assert params.inversion.depth == 1 and params.inversion.statistics == "own"
+    guided = 1 if params.guidance.weight == 1 else 2
+    assert estimate.work(params, 1) == params.steps * guided * 4 * one_pass(params.base_model)
+
+
 def test_what_is_lowered_already_is_not_named() -> None:
     frugal = {"batch_size": 1, "gradient_checkpointing": True, "precision": "fp16", "optimizer": "adamw8bit"}
     tuned = HEAVY["finetune"].model_copy(update=frugal)

@@ -1,5 +1,6 @@
 """Perceptual distances between images, by name."""
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 
@@ -87,7 +88,9 @@ def _lpips(name: str) -> Distances:
     with weights_of(name, remedy):
         from lpips import LPIPS as Lpips
 
-        return partial(lpips_distances, Lpips(net=name, verbose=False))
+        with warnings.catch_warnings():  # of torchvision, that lpips names weights as one did before 0.13
+            warnings.simplefilter("ignore", UserWarning)
+            return partial(lpips_distances, Lpips(net=name, verbose=False))
 
 
 @torch.inference_mode()

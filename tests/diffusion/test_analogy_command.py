@@ -9,6 +9,8 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pipeline.cli import main
@@ -117,6 +119,36 @@ def test_what_cannot_be_done_is_a_sentence(
 
     assert re.search(said, capsys.readouterr().err)
     assert not (tmp_path / "out.png").exists()
+
+
+@pytest.fixture(scope="module")
+def grid_adapter(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same weights, trained in context."""
+    tensors, about = load_file(adapter), json.loads(safe_open(adapter, "pt").metadata()["lorweb"])
+    about["analogy"]["context"] = "grid"
+    path = tmp_path_factory.mktemp("grid_adapter") / "adapter.safetensors"
+    save_file(tensors, path, {"lorweb": json.dumps(about)})
+    return path
+
+
+def test_in_a_grid_the_image_is_painted_from_the_noise_of_a_seed(
+    tmp_path: Path, adapter: Path, grid_adapter: Path
+) -> None:
+    made = []
+    for path, more in ((adapter, ()), (grid_adapter, ()), (grid_adapter, ("--seed", "0")), (grid_adapter, ("--seed", "1"))):  # fmt: skip
+        assert main(arguments(tmp_path, path, *more)) == 0
+        made.append((tmp_path / "out.png").read_bytes())
+    assert made[1] == made[2], "the default seed is 0"
+    assert len(set(made)) == 3
+
+
+def test_an_option_of_the_other_context_is_refused(
+    tmp_path: Path, adapter: Path, grid_adapter: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(tmp_path, adapter, "--seed", "1")) == 2
+    assert "--seed is for an adapter whose analogy.context is grid" in capsys.readouterr().err
+    assert main(arguments(tmp_path, grid_adapter, "--statistics", "own")) == 2
+    assert "--statistics is for an adapter whose analogy.context is inversion" in capsys.readouterr().err
 
 
 def test_an_adapter_that_takes_no_analogies_is_refused_by_its_type(tmp_path: Path) -> None:
