@@ -83,6 +83,13 @@ def test_planning_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_help_imports_nothing_that_takes_time() -> None:
+    code = "import sys; from pipeline import cli; cli.build_parser().format_help(); print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert "pipeline.cli.parser" in told.split()
+    assert not {"numpy", "pandas", "pydantic", "torch", "yaml"} & set(told.split())
+
+
 def test_trainings_come_last_so_that_workers_end_together() -> None:
     kinds = [job.kind for job in plan().jobs]
     assert max(i for i, kind in enumerate(kinds) if kind == "finetune") < kinds.index("train")

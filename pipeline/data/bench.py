@@ -24,15 +24,20 @@ DISTINCT = 64
 
 Measured = dict[str, dict[str, float]]
 
+Say = Callable[[str], None]
+"""Takes a line about what is under way."""
 
-def measure(images: int) -> Measured:
+
+def measure(images: int, say: Say) -> Measured:
     """Seconds, images a second and the most memory (MiB) of importing and of preparing `images` images."""
+    measured = {}
     with tempfile.TemporaryDirectory() as folder:
+        say(f"write: {images:,} files")
         _write(Path(folder) / "source", images)
-        return {
-            "import": _in_a_process(_import, Path(folder), images),
-            "prepare": _in_a_process(_prepare, Path(folder), images),
-        }
+        for name, work in (("import", _import), ("prepare", _prepare)):
+            say(name)
+            measured[name] = _in_a_process(work, Path(folder), images)
+    return measured
 
 
 def described(measured: Measured) -> str:

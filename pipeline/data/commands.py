@@ -1,4 +1,4 @@
-"""What `datasets list | show | fetch | verify | import` do; their arguments are in pipeline.data.command_line."""
+"""What `datasets list | show | fetch | verify | import` do; their arguments are in pipeline/cli/datasets.py."""
 
 import argparse
 import json

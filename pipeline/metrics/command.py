@@ -1,4 +1,4 @@
-"""What `metrics` does; its arguments are in command_line.py."""
+"""What `metrics` does; its arguments are in pipeline/cli/metrics.py."""
 
 import argparse
 import json

@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.cli import main
+from pipeline.cli import build_parser, main
+from pipeline.cli.morph import METHODS
+from pipeline.config import MorphMethod, MorphSettings
 from pipeline.diffusion.morph import command
 from pipeline.diffusion.morph.output import new_folder, strip, write_morph
 from pipeline.errors import UserError
@@ -38,6 +41,14 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     told = capsys.readouterr().err
     assert told.startswith("error: ") and told.count("\n") == 1
     return told
+
+
+def test_the_defaults_are_those_of_suites() -> None:
+    """The parser states them itself, so as to import nothing that takes time."""
+    given = build_parser().parse_args(["morph", "x", "y", "-o", "out"])
+    told = {"tune_steps": given.steps, "learning_rate": given.learning_rate, "rank": given.rank, "steps": given.sampling_steps, "seed": given.seed}  # fmt: skip
+    assert MorphSettings().model_dump() == MorphSettings(**told).model_dump()
+    assert METHODS == get_args(MorphMethod)
 
 
 def test_frames_strip_gif_and_what_was_done_are_written(

@@ -1,4 +1,4 @@
-"""What `morph` does; its arguments are in command_line.py."""
+"""What `morph` does; its arguments are in pipeline/cli/morph.py."""
 
 import argparse
 import json

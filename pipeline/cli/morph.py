@@ -1,10 +1,13 @@
-"""The arguments of `morph`. Imports nothing that takes time."""
+"""`morph`: images that go from one to another."""
 
 import argparse
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pipeline.config.morph import MorphMethod, MorphSettings
+from pipeline.cli.arguments import by, positive
+
+METHODS = ("ddim", "lora_interp", "terra", "diffmorpher", "terra_diffmorpher")
+"""Those of config.MorphMethod, of which a test knows; as of the defaults below that they are those of MorphSettings."""
 
 ABOUT = """\
 Make images that go from X to Y, by one of five methods:
@@ -30,13 +33,6 @@ nothing behind.
 exit codes: 0 made; 2 a mistake in the command or a file; 130 interrupted"""
 
 
-def positive(text: str) -> int:
-    """A whole number of at least 1, for argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, not {text!r}")
-    return int(text)
-
-
 def frame_count(text: str) -> int:
     """A whole number of at least 2, for argparse."""
     if not text.isdecimal() or int(text) < 2:
@@ -44,47 +40,40 @@ def frame_count(text: str) -> int:
     return int(text)
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command `morph` to those of the command line."""
-    usual = MorphSettings()
+def add(commands: Any) -> None:
+    """Adds `morph`."""
     parser = commands.add_parser("morph", help="make images that go from one image, style or subject to another",
                                  description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
 
-    def add(name: str, about: str, **options: Any) -> None:
+    def takes(name: str, about: str, **options: Any) -> None:
         parser.add_argument(name, help=about, **options)
 
-    add("x", "an image, or a folder of images", type=Path, metavar="X")
-    add("y", "the same", type=Path, metavar="Y")
-    add("--prompt-x", "what X shows", metavar="TEXT")
-    add("--prompt-y", "what Y shows; may be the same", metavar="TEXT")
-    add("--method", "see above (default: %(default)s)", choices=get_args(MorphMethod), default="terra")
-    add("--frames", "with both ends (default: %(default)s)", type=frame_count, default=16, metavar="N")
-    add("--base-model", "mini, sd15, sdxl, or a diffusers folder or hub id (default: %(default)s)", default="mini",
+    takes("x", "an image, or a folder of images", type=Path, metavar="X")
+    takes("y", "the same", type=Path, metavar="Y")
+    takes("--prompt-x", "what X shows", metavar="TEXT")
+    takes("--prompt-y", "what Y shows; may be the same", metavar="TEXT")
+    takes("--method", "see above (default: %(default)s)", choices=METHODS, default="terra")
+    takes("--frames", "with both ends (default: %(default)s)", type=frame_count, default=16, metavar="N")
+    takes("--base-model", "mini, sd15, sdxl, or a diffusers folder or hub id (default: %(default)s)", default="mini",
         metavar="MODEL")  # fmt: skip
-    add("--resolution", "of MODEL, unless it is one of the three named", type=positive, metavar="PIXELS")
-    add("--steps", "of tuning (default: %(default)s)", type=positive, default=usual.tune_steps, metavar="N")
-    add("--learning-rate", "of tuning (default: %(default)s; mini likes 0.002)", type=float,
-        default=usual.learning_rate, metavar="RATE")  # fmt: skip
-    add("--rank", "of Terra and LoRAs (default: %(default)s)", type=positive, default=usual.rank, metavar="N")
-    add(
+    takes("--resolution", "of MODEL, unless it is one of the three named", type=positive, metavar="PIXELS")
+    takes("--steps", "of tuning (default: %(default)s)", type=positive, default=200, metavar="N")
+    takes("--learning-rate", "of tuning (default: %(default)s; mini likes 0.002)", type=float,
+        default=2e-4, metavar="RATE")  # fmt: skip
+    takes("--rank", "of Terra and LoRAs (default: %(default)s)", type=positive, default=16, metavar="N")
+    takes(
         "--sampling-steps",
         "DDIM steps (default: %(default)s)",
         type=positive,
-        default=usual.steps,
+        default=25,
         metavar="N",
     )
-    add("--distance", "by which diffmorpher places frames, as in `metrics` (default: digits for mini, else alex)",
+    takes("--distance", "by which diffmorpher places frames, as in `metrics` (default: digits for mini, else alex)",
         metavar="NETWORK")  # fmt: skip
-    add("--seed", "of tuning and noise (default: %(default)s)", type=int, default=usual.seed, metavar="N")
+    takes("--seed", "of tuning and noise (default: %(default)s)", type=int, default=0, metavar="N")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="a folder that is not there yet"
     )
-    add("--json", "print about.json on standard output", action="store_true")
-    add("--quiet", "no progress", action="store_true")
-    parser.set_defaults(call=_call)
-
-
-def _call(options: argparse.Namespace) -> int:
-    from pipeline.diffusion.morph.command import make
-
-    return make(options)
+    takes("--json", "print about.json on standard output", action="store_true")
+    takes("--quiet", "no progress", action="store_true")
+    parser.set_defaults(call=by("pipeline.diffusion.morph.command", "make"))

@@ -1,9 +1,10 @@
-"""The arguments of `datasets list | show | fetch | verify | import`. Imports nothing that takes time."""
+"""`datasets list | show | fetch | verify | import`."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from pipeline.cli.arguments import by, with_json
 
 ABOUT = """\
 A data set is a card under datasets/: domains, classes, counts, where its images are to be had, licence and citation.
@@ -24,8 +25,8 @@ Nothing is copied: the images are linked, so keep FOLDER where it is. Where link
 are, which is said. FOLDER may also be an archive (zip, tar, tar.gz), which is unpacked first."""
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command `datasets` to those of the command line."""
+def add(commands: Any) -> None:
+    """Adds `datasets`."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = commands.add_parser("datasets", help="list, show, fetch, verify or import data sets", description=ABOUT,
                                  formatter_class=formatter)  # fmt: skip
@@ -33,10 +34,10 @@ def add_parser(commands: Any) -> None:
 
     def verb(name: str, carried_out_by: str, about: str, more: str = "") -> Any:
         sub = verbs.add_parser(name, help=about, description=f"{about}.\n\n{more}", formatter_class=formatter)
-        sub.set_defaults(call=_carried_out(carried_out_by))
+        sub.set_defaults(call=by("pipeline.data.commands", carried_out_by))
         if name != "list":
             sub.add_argument("name", metavar="NAME", help="a data set, as `datasets list` names it")
-        sub.add_argument("--json", action="store_true", help="answer as JSON on standard output")
+        with_json(sub)
         return sub
 
     verb("list", "list_cards", "list the data sets, and say which are in place")
@@ -49,14 +50,3 @@ def add_parser(commands: Any) -> None:
     taken.add_argument(
         "folder", type=Path, metavar="FOLDER", help="where its images are, or an archive of them"
     )
-
-
-def _carried_out(name: str) -> Callable[[argparse.Namespace], int]:
-    """What carries out a verb: the function `name` of pipeline.data.commands, imported when it runs."""
-
-    def call(options: argparse.Namespace) -> int:
-        from pipeline.data import commands
-
-        return getattr(commands, name)(options)
-
-    return call

@@ -1,8 +1,10 @@
-"""The arguments of `analogy`. Imports nothing that takes time."""
+"""`analogy`: an image changed as an example shows."""
 
 import argparse
 from pathlib import Path
 from typing import Any
+
+from pipeline.cli.arguments import by, with_json
 
 ABOUT = """\
 Change an image as an example shows: a : a' :: b : OUT. The adapter is a LoRWeB, a basis of LoRAs that was trained on
@@ -23,15 +25,15 @@ a LoRWeB: the key of a finished fine-tuning in the store (`plan --json` lists th
 adapter.safetensors"""
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command `analogy` to those of the command line."""
+def add(commands: Any) -> None:
+    """Adds `analogy`."""
     parser = commands.add_parser(
         "analogy", help="change an image as an example pair shows, by a LoRWeB", description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.set_defaults(call=_analogy)
-    add = parser.add_argument
-    add(
+    parser.set_defaults(call=by("pipeline.diffusion.analogy", "carry_out"))
+    takes = parser.add_argument
+    takes(
         "--a",
         type=Path,
         metavar="IMAGE",
@@ -39,63 +41,59 @@ def add_parser(commands: Any) -> None:
         required=True,
         help="before; may be given more than once",
     )
-    add("--a-prime", type=Path, metavar="IMAGE", action="append", required=True, help="after; as many as --a")
-    add("--b", type=Path, metavar="IMAGE", required=True, help="what to change")
-    add("--adapter", metavar="KEY|FOLDER|FILE", required=True, help=ADAPTER)
-    add("-o", "--out", type=Path, metavar="FILE", required=True, help="what to write, named *.png")
-    add(
+    takes(
+        "--a-prime", type=Path, metavar="IMAGE", action="append", required=True, help="after; as many as --a"
+    )
+    takes("--b", type=Path, metavar="IMAGE", required=True, help="what to change")
+    takes("--adapter", metavar="KEY|FOLDER|FILE", required=True, help=ADAPTER)
+    takes("-o", "--out", type=Path, metavar="FILE", required=True, help="what to write, named *.png")
+    takes(
         "--prompt",
         metavar="TEXT",
         default="an image",
         help="what b shows (default: %(default)r, which says nothing)",
     )
-    add("--guidance", type=float, metavar="W", default=1.0,
+    takes("--guidance", type=float, metavar="W", default=1.0,
         help="weight of the prompt; 1 = none beyond the prompt itself (default: %(default)s)")  # fmt: skip
-    add("--content-scale", type=float, metavar="S", default=1.0,
+    takes("--content-scale", type=float, metavar="S", default=1.0,
         help="share of the adapter's update in the model that guides, as generate.adapted_guidance of a suite "
         "(default: %(default)s)")  # fmt: skip
-    add("--statistics", choices=["target", "own"], default=None,
+    takes("--statistics", choices=["target", "own"], default=None,
         help="means and deviations of the noise that b becomes: those of a' (the first), or its own, which keep more of "
         "b's colours (default: target; not with analogy.context: grid)")  # fmt: skip
-    add("--seed", type=int, metavar="N", default=None,
+    takes("--seed", type=int, metavar="N", default=None,
         help="of the noise that OUT is painted from, with analogy.context: grid (default: 0)")  # fmt: skip
-    add(
+    takes(
         "--scale",
         type=float,
         metavar="S",
         default=1.0,
         help="factor on the adapter's update (default: %(default)s)",
     )
-    add("--steps", type=int, metavar="N", default=25, help="DDIM steps each way (default: %(default)s)")
-    add("--base-model", metavar="NAME", default=None,
+    takes("--steps", type=int, metavar="N", default=25, help="DDIM steps each way (default: %(default)s)")
+    takes("--base-model", metavar="NAME", default=None,
         help="mini, sd15, sdxl, a folder or a hub id (default: the one that the artifact says, else mini)")  # fmt: skip
-    add(
+    takes(
         "--resolution",
         type=int,
         metavar="PIXELS",
         default=None,
         help="of a base model that is a folder or a hub id",
     )
-    add("--store", type=Path, metavar="FOLDER", default=None,
+    takes("--store", type=Path, metavar="FOLDER", default=None,
         help="where a KEY is looked up (default: $TERRABENCH_STORE, else results/store)")  # fmt: skip
-    add(
+    takes(
         "--strip",
         type=Path,
         metavar="FILE",
         default=None,
         help="also write a, a', b and OUT side by side, enlarged",
     )
-    add(
+    takes(
         "--lora",
         type=Path,
         metavar="FILE",
         default=None,
         help="also write the LoRA of the analogy, *.safetensors",
     )
-    add("--json", action="store_true", help="answer as JSON on standard output")
-
-
-def _analogy(options: argparse.Namespace) -> int:
-    from pipeline.diffusion.analogy import carry_out
-
-    return carry_out(options)
+    with_json(parser)

@@ -1,8 +1,10 @@
-"""The arguments of `metrics`. Imports nothing that takes time."""
+"""`metrics`: scores of frames that anyone made."""
 
 import argparse
 from pathlib import Path
 from typing import Any
+
+from pipeline.cli.arguments import by, with_json
 
 ABOUT = """\
 Score sequences of frames, a row for each method: those of `morph`, or any that others made.
@@ -26,8 +28,8 @@ Sizes and modes have to agree, for nothing is resized but by inception itself, t
 images than features, FID is left out and KID stands for it."""
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command `metrics` to those of the command line."""
+def add(commands: Any) -> None:
+    """Adds `metrics`."""
     parser = commands.add_parser("metrics", help="score frames: how smooth (PPL), and how near to images (FID, KID)",
                                  description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument(
@@ -40,11 +42,5 @@ def add_parser(commands: Any) -> None:
         "--features", metavar="NETWORK", default="inception", help="of FID and KID (default: %(default)s)"
     )
     parser.add_argument("--distance", metavar="NETWORK", default="alex", help="of PPL (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="answer as JSON on standard output")
-    parser.set_defaults(call=_call)
-
-
-def _call(options: argparse.Namespace) -> int:
-    from pipeline.metrics.command import show_metrics
-
-    return show_metrics(options)
+    with_json(parser)
+    parser.set_defaults(call=by("pipeline.metrics.command", "show_metrics"))
