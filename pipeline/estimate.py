@@ -121,15 +121,19 @@ def _images(job: Job) -> int:
 def _tuned_images(params: FinetuneParams) -> int:
     """In a step: of the source and of the target, or of every domain; a grid is four."""
     parts = 2 if params.domains is None else len(params.domains.sources)
-    analogy = params.adapter.analogy
-    quarters = QUARTERS if analogy is not None and analogy.context == "grid" else 1
-    return quarters * parts * params.settings.batch_size
+    return _quarters(params) * parts * params.settings.batch_size
+
+
+def _quarters(params: FinetuneParams | SamplingParams) -> int:
+    """Images in what the denoiser sees as one."""
+    told = params.adapter.analogy if isinstance(params, FinetuneParams) else params
+    return QUARTERS if getattr(told, "context", "") == "grid" else 1
 
 
 def _passes(params: SamplingParams) -> int:
     """Of the denoiser, in a step for an image; one of a grid is four."""
     passes = 1 if params.guidance.weight == 1 else 2
-    if isinstance(params, GenerateParams) and params.context == "grid":
+    if _quarters(params) > 1:
         return QUARTERS * passes
     inverted = isinstance(params, FlowParams) or (
         params.contents == "adapted" if isinstance(params, GenerateParams) else params.grid.start == "source"
@@ -237,7 +241,8 @@ def gpu_gib(job: Job) -> float:
         return (4 * ENCODERS * network.parameters / half + each * network.per_rank * params.adapter.width + kept / half) / GIB  # fmt: skip
     if isinstance(params, SamplingParams):  # three denoisers, of which one is at work, and keeps only a layer
         network = denoiser(params.base_model)
-        kept = params.batch_size * network.activations * network.at(params.base_model.resolution) / 20
+        at_once = params.batch_size * _quarters(params)
+        kept = at_once * network.activations * network.at(params.base_model.resolution) / 20
         return (4 * (2 + ENCODERS) * network.parameters + kept) / _half(params) / GIB
     if isinstance(params, PairLorasParams | MorphsParams):  # two denoisers, one of which is tuned or at work
         network, morph = denoiser(params.base_model), params.morph

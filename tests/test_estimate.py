@@ -246,6 +246,7 @@ def test_a_grid_is_four_images_in_each_pass_and_nothing_is_inverted() -> None:
     assert estimate.work(grid["finetune"].params, 0) == 4 * estimate.work(plain["finetune"].params, 0)
     params = grid["generate"].params
     assert params.inversion.depth == 1 and params.inversion.statistics == "own"
+    assert estimate.gpu_gib(grid["generate"]) > estimate.gpu_gib(plain["generate"])
     guided = 1 if params.guidance.weight == 1 else 2
     assert estimate.work(params, 1) == params.steps * guided * 4 * one_pass(params.base_model)
 

@@ -43,7 +43,7 @@ def test_mistakes_are_told_with_line_and_field(tmp_path: Path) -> None:
 
 def test_commands_of_trainings_say_that_this_is_another_suite() -> None:
     with pytest.raises(
-        UserError, match="morph compares morphs, of which `run`, `plan` and `tables` alone know"
+        UserError, match="morph compares morphs, of which `run`, `plan`, `tables` and `verify` alone know"
     ):
         config.read_suite("morph")
 

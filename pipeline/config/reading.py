@@ -147,7 +147,7 @@ def read_suite(path: str | Path) -> Suite:
     suite = read_any_suite(path)
     if isinstance(suite, MorphSuite):
         raise UserError(
-            f"{path} compares morphs, of which `run`, `plan` and `tables` alone know; name another suite"
+            f"{path} compares morphs, of which `run`, `plan`, `tables` and `verify` alone know; name another suite"
         )
     return suite
 

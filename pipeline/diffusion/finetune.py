@@ -1,4 +1,4 @@
-"""Stage one: fine-tune an adapter on the images that tuning_data.py gives, each at its own t."""
+"""Stage one: fine-tune an adapter on images of domains, each at its own t, or on analogies between domains."""
 
 import math
 from pathlib import Path
@@ -11,9 +11,11 @@ from pipeline.config import FinetuneParams, FinetuneSettings
 from pipeline.determinism import reproducible
 from pipeline.diffusion import processes
 from pipeline.diffusion.adapters import make_adapter
+from pipeline.diffusion.analogies import AnalogyData
 from pipeline.diffusion.base import BaseModel, device_here
+from pipeline.diffusion.domain_data import DomainsData, PairData
 from pipeline.diffusion.tuner import Tuner
-from pipeline.diffusion.tuning_data import tuning_data
+from pipeline.diffusion.tuning_data import TuningData
 from pipeline.diffusion.validation import draw
 from pipeline.stage import Progress
 from pipeline.store import write_atomic
@@ -55,6 +57,17 @@ def train_adapter(tuner: Tuner, workspace: Path, progress: Progress) -> list[lis
                 tuner.save(state, log)
             progress(step + 1, settings.steps, f"loss {log[-1][1]:.3f}")
     return log
+
+
+def tuning_data(
+    model: BaseModel, params: FinetuneParams, inputs: dict[str, Path], folder: Path
+) -> TuningData:
+    """The images that `params` name, encoded once into `folder`."""
+    if params.analogies is not None:
+        return AnalogyData(model, params, inputs["data"], folder)
+    if params.pair is not None:
+        return PairData(model, params, inputs["data"], folder)
+    return DomainsData(model, params, inputs["data"], inputs["times"], folder)
 
 
 def tune(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:

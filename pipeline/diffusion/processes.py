@@ -1,15 +1,13 @@
 """A fine-tuning by several processes of one machine, each with a GPU of its own, or on CPUs by gloo.
 
 They are started as programs of their own, for a worker, itself a daemon, may have no children of multiprocessing, and
-they end with the process that started them, so that no two ever work on one job.
+they end with the process that started them, so that no two ever work on one job (process.py).
 """
 
 import os
 import socket
 import subprocess
 import sys
-import threading
-import traceback
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -17,7 +15,6 @@ from pathlib import Path
 import torch
 
 from pipeline.config import ROOT, FinetuneParams
-from pipeline.determinism import reproducible
 from pipeline.errors import UserError
 from pipeline.stage import Progress
 
@@ -50,7 +47,7 @@ def _start(rank: int, count: int, port: int, connection: Connection) -> subproce
         "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }  # fmt: skip
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline.diffusion.processes", str(connection.fileno())],
+        [sys.executable, "-m", "pipeline.diffusion.process", str(connection.fileno())],
         env=os.environ | {name: str(value) for name, value in told.items()},
         pass_fds=[connection.fileno()],
         stdin=subprocess.DEVNULL,
@@ -77,51 +74,3 @@ def _follow(connections: dict[Connection, subprocess.Popen], progress: Progress)
                 raise RuntimeError(f"a process of the fine-tuning failed:\n{told}")
             else:
                 going.remove(connection)
-
-
-def main() -> None:
-    """One of the processes: its job comes through the connection whose file descriptor is the one argument."""
-    from pipeline.diffusion.finetune import tune
-
-    connection = Connection(int(sys.argv[1]))
-    params, inputs, workspace = connection.recv()
-    threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
-
-    def progress(done: int, total: int, what: str) -> None:
-        connection.send(("progress", (done, total, what)))
-
-    try:
-        _check(params.settings.processes)
-        with reproducible(params.threads):
-            tune(params, inputs, workspace, progress)
-    except UserError as error:
-        connection.send(("mistake", str(error)))
-    except torch.OutOfMemoryError as error:
-        connection.send(("memory", str(error)))
-    except Exception:  # noqa: BLE001 - reported with its traceback by the parent
-        connection.send(("failed", traceback.format_exc()))
-    else:
-        connection.send(("done", None))
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
-
-def _check(count: int) -> None:
-    """UserError if there are GPUs, but not one for each of `count` processes. Asked where no CUDA was begun yet."""
-    found = torch.cuda.device_count()
-    if 0 < found < count:
-        raise UserError(
-            f"finetune.processes is {count}, each with a GPU of its own, but this job sees {found} of them"
-        )
-
-
-def _end_with_parent(connection: Connection) -> None:
-    """The parent says nothing more; that the connection ends means that it is gone."""
-    try:
-        connection.recv()
-    except (EOFError, OSError):
-        os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

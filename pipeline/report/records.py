@@ -144,6 +144,10 @@ def _parse(text: str, path: Path) -> pd.DataFrame:
 
 
 def _header(fields: list[str], path: Path) -> list[str]:
+    if "PPL" in fields:
+        raise UserError(
+            f"{path} holds scores of morphs, which have tables of their own; expected records of trainings"
+        )
     for name in [*COLUMNS, *LATER]:
         if fields.count(name) != 1 and (name in COLUMNS or name in fields):
             fault = "is missing" if name not in fields else "stands there more than once"

@@ -27,8 +27,8 @@ from pipeline.data.domains import load_labelled, load_unlabelled
 from pipeline.diffusion import finetune, flow, generate, interpolate
 from pipeline.diffusion.adapters import TerraAdapter
 from pipeline.diffusion.base import BaseModel
+from pipeline.diffusion.domain_data import DomainsData
 from pipeline.diffusion.t_predictor.times import FILE, times_of, times_table, write_times
-from pipeline.diffusion.tuning_data import DomainsData
 from pipeline.errors import UserError
 
 WORDS = ["zero", "one"]

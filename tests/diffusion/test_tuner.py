@@ -17,9 +17,8 @@ from pipeline.diffusion import finetune
 from pipeline.diffusion.adapters import make_adapter
 from pipeline.diffusion.base import BaseModel
 from pipeline.diffusion.encoding import kept_latents
-from pipeline.diffusion.finetune import make_accelerator
+from pipeline.diffusion.finetune import make_accelerator, tuning_data
 from pipeline.diffusion.tuner import Tuner, losses, snr_weights
-from pipeline.diffusion.tuning_data import tuning_data
 from pipeline.errors import UserError
 
 Tuned = Callable[..., dict[str, torch.Tensor]]

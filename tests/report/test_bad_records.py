@@ -164,3 +164,9 @@ def test_records_of_different_versions_are_told_of(tables, cells, tmp_path):
     for form in ("md", "html"):
         assert said in (file.parent / "tables" / f"accuracy_last.{form}").read_text()
     assert said in (file.parent / "index.html").read_text()
+
+
+def test_scores_of_morphs_are_said_to_be_no_records_of_trainings(capsys: pytest.CaptureFixture[str]) -> None:
+    reference = config.ROOT / "results" / "reference"
+    assert cli.main(["compare", str(reference / "morph"), str(reference / "digits")]) == 2
+    assert "morph/records.csv holds scores of morphs" in capsys.readouterr().err
