@@ -285,6 +285,21 @@ def _placed_column(cells: Sequence[Cell], allowed: Sequence[bool]) -> list[Cell]
     ]
 
 
+PAIRINGS = {"random": "drawn at random", "pseudo": "drawn by pseudo-labels", "exact": "of rendered pairs"}
+"""How the analogies of a LoRWeB are drawn, as captions say it."""
+
+
+def _made_by(suite: Suite, augmentation: str) -> str:
+    """What images an augmentation brings; of a LoRWeB, what it learned from."""
+    if augmentation == "base":
+        return "images of the un-adapted base model (control)"
+    spec = suite.adapter_of(augmentation)
+    if spec is None or spec.analogy is None:
+        return f"images made with {shown(augmentation)}"
+    grid = ", painted into a 2x2 grid" if spec.analogy.context == "grid" else ""
+    return f"images made with a LoRWeB, its analogies {PAIRINGS[spec.analogy.pairing]}{grid}"
+
+
 def _caption(records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selection: str, rows: Sequence[Row],
              measured: str) -> str:  # fmt: skip
     """What a reader has to know: what was measured, on what, with which checkpoint, and what is missing."""
@@ -302,12 +317,7 @@ def _caption(records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selectio
         )
     made = [name for name in suite.augmentations if name != "none"]
     if made and "none" in suite.augmentations:
-        control = "images of the un-adapted base model (control)"
-        labels = {name: shown(name) for name in made}
-        said = "; ".join(
-            f"{label}, {control if name == 'base' else f'images made with {label}'}"
-            for name, label in labels.items()
-        )
+        said = "; ".join(f"{shown(name)}, {_made_by(suite, name)}" for name in made)
         parts.append(f"Added to training below a method: {said}; in brackets, the gain over the method alone")
     absent = missing(records, suite, tasks)
     lacking = int((absent["selection"] == selection).sum())

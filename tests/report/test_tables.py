@@ -9,6 +9,7 @@ import pytest
 from report_samples import GRID, TASKS, make_row, make_suite
 from rich.console import Console
 
+from pipeline.config import AdapterSpec, AnalogySpec
 from pipeline.report import accuracy, records, tables
 
 
@@ -50,6 +51,17 @@ CAPTION = (
     "Added to training below a method: base, images of the un-adapted base model (control); "
     "Terra, images made with Terra; in brackets, the gain over the method alone."
 )
+
+
+def test_the_caption_says_how_the_analogies_of_a_lorweb_were_drawn(frame):
+    """The source of its data is a setting, which decides what the row means."""
+    grid = AdapterSpec(type="lorweb", analogy=AnalogySpec(pairing="exact", context="grid"))
+    pseudo = AdapterSpec(type="lorweb", analogy=AnalogySpec(pairing="pseudo"))
+    told = table_of(
+        frame, adapters={"mix": grid, "lorweb": pseudo}, augmentations=["none", "mix", "lorweb"]
+    ).caption
+    assert "mix, images made with a LoRWeB, its analogies of rendered pairs, painted into a 2x2 grid;" in told
+    assert "LoRWeB, images made with a LoRWeB, its analogies drawn by pseudo-labels;" in told
 
 
 def test_markdown(frame):
