@@ -1,6 +1,8 @@
 """Base models by name, folder and hub id: safetensors alone, and one sentence for everything else."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -8,7 +10,7 @@ import pytest
 import tiny_pipelines
 import torch
 
-from pipeline.config import BaseModelSpec, base_model_path, resolve_base_model
+from pipeline.config import ROOT, BaseModelSpec, base_model_path, resolve_base_model
 from pipeline.diffusion.base import BaseModel
 from pipeline.errors import UserError
 
@@ -108,3 +110,13 @@ def test_a_denoiser_with_other_inputs_is_refused() -> None:
     pipe.unet.register_to_config(in_channels=9)  # as of an inpainting model
     with pytest.raises(UserError, match="StableDiffusionPipeline wants more than latents and prompts"):
         BaseModel.wrap(pipe, 64)
+
+
+def test_loading_says_nothing() -> None:
+    """Of libraries that it brings along, none has anything to tell a user; with bitsandbytes installed too."""
+    code = (
+        "from pipeline.config import BaseModelSpec; from pipeline.diffusion.base import BaseModel\n"
+        "BaseModel.load(BaseModelSpec(name='mini'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout + done.stderr == ""
