@@ -17,6 +17,8 @@ def load_pipeline(spec: BaseModelSpec, dtype: torch.dtype) -> Any:
 
     UserError in one sentence if it is not there, not in safetensors, or no pipeline.
     """
+    # diffusers imports it wherever it is installed, and it warns of kernels for what is not done here.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     from diffusers import AutoencoderKL, DiffusionPipeline
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
@@ -24,8 +26,6 @@ def load_pipeline(spec: BaseModelSpec, dtype: torch.dtype) -> Any:
     for library in (diffusers_logging, transformers_logging):
         library.set_verbosity_error()
         library.disable_progress_bar()
-    # diffusers imports it wherever it is installed, and it warns of kernels for what is not done here.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     own = {} if spec.vae is None else {"vae": _load(AutoencoderKL, spec.vae, spec.vae_revision, "base_model.vae", dtype)}  # fmt: skip
     return _load(
         DiffusionPipeline, base_model_path(spec), spec.revision, f"base_model {spec.name!r}", dtype, **own
