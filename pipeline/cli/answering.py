@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.cli.drawing import drawing
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -76,7 +78,8 @@ def draw(
     from pipeline.report.write import write_report
     from pipeline.results import about_records, about_run, drawn_from
 
-    written = write_report(plan.suite, recorded, drawn_from(plan, store), folder)
+    with drawing(quiet=options.quiet) as progress:
+        written = write_report(plan.suite, recorded, drawn_from(plan, store), folder, progress)
     trained = any(store.has(cell.job.kind, cell.job.key) for cell in plan.cells)
     tell = partial(about_run, store=store) if trained else partial(about_records, folder=folder)
     told = tell(plan, file=options.suite, plugins=options.plugin)

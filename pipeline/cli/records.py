@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cli.arguments import add_command
+from pipeline.cli.drawing import drawing
 from pipeline.cli.opening import results_root
 
 
@@ -96,7 +97,8 @@ def show_report(options: argparse.Namespace) -> int:
     recorded = records.read(folder / "records.csv")
     check_writable(folder)
     told = about_folder(folder, recorded)
-    write_plots(told.suite, recorded, without_artifacts(told), folder)
+    with drawing(quiet=False) as progress:
+        write_plots(told.suite, recorded, without_artifacts(told), folder, progress)
     print(page.write(folder, told, recorded))
     if options.serve:
         serve.serve(folder, options.port)

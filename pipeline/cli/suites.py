@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.cli.answering import answer, records_of
 from pipeline.cli.arguments import add_command, with_part, with_suite
+from pipeline.cli.drawing import drawing
 from pipeline.cli.opening import open_any_suite, open_suite
 
 
@@ -71,7 +72,8 @@ def draw_plots(options: argparse.Namespace) -> int:
     if recorded is None:
         print(f"no training of {plan.suite.name} is finished yet", file=sys.stderr)
         return 0
-    pictures = write_plots(plan.suite, recorded, drawn_from(plan, store), folder)
+    with drawing(quiet=options.quiet) as progress:
+        pictures = write_plots(plan.suite, recorded, drawn_from(plan, store), folder, progress)
     told = {"suite": plan.suite.name, "folder": str(folder), "files": list(map(str, pictures))}
     print(json.dumps(told) if options.json else f"{len(pictures)} files of pictures: {folder / 'plots'}")
     return 0

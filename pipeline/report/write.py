@@ -19,7 +19,7 @@ STATISTICS_FORMATS = {".csv": statistics_text.csv, ".md": statistics_text.markdo
 
 
 def write_report(
-    suite: Suite, records: pd.DataFrame, artifacts: Artifacts, folder: Path, progress: Progress | None = None
+    suite: Suite, records: pd.DataFrame, artifacts: Artifacts, folder: Path, progress: Progress
 ) -> list[Path]:
     """Tables and pictures under `folder`; the paths of all, written now or found unchanged."""
     tasks = list(artifacts.tasks)
@@ -73,13 +73,12 @@ def write_statistics(suite: Suite, tasks: Sequence[str], records: pd.DataFrame, 
 
 
 def write_plots(
-    suite: Suite, records: pd.DataFrame, artifacts: Artifacts, folder: Path, progress: Progress | None = None
+    suite: Suite, records: pd.DataFrame, artifacts: Artifacts, folder: Path, progress: Progress
 ) -> list[Path]:
     """folder/plots/*: every picture whose records or artifacts are there; one drawn before from the same is kept."""
     pictures = list_pictures(suite, records, artifacts)
     written = []
     for done, picture in enumerate(pictures):
-        if progress is not None:
-            progress(done, len(pictures), picture.name)
+        progress(done, len(pictures), picture.name)
         written += draw_picture(picture, folder / "plots")
     return written

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from report_samples import CLASSES, make_row, make_suite
+from report_samples import CLASSES, make_row, make_suite, silent
 
 from pipeline.config import ROOT
 from pipeline.data.domains import DomainArrays, save_domain
@@ -85,7 +85,7 @@ def test_where_the_mean_of_classes_counts_each_task_has_a_table_of_them(tmp_path
     suite = make_suite(metric="class_mean", augmentations=["none"])
     rows = [make_row("MN->UC", "none", seed, 1.0, per_class=each) for seed, each in shares.items()]
     records.write(tmp_path / "records.csv", rows)
-    write_report(suite, records.read(tmp_path / "records.csv"), artifacts, tmp_path / "results")
+    write_report(suite, records.read(tmp_path / "records.csv"), artifacts, tmp_path / "results", silent)
     folder = tmp_path / "results" / "tables"
     assert {path.stem for path in folder.iterdir()} == {
         "accuracy_last", "classes_MN-to-MM_last", "classes_MN-to-UC_last", "statistics_last",
@@ -112,7 +112,7 @@ def test_a_sweep_is_rows_of_its_own(tmp_path, artifacts):
     ]
     records.write(tmp_path / "records.csv", rows)
     found = records.read(tmp_path / "records.csv")
-    written = write_report(suite, found, artifacts, tmp_path / "results")
+    written = write_report(suite, found, artifacts, tmp_path / "results", silent)
     table = pd.read_csv(tmp_path / "results" / "tables" / "accuracy_last.csv")
     assert list(table["method"]) == ["ELS eps=0.0", "ELS eps=0.2"] and list(table["MN->UC"]) == [50.0, 51.0]
     trained = replace(artifacts.tasks["MN->MM"], trained={("ELS eps=0.2", "none", 0): tmp_path / "trained"})
@@ -123,20 +123,20 @@ def test_a_sweep_is_rows_of_its_own(tmp_path, artifacts):
 
 def test_twice_gives_the_same_bytes_and_draws_only_what_changed(tmp_path, frame, artifacts):
     folder, suite = tmp_path / "results", make_suite()
-    write_report(suite, frame, artifacts, folder)
+    write_report(suite, frame, artifacts, folder, silent)
     before, plot = contents(folder), folder / "plots" / "contact_base.png"
     other = folder / "plots" / "loss_MN-to-MM.png"
     kept, lost = plot.stat().st_ino, other.unlink()
-    write_report(suite, frame, artifacts, folder)
+    write_report(suite, frame, artifacts, folder, silent)
     assert contents(folder) == before and plot.stat().st_ino == kept and lost is None
     remade = artifacts.base.rename(tmp_path / "another_key")
-    write_report(suite, frame, replace(artifacts, base=remade), folder)
+    write_report(suite, frame, replace(artifacts, base=remade), folder, silent)
     assert plot.stat().st_ino != kept
 
 
 def test_nothing_made_yet(tmp_path, frame):
     tasks = {"MN->MM": TaskArtifacts(("MN",), "MM"), "MN->UC": TaskArtifacts("MN", "UC")}
-    write_report(make_suite(), frame[:0], Artifacts(CLASSES, None, None, tasks), tmp_path / "results")
+    write_report(make_suite(), frame[:0], Artifacts(CLASSES, None, None, tasks), tmp_path / "results", silent)
     assert sorted(contents(tmp_path / "results")) == [name for name in FILES if name.startswith("tables")]
 
 
