@@ -21,7 +21,7 @@ from pipeline.cli import main
 from pipeline.config import MethodSpec, Suite, read_card, read_suite
 from pipeline.data.domains import save_files
 from pipeline.data.importing import import_folder
-from pipeline.diffusion import finetune, tuning_data
+from pipeline.diffusion import domain_data, finetune
 from pipeline.diffusion.base import BaseModel
 from pipeline.execution.worker import make
 from pipeline.plan import Job, Plan, make_plan
@@ -155,8 +155,8 @@ def test_office_home(
     tmp_path: Path, sdxl_folder: Path, prompts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     labelled: list[str] = []
-    load = tuning_data.load_labelled
-    monkeypatch.setattr(tuning_data, "load_labelled", lambda data, domain, split: labelled.append(domain) or load(data, domain, split))  # fmt: skip
+    load = domain_data.load_labelled
+    monkeypatch.setattr(domain_data, "load_labelled", lambda data, domain, split: labelled.append(domain) or load(data, domain, split))  # fmt: skip
     card = read_card("office_home")
     layout = write_folders(tmp_path / "OfficeHomeDataset_10072016", card, OFFICE_HOME, PER_CLASS)
     ran = Ran("office_home", layout, tmp_path, sdxl_folder)
