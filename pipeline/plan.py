@@ -309,10 +309,9 @@ def _pair_jobs(suite: Suite, card: DatasetCard, base: BaseModelSpec, name: str, 
         finetune = _finetune(suite, base, spec, told, f"{taught} {name}", {"data": data})
     else:
         finetune = _finetune(suite, base, spec, {"pair": pair}, shown, {"data": data})
-    made = {}
+    made, context = {}, spec.analogy.context if by_analogy else "inversion"
     for contents in suite.mix.sets:
         inputs = {"adapter": finetune} | ({"data": data} if contents == "adapted" or by_analogy else {})
-        context = spec.analogy.context if by_analogy else "inversion"
         made[contents] = _generate(suite, card, base, contents, pair, inputs, context)
     flow, settings = None, suite.generate.flow
     if settings is not None and spec.type == "terra":  # nothing else has a t to flow along

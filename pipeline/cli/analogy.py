@@ -1,10 +1,9 @@
 """`analogy`: an image changed as an example shows."""
 
-import argparse
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli.arguments import by, with_json
+from pipeline.cli.arguments import add_command, by, with_json
 
 ABOUT = """\
 Change an image as an example shows: a : a' :: b : OUT. The adapter is a LoRWeB, a basis of LoRAs that was trained on
@@ -27,11 +26,11 @@ adapter.safetensors"""
 
 def add(commands: Any) -> None:
     """Adds `analogy`."""
-    parser = commands.add_parser(
-        "analogy", help="change an image as an example pair shows, by a LoRWeB", description=ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.set_defaults(call=by("pipeline.diffusion.analogy", "carry_out"))
+    about, call = (
+        "change an image as an example pair shows, by a LoRWeB",
+        by("pipeline.diffusion.analogy", "carry_out"),
+    )
+    parser = add_command(commands, "analogy", call, about, description=ABOUT)
     takes = parser.add_argument
     takes(
         "--a",

@@ -22,12 +22,14 @@ def by(module: str, function: str) -> Call:
     return lambda options: getattr(importlib.import_module(module), function)(options)
 
 
-def add_command(commands: Any, name: str, call: Call, about: str, more: str = "") -> argparse.ArgumentParser:
-    """Adds a command whose help begins with `about`, to a parser's subparsers."""
+def add_command(
+    commands: Any, name: str, call: Call, about: str, more: str = "", description: str | None = None
+) -> argparse.ArgumentParser:
+    """Adds a command to a parser's subparsers; its own help is `description`, else `about` and `more`."""
     sub = commands.add_parser(
         name,
         help=about,
-        description=f"{about}. {more}",
+        description=description or f"{about}. {more}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sub.set_defaults(call=call)

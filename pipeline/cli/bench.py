@@ -4,13 +4,12 @@ import argparse
 import importlib
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.arguments import positive, with_json, with_quiet, with_suite
+from pipeline.cli.arguments import add_command, positive, with_json, with_quiet, with_suite
 from pipeline.cli.opening import open_suite
 from pipeline.errors import UserError
 
@@ -115,17 +114,13 @@ def add(commands: Any) -> None:
     )
     benches = bench.add_subparsers(dest="bench", required=True, metavar="WHAT")
 
-    def measurement(name: str, call: Callable[[argparse.Namespace], int], about: str, more: str) -> Any:
-        formatter = argparse.RawDescriptionHelpFormatter
-        sub = benches.add_parser(name, help=about, description=more, formatter_class=formatter)
-        sub.set_defaults(call=call)
-        return sub
-
-    with_suite(measurement("images", bench_images, "how good a suite's made images are", IMAGES))
+    about = "how good a suite's made images are"
+    with_suite(add_command(benches, "images", bench_images, about, description=IMAGES))
     about = "what each adapter of a suite costs and gives"
-    with_suite(measurement("augmentations", bench_augmentations, about, AUGMENTATIONS))
+    with_suite(add_command(benches, "augmentations", bench_augmentations, about, description=AUGMENTATIONS))
     for speed in SPEEDS:
-        sub = measurement(speed.name, partial(bench_speed, speed), speed.about, speed.more)
+        call = partial(bench_speed, speed)
+        sub = add_command(benches, speed.name, call, speed.about, description=speed.more)
         if speed.count is not None:
             sub.add_argument(
                 f"--{speed.count.name}", type=positive, metavar="N", default=speed.count.default,

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli.arguments import by, with_json
+from pipeline.cli.arguments import add_command, by, with_json
 
 ABOUT = """\
 A data set is a card under datasets/: domains, classes, counts, where its images are to be had, licence and citation.
@@ -27,14 +27,13 @@ are, which is said. FOLDER may also be an archive (zip, tar, tar.gz), which is u
 
 def add(commands: Any) -> None:
     """Adds `datasets`."""
-    formatter = argparse.RawDescriptionHelpFormatter
     parser = commands.add_parser("datasets", help="list, show, fetch, verify or import data sets", description=ABOUT,
-                                 formatter_class=formatter)  # fmt: skip
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def verb(name: str, carried_out_by: str, about: str, more: str = "") -> Any:
-        sub = verbs.add_parser(name, help=about, description=f"{about}.\n\n{more}", formatter_class=formatter)
-        sub.set_defaults(call=by("pipeline.data.commands", carried_out_by))
+        call = by("pipeline.data.commands", carried_out_by)
+        sub = add_command(verbs, name, call, about, description=f"{about}.\n\n{more}")
         if name != "list":
             sub.add_argument("name", metavar="NAME", help="a data set, as `datasets list` names it")
         with_json(sub)

@@ -1,10 +1,9 @@
 """`metrics`: scores of frames that anyone made."""
 
-import argparse
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli.arguments import by, with_json
+from pipeline.cli.arguments import add_command, by, with_json
 
 ABOUT = """\
 Score sequences of frames, a row for each method: those of `morph`, or any that others made.
@@ -30,8 +29,9 @@ images than features, FID is left out and KID stands for it."""
 
 def add(commands: Any) -> None:
     """Adds `metrics`."""
-    parser = commands.add_parser("metrics", help="score frames: how smooth (PPL), and how near to images (FID, KID)",
-                                 description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    about = "score frames: how smooth (PPL), and how near to images (FID, KID)"
+    call = by("pipeline.metrics.command", "show_metrics")
+    parser = add_command(commands, "metrics", call, about, description=ABOUT)
     parser.add_argument(
         "folders", nargs="+", type=Path, metavar="FOLDER", help="frames, or folders of frames"
     )
@@ -43,4 +43,3 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--distance", metavar="NETWORK", default="alex", help="of PPL (default: %(default)s)")
     with_json(parser)
-    parser.set_defaults(call=by("pipeline.metrics.command", "show_metrics"))

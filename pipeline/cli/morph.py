@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli.arguments import by, positive
+from pipeline.cli.arguments import add_command, by, positive
 
 METHODS = ("ddim", "lora_interp", "terra", "diffmorpher", "terra_diffmorpher")
 """Those of config.MorphMethod, of which a test knows; as of the defaults below that they are those of MorphSettings."""
@@ -42,8 +42,9 @@ def frame_count(text: str) -> int:
 
 def add(commands: Any) -> None:
     """Adds `morph`."""
-    parser = commands.add_parser("morph", help="make images that go from one image, style or subject to another",
-                                 description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    about = "make images that go from one image, style or subject to another"
+    call = by("pipeline.diffusion.morph.command", "make")
+    parser = add_command(commands, "morph", call, about, description=ABOUT)
 
     def takes(name: str, about: str, **options: Any) -> None:
         parser.add_argument(name, help=about, **options)
@@ -76,4 +77,3 @@ def add(commands: Any) -> None:
     )
     takes("--json", "print about.json on standard output", action="store_true")
     takes("--quiet", "no progress", action="store_true")
-    parser.set_defaults(call=by("pipeline.diffusion.morph.command", "make"))

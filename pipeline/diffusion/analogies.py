@@ -123,8 +123,10 @@ class PairAnalogies:
         stays = Drawn(images, labels, analogies(self.source, a, self.source, other, b))
         return stays, self._to_target(b, a, generator)
 
-    def _images(self, *quarters: tuple[Tensor, Tensor]) -> Tensor:
-        """What is learned to denoise. quarters: a, a', b and b', each as rows [n] of latents [N, c, h, w]."""
+    def _images(self, *quarters: tuple[Tensor | None, Tensor]) -> Tensor:
+        """What is learned to denoise. quarters: a, a', b and b', each as rows [n] of latents [N, c, h, w]; all but b'
+        count in a grid alone.
+        """
         if self.in_grid:
             return grid(*(latents[rows] for latents, rows in quarters))
         latents, rows = quarters[-1]
@@ -153,7 +155,8 @@ class RenderedAnalogies(PairAnalogies):
         self.rendered_labels = torch.from_numpy(labels)
         ends = f"{pair.source}_{pair.target}"
         self.rendered = kept_latents(model, after, folder, f"rendered_{ends}")
-        self.plain = kept_latents(model, before, folder, f"plain_{ends}")
+        # Of what stands before the change, nothing but a grid has latents; other analogies see its embeddings alone.
+        self.plain = kept_latents(model, before, folder, f"plain_{ends}") if self.in_grid else None
 
     def _to_target(self, b: Tensor, a: Tensor, generator: torch.Generator) -> Drawn:
         """Of one group each, in place of the source's own images."""

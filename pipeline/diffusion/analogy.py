@@ -20,8 +20,7 @@ from pipeline.diffusion.adapters.export import FILE, lora_factors
 from pipeline.diffusion.adapters.lora.file import write_lora
 from pipeline.diffusion.adapters.lorweb import analogy, load_encoder
 from pipeline.diffusion.base import BaseModel
-from pipeline.diffusion.generate import quarter_noise, start_noise, to_png
-from pipeline.diffusion.grid import in_grid
+from pipeline.diffusion.generate import beside, start_noise, to_png
 from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample
 from pipeline.errors import UserError
 from pipeline.store import MANIFEST, Store, write_atomic
@@ -159,9 +158,8 @@ def changed(
             latents = adain(latents, inverted(pictures.a_prime[:1], empty))
     else:
         loaded.merge(leads)
-        known = [model.encode(images[:1]) for images in (pictures.a, pictures.a_prime, pictures.b)]
-        noise = [quarter_noise(model, [manner.seed], i) for i in range(len(known))]
-        latents, predict = start_noise(model, [manner.seed]), in_grid(model, predict, known, noise)
+        shown, seeds = [pictures.a[:1], pictures.a_prime[:1], pictures.b], [manner.seed]
+        latents, predict = start_noise(model, seeds), beside(model, predict, shown, seeds)
     return model.decode(sample(model, predict, latents, levels))[0]
 
 

@@ -27,7 +27,7 @@ from pipeline.diffusion.base import BaseModel
 from pipeline.diffusion.conditions import Conditions
 from pipeline.diffusion.denoisers import AnalogyDenoisers, Denoisers
 from pipeline.diffusion.grid import in_grid
-from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample
+from pipeline.diffusion.sampling import Levels, Predict, adain, classifier_free, guided, invert, sample
 from pipeline.seeds import derive
 from pipeline.stage import Progress
 from pipeline.store import write_atomic
@@ -80,9 +80,14 @@ def start_noise(model: BaseModel, seeds: list[int]) -> Tensor:
     return torch.stack(drawn).to(model.device)
 
 
-def quarter_noise(model: BaseModel, seeds: list[int], quarter: int) -> Tensor:
-    """The noise of a quarter that is shown, apart from that of the image itself: [n, c, h, w]."""
-    return start_noise(model, [derive(seed, "quarter", quarter) for seed in seeds])
+def beside(model: BaseModel, predict: Predict, shown: Sequence[np.ndarray], seeds: list[int]) -> Predict:
+    """The prediction for b' in a grid with `shown`, a, a' and b, each [n, H, W, 3].
+
+    predict: of whole grids; seeds: of the n images, from which each quarter has noise of its own.
+    """
+    known = [model.encode(images) for images in shown]
+    own = [[derive(seed, "quarter", quarter) for seed in seeds] for quarter in range(len(known))]
+    return in_grid(model, predict, known, [start_noise(model, theirs) for theirs in own])
 
 
 def make_batch(
@@ -117,8 +122,7 @@ def make_batch(
         latents = adain(latents, inverted(style, denoisers.at_target, empty))
     predict = guided(params.guidance, denoisers.at_target, denoisers.content, prompts, empty)
     if shown:
-        known = [model.encode(images) for images in shown]
-        predict = in_grid(model, predict, known, [quarter_noise(model, seeds, i) for i in range(len(known))])
+        predict = beside(model, predict, shown, seeds)
     return model.decode(sample(model, predict, latents, levels))
 
 

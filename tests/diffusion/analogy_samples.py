@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from stage_samples import silent
+import pytest
+from stage_samples import Killed, killed_after, silent
 
 from pipeline.config import (
     AdapterSpec,
@@ -16,7 +17,7 @@ from pipeline.config import (
     InversionSettings,
     PairParams,
 )
-from pipeline.diffusion import finetune
+from pipeline.diffusion import finetune, generate
 
 WORDS = ["zero", "one", "two"]
 PAIR = PairParams(source="S", target="T", words=WORDS)
@@ -55,3 +56,11 @@ def generation(contents: str, context: str = "inversion") -> GenerateParams:
 def tuned(folder: Path, params: FinetuneParams, data: Path) -> Path:
     finetune.run(params, {"data": data}, folder, silent)
     return folder
+
+
+def generated_whole_and_cut(params: GenerateParams, inputs: dict[str, Path], folder: Path) -> None:
+    """Into folder/whole, and into folder/cut by a run that is killed and taken up again."""
+    generate.run(params, inputs, folder / "whole", silent)
+    with pytest.raises(Killed):
+        generate.run(params, inputs, folder / "cut", killed_after(4))
+    generate.run(params, inputs, folder / "cut", silent)

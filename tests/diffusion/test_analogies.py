@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from analogy_samples import PAIR, WORDS, generation, params_of, tuned
+from analogy_samples import PAIR, WORDS, generated_whole_and_cut, generation, params_of, tuned
 from stage_samples import Killed, killed_after, product, silent
 
 from pipeline.config import AnalogySpec, BaseModelSpec, PairParams
@@ -107,10 +107,7 @@ def test_a_killed_generation_ends_with_the_same_bytes_and_the_manifest_names_the
     tmp_path: Path, two_domains: Path, adapter: Path, contents: str
 ) -> None:
     wanted, inputs = generation(contents), {"data": two_domains, "adapter": adapter}
-    generate.run(wanted, inputs, tmp_path / "whole", silent)
-    with pytest.raises(Killed):
-        generate.run(wanted, inputs, tmp_path / "cut", killed_after(4))
-    generate.run(wanted, inputs, tmp_path / "cut", silent)
+    generated_whole_and_cut(wanted, inputs, tmp_path)
     assert product(tmp_path / "cut") == product(tmp_path / "whole")
     manifest = pd.read_csv(tmp_path / "whole" / "manifest.csv", keep_default_na=False)
     source = load_labelled(two_domains, "S", "train")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from analogy_samples import PAIR, WORDS, generation, params_of, tuned
+from analogy_samples import PAIR, WORDS, generated_whole_and_cut, generation, params_of, tuned
 from stage_samples import Killed, killed_after, product, silent
 from torch import Tensor
 
@@ -124,10 +124,7 @@ def test_images_depend_on_what_is_shown_and_not_on_their_batch(
 ) -> None:
     inputs = {"data": two_domains, "adapter": adapter}
     wanted = generation(contents, context="grid")
-    generate.run(wanted, inputs, tmp_path / "whole", silent)
-    with pytest.raises(Killed):
-        generate.run(wanted, inputs, tmp_path / "cut", killed_after(4))
-    generate.run(wanted, inputs, tmp_path / "cut", silent)
+    generated_whole_and_cut(wanted, inputs, tmp_path)
     assert product(tmp_path / "cut") == product(tmp_path / "whole")
     manifest = pd.read_csv(tmp_path / "whole" / "manifest.csv", keep_default_na=False)
     assert len(manifest) == 2 * len(WORDS) and set(manifest.columns) >= {"a", "a_prime", "b"}
