@@ -30,6 +30,9 @@ LINES = {
 }
 """What is held against the target: (augmentation of the training, set), with its name, marker, and whether filled."""
 
+MEASURED = {augmentation for augmentation, _ in LINES}
+"""The augmentations whose trainings have a mark at all."""
+
 
 @dataclass(frozen=True)
 class Network:

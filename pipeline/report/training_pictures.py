@@ -18,7 +18,7 @@ def distances(suite: Suite, artifacts: Artifacts) -> list[Picture]:
     for task, made in artifacts.tasks.items():
         for method, augmentation in product(map(suite.label, suite.methods), suite.augmentations):
             trained = _first_trained(suite, made, method, augmentation)
-            if trained is not None:
+            if trained is not None and augmentation in distance.MEASURED:
                 networks.append(distance.Network(task, method, augmentation, trained[1] / "features.npz"))
     if not networks:
         return []

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from report_samples import CLASSES, make_row, make_suite, silent
 
-from pipeline.config import ROOT
+from pipeline.config import ROOT, AdapterSpec
 from pipeline.data.domains import DomainArrays, save_domain
 from pipeline.report import records
 from pipeline.report.artifacts import AdapterArtifacts, Artifacts, TaskArtifacts
@@ -119,6 +119,19 @@ def test_a_sweep_is_rows_of_its_own(tmp_path, artifacts):
     pictures = list_pictures(suite, found, replace(artifacts, tasks={"MN->MM": trained}))
     assert pictures[-1].name == "tsne_MN-to-MM_ELS-eps=0.2_none"
     assert all(" " not in path.name for path in written)
+
+
+@pytest.mark.parametrize("augmentation", ["mix", "none"])
+def test_distances_are_a_picture_if_a_training_has_a_mark_in_it(tmp_path, frame, artifacts, augmentation):
+    """Of a part of a suite, trainings with images of an adapter of another name may be all that there are."""
+    suite = make_suite(
+        adapters={"mix": AdapterSpec(type="lora")}, augmentations=["none", "mix"], methods=["ERM"]
+    )
+    trained = replace(artifacts.tasks["MN->MM"], trained={("ERM", augmentation, 0): tmp_path / "trained"})
+    names = [
+        picture.name for picture in list_pictures(suite, frame, replace(artifacts, tasks={"MN->MM": trained}))
+    ]
+    assert ("distance" in names) == (augmentation == "none")
 
 
 def test_twice_gives_the_same_bytes_and_draws_only_what_changed(tmp_path, frame, artifacts):
