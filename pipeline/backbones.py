@@ -5,8 +5,8 @@ from pathlib import Path
 from torch import nn
 
 from pipeline.config import HUB, SMALL, TPredictorSettings, TrainSettings, nearest
-from pipeline.errors import UserError
-from pipeline.store import sha256
+from pipeline.core.errors import UserError
+from pipeline.core.store import sha256
 
 USUAL = ("resnet18", "resnet50", "resnet101", "vit_base_patch16_224")
 """Some of timm's thousand, to name in an error."""

@@ -14,11 +14,12 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from pipeline import config, machine
+from pipeline import config
 from pipeline.config import HUB, SMALL, BuiltCard, FolderCard, Suite
-from pipeline.estimate import needs_gpu
-from pipeline.networks import GIB
-from pipeline.plan import make_plan
+from pipeline.core import hardware
+from pipeline.planning.cost import needs_gpu
+from pipeline.planning.graph import make_plan
+from pipeline.planning.network_sizes import GIB
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ def _machine(store: Path, named: Sequence[Suite]) -> Iterator[Finding]:
     yield Finding("machine", "python", platform.python_version(), old, "install Python 3.11 or newer", suites)
     yield Finding("machine", "system", platform.platform(terse=True))
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    yield Finding("machine", "cpu", f"{machine.cpus()} cores, {pages / GIB:.0f} GiB of memory")
-    gpus = machine.gpus()
+    yield Finding("machine", "cpu", f"{hardware.cpus()} cores, {pages / GIB:.0f} GiB of memory")
+    gpus = hardware.gpus()
     for gpu in gpus:
         yield Finding("machine", "gpu", f"{gpu.name}, {gpu.gib:.0f} GiB")
     if not gpus:

@@ -19,7 +19,7 @@ def digits_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def sd15_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As `stable-diffusion-v1-5/stable-diffusion-v1-5` is laid out; for 64 px (8x8 latents)."""
-    import tiny_pipelines
+    from tests import tiny_pipelines
 
     folder = tmp_path_factory.mktemp("sd15")
     tiny_pipelines.sd15().save_pretrained(folder)
@@ -29,7 +29,7 @@ def sd15_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def sdxl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As `stabilityai/stable-diffusion-xl-base-1.0` is laid out; for 16 px (8x8 latents)."""
-    import tiny_pipelines
+    from tests import tiny_pipelines
 
     folder = tmp_path_factory.mktemp("sdxl")
     tiny_pipelines.sdxl().save_pretrained(folder)

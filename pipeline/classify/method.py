@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from pipeline.classify import registry
 from pipeline.classify.network import Network
 from pipeline.config import MethodSpec
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 
 @dataclass(frozen=True)

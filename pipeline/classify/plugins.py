@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 GROUP = "terrabench.methods"
 """The entry points by which an installed package names its modules that declare methods."""

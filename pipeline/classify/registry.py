@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pipeline.classify import plugins
 from pipeline.classify.plugins import Plugin
 from pipeline.config import MethodSpec, Setting, nearest
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.classify.method import Method

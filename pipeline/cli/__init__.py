@@ -1,6 +1,6 @@
 """The command line. Each command imports what it needs when it runs, so that --help answers at once."""
 
-from pipeline.cli.opening import open_suite
 from pipeline.cli.parser import build_parser, main
+from pipeline.cli.suite_loading import open_suite
 
 __all__ = ["build_parser", "main", "open_suite"]

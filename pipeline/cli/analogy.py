@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
     """Adds `analogy`."""
     about, call = (
         "change an image as an example pair shows, by a LoRWeB",
-        by("pipeline.diffusion.analogy", "carry_out"),
+        by("pipeline.diffusion.generate.analogy", "carry_out"),
     )
     parser = add_command(commands, "analogy", call, about, description=ABOUT)
     takes = parser.add_argument

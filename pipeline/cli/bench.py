@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.arguments import add_command, positive, with_json, with_quiet, with_suite
-from pipeline.cli.opening import open_suite
-from pipeline.errors import UserError
+from pipeline.cli.suite_loading import open_suite
+from pipeline.core.errors import UserError
 
 if TYPE_CHECKING:
-    from pipeline.plan import Plan
-    from pipeline.store import Store
+    from pipeline.core.store import Store
+    from pipeline.planning.graph import Plan
 
 IMAGES = """\
 Train an ERM classifier on each target's own labels (for this check alone), and print the share
@@ -89,20 +89,20 @@ class Speed:
 
 SPEEDS = (
     Speed(
-        "classify", "pipeline.classify.bench", "how fast training reads images, and what its loop costs", CLASSIFY,
+        "classify", "pipeline.bench.classify", "how fast training reads images, and what its loop costs", CLASSIFY,
         Count("workers", 1, "threads that read images, and processes of the DataLoader"),
     ),
-    Speed("report", "pipeline.report.bench", "how long tables, page and t-SNE take", REPORT),
+    Speed("report", "pipeline.bench.report", "how long tables, page and t-SNE take", REPORT),
     Speed(
-        "adapters", "pipeline.diffusion.bench", "what Terra costs beside a LoRA and the base model", ADAPTERS,
+        "adapters", "pipeline.bench.adapters", "what Terra costs beside a LoRA and the base model", ADAPTERS,
         Count("turns", 15, "how often each side is timed"),
     ),
     Speed(
-        "data", "pipeline.data.bench", "how fast images are prepared, and in how much memory", DATA,
+        "data", "pipeline.bench.data", "how fast images are prepared, and in how much memory", DATA,
         Count("images", 10_000, "how many"),
     ),
     Speed(
-        "execution", "pipeline.execution.bench", "what the store, a finished suite and a Ray cluster cost", EXECUTION
+        "execution", "pipeline.bench.execution", "what the store, a finished suite and a Ray cluster cost", EXECUTION
     ),
 )  # fmt: skip
 
@@ -160,8 +160,8 @@ def bench_images(options: argparse.Namespace) -> int:
     """`bench images`."""
     import pandas as pd
 
-    from pipeline.classify.image_quality import assess
-    from pipeline.results import artifact
+    from pipeline.classify.evaluation.image_quality import assess
+    from pipeline.report.collect import artifact
 
     plan, store, _ = open_built_suite(options)
     tables = []
@@ -189,8 +189,8 @@ def bench_images(options: argparse.Namespace) -> int:
 
 def bench_augmentations(options: argparse.Namespace) -> int:
     """`bench augmentations`."""
-    from pipeline.classify import augmentations
-    from pipeline.store import write_atomic
+    from pipeline.classify.evaluation import augmentations
+    from pipeline.core.store import write_atomic
 
     plan, store, folder = open_built_suite(options)
     table = augmentations.compare(plan, store)

@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def verb(name: str, carried_out_by: str, about: str, more: str = "") -> Any:
-        call = by("pipeline.data.commands", carried_out_by)
+        call = by("pipeline.data.sources.commands", carried_out_by)
         sub = add_command(verbs, name, call, about, description=f"{about}.\n\n{more}")
         if name != "list":
             sub.add_argument("name", metavar="NAME", help="a data set, as `datasets list` names it")

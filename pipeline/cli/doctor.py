@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cli.arguments import add_command, with_json
-from pipeline.cli.opening import store_root
+from pipeline.cli.suite_loading import store_root
 
 
 def add(commands: Any) -> None:

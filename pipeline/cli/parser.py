@@ -14,10 +14,10 @@ from pipeline.cli import (
     metrics,
     morph,
     records,
-    running,
+    run,
     suites,
 )
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 ABOUT = """\
 Benchmarks of domain adaptation by generated images, in three stages: fine-tune a time-varying low-rank adapter
@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    running.add(commands)
+    run.add(commands)
     suites.add_plan(commands)
     suites.add_drawing(commands)
     records.add_report(commands)

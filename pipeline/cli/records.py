@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cli.arguments import add_command
-from pipeline.cli.drawing import drawing
-from pipeline.cli.opening import results_root
+from pipeline.cli.progress_bar import drawing
+from pipeline.cli.suite_loading import results_root
 
 
 def port(text: str) -> int:
@@ -87,9 +87,11 @@ def with_results(sub: argparse.ArgumentParser) -> None:
 def show_report(options: argparse.Namespace) -> int:
     """`report`."""
     from pipeline import config
-    from pipeline.report import page, records, serve
+    from pipeline.report import records
+    from pipeline.report.collect import about_folder, check_writable, without_artifacts
+    from pipeline.report.page import build as page
+    from pipeline.report.page import serve
     from pipeline.report.write import write_plots
-    from pipeline.results import about_folder, check_writable, without_artifacts
 
     folder = Path(options.what)
     if not folder.is_dir():
@@ -107,7 +109,8 @@ def show_report(options: argparse.Namespace) -> int:
 
 def compare_runs(options: argparse.Namespace) -> int:
     """`compare`."""
-    from pipeline.report import compare, records
+    from pipeline.report import records
+    from pipeline.report.tables import compare
 
     results = results_root(options)
     file_a, file_b = (records.locate(run, results) for run in (options.run_a, options.run_b))
@@ -118,7 +121,8 @@ def compare_runs(options: argparse.Namespace) -> int:
 
 def export_records(options: argparse.Namespace) -> int:
     """`export`."""
-    from pipeline.report import export, records
+    from pipeline.report import records
+    from pipeline.report.tables import export
 
     file = records.locate(options.run, results_root(options))
     print(export.export(records.read(file), file, options.to))

@@ -5,10 +5,10 @@ import json
 import sys
 from typing import Any
 
-from pipeline.cli.answering import answer, records_of
 from pipeline.cli.arguments import add_command, with_part, with_suite
-from pipeline.cli.drawing import drawing
-from pipeline.cli.opening import open_any_suite, open_suite
+from pipeline.cli.output import answer, records_of
+from pipeline.cli.progress_bar import drawing
+from pipeline.cli.suite_loading import open_any_suite, open_suite
 
 
 def add_plan(commands: Any) -> None:
@@ -37,23 +37,23 @@ def add_verify(commands: Any) -> None:
 
 def show_plan(options: argparse.Namespace) -> int:
     """`plan`."""
-    from pipeline import forecast
-    from pipeline.execution import local
-    from pipeline.only import pick
+    from pipeline.execution import local_executor
+    from pipeline.planning import preflight
+    from pipeline.planning.job_filter import pick
 
     plan, store, _ = open_any_suite(options)
     plan = pick(plan, options.only) if options.only else plan
-    with local.opened(None, None, cpu=options.cpu) as capacity:
+    with local_executor.opened(None, None, cpu=options.cpu) as capacity:
         if options.json:
-            print(json.dumps(forecast.as_json(plan, store, capacity)))
+            print(json.dumps(preflight.as_json(plan, store, capacity)))
         else:
-            print(forecast.described(plan, store, capacity))
+            print(preflight.described(plan, store, capacity))
     return 0
 
 
 def draw_tables(options: argparse.Namespace) -> int:
     """`tables`."""
-    from pipeline.results import check_writable
+    from pipeline.report.collect import check_writable
 
     plan, store, folder = open_any_suite(options)
     check_writable(folder)
@@ -63,8 +63,8 @@ def draw_tables(options: argparse.Namespace) -> int:
 
 def draw_plots(options: argparse.Namespace) -> int:
     """`plots`."""
+    from pipeline.report.collect import check_writable, drawn_from
     from pipeline.report.write import write_plots
-    from pipeline.results import check_writable, drawn_from
 
     plan, store, folder = open_suite(options)
     check_writable(folder)

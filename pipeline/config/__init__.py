@@ -31,10 +31,10 @@ from pipeline.config.jobs import (
     prompt,
     task_name,
 )
+from pipeline.config.loader import card_folder, read_any_suite, read_card, read_suite
 from pipeline.config.morph import MORPHS, PIXELS, BetweenSettings, MorphMethod, MorphSettings
 from pipeline.config.morph_suite import MorphKind, MorphsParams, MorphSuite, ScoreParams
-from pipeline.config.places import IN_PLACE, PUBLISHED, data_folder, resolve_card, store_folder
-from pipeline.config.reading import card_folder, read_any_suite, read_card, read_suite
+from pipeline.config.paths import IN_PLACE, PUBLISHED, data_folder, resolve_card, store_folder
 from pipeline.config.suites import (
     CONTROLS,
     MADE_SETS,
@@ -54,7 +54,7 @@ from pipeline.config.suites import (
     ValidationSettings,
     method_label,
 )
-from pipeline.config.times import GridSettings, TPredictorParams, TPredictorSettings
+from pipeline.config.t_predictor import GridSettings, TPredictorParams, TPredictorSettings
 from pipeline.config.weights import (
     HUB,
     MINI,

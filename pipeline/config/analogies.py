@@ -9,7 +9,7 @@ from pipeline.config.base import Count, Strict, later
 Pairing = Literal["random", "pseudo", "exact"]
 
 Context = Literal["inversion", "grid"]
-"""How b enters b': by its own latents, inverted to noise; or in a grid, which b' is painted into (pipeline/diffusion/grid.py)."""
+"""How b enters b': by its own latents, inverted to noise; or in a grid, which b' is painted into (pipeline/diffusion/generate/in_context.py)."""
 
 
 class AnalogySpec(Strict):
@@ -19,7 +19,7 @@ class AnalogySpec(Strict):
 
     random: a and a' are any images of source and target, b' is any of the target, with the prompt that names no class.
     pseudo: a has the class of b; a' and b' are taken to have it, as the nearest source class in the encoder's features.
-    exact:  the same digit rendered in the manner of both domains (pipeline/data/rendered.py), with its class prompt; no
+    exact:  the same digit rendered in the manner of both domains (pipeline/data/digits/paired.py), with its class prompt; no
             image of the target is seen. It knows how the domains were made, which adaptation does not: a control.
     """
 

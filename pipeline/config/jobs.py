@@ -18,7 +18,7 @@ from pipeline.config.suites import (
     TrainSettings,
     method_label,
 )
-from pipeline.config.times import GridSettings
+from pipeline.config.t_predictor import GridSettings
 
 
 class PrepareParams(Strict):

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from pipeline.config.analogies import AnalogySpec
 from pipeline.config.base import Count, Fraction, Precision, Rate, Seed, Setting, Strict, later, nearest
 from pipeline.config.morph import MORPHS, BetweenSettings
-from pipeline.config.times import GridSettings, TPredictorSettings
+from pipeline.config.t_predictor import GridSettings, TPredictorSettings
 
 CONTROLS = ("none", "base")
 """The augmentations that no adapter makes: nothing, and images of the un-adapted base model."""
@@ -227,7 +227,7 @@ class Mix(Strict):
 
 
 class Swad(Strict):
-    """When weights are averaged (see pipeline/classify/averaging.py): counts are of evaluations."""
+    """When weights are averaged (see pipeline/classify/training/swad.py): counts are of evaluations."""
 
     n_converge: Count = Field(
         default=3, description="the window whose first loss is its least where it starts"

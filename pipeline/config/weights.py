@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pipeline.config.base import ROOT
 from pipeline.config.suites import AdapterSpec, BaseModelSpec, Suite, TrainSettings
-from pipeline.config.times import TPredictorSettings
-from pipeline.errors import UserError
-from pipeline.store import sha256
+from pipeline.config.t_predictor import TPredictorSettings
+from pipeline.core.errors import UserError
+from pipeline.core.store import sha256
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pipeline.data.domains import ImageSet
+from pipeline.core.errors import UserError
 from pipeline.data.image_files import ImageFiles, image_files
-from pipeline.errors import UserError
+from pipeline.data.image_sets import ImageSet
 
 MANIFEST_COLUMNS = ["file", "label", "class", "seed", "t", "prompt", "source"]
 """`t` is a number, several with a space between where t has dimensions, or empty without adapter; `source` is the name

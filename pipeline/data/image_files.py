@@ -22,8 +22,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from pipeline.config import ROOT
-from pipeline.data.domains import ImageFiles, ImageSet
-from pipeline.errors import Remark, UserError
+from pipeline.core.errors import Remark, UserError
+from pipeline.data.image_sets import ImageFiles, ImageSet
 
 STAMP = struct.Struct("<qq")
 """Size and time of modification (ns) of the file that an image was decoded from."""

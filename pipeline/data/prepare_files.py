@@ -17,12 +17,12 @@ import pandas as pd
 from PIL import Image
 
 from pipeline.config import FolderCard, data_folder, resolve_card
-from pipeline.data.domains import save_files
-from pipeline.data.inventory import IMAGES, differences, read_inventory
-from pipeline.data.soundness import faults
-from pipeline.errors import Remark, UserError
-from pipeline.stage import Progress
-from pipeline.store import write_atomic
+from pipeline.core.errors import Remark, UserError
+from pipeline.core.stage import Progress
+from pipeline.core.store import write_atomic
+from pipeline.data.image_sets import save_files
+from pipeline.data.image_validation import faults
+from pipeline.data.sources.inventory import IMAGES, differences, read_inventory
 
 SHOWN = 5
 """So many differences from the card are said; all are in counts.csv."""

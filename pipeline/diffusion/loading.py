@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from pipeline.config import BaseModelSpec, Precision, base_model_path, refuse_pickles
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import Guidance
-from pipeline.diffusion.base import BaseModel
-from pipeline.diffusion.conditions import Conditions, denoise, joined
+from pipeline.diffusion.base_model import BaseModel
+from pipeline.diffusion.prompt_embeddings import Conditions, denoise, joined
 
 Predict = Callable[[Tensor, int], Tensor]
 """(noisy latents [n, c, h, w], timestep) -> the denoiser's output, guided."""

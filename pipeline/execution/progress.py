@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from pipeline.execution.worker import Message
-from pipeline.plan import Job
+from pipeline.planning.graph import Job
 
 
 def spell(seconds: float) -> str:

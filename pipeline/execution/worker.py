@@ -17,25 +17,25 @@ from threading import Lock
 from typing import Any, Literal
 
 from pipeline.classify import registry
-from pipeline.errors import Remark, UserError
-from pipeline.estimate import CPU, what_to_lower
-from pipeline.made_with import made_with
-from pipeline.plan import Job
-from pipeline.stage import Progress
-from pipeline.store import Store
+from pipeline.core.errors import Remark, UserError
+from pipeline.core.provenance import made_with
+from pipeline.core.stage import Progress
+from pipeline.core.store import Store
+from pipeline.planning.cost import CPU, what_to_lower
+from pipeline.planning.graph import Job
 
 STAGES = {
     "prepare": "pipeline.data.prepare",
     "t_predictor": "pipeline.diffusion.t_predictor.train",
-    "finetune": "pipeline.diffusion.finetune",
-    "generate": "pipeline.diffusion.generate",
-    "interpolate": "pipeline.diffusion.interpolate",
+    "finetune": "pipeline.diffusion.finetune.stage",
+    "generate": "pipeline.diffusion.generate.stage",
+    "interpolate": "pipeline.diffusion.generate.interpolate",
     "pair_loras": "pipeline.diffusion.morph.pair_loras",
-    "between": "pipeline.diffusion.morph.between",
-    "morphs": "pipeline.diffusion.morph.morphs",
-    "score": "pipeline.metrics.job",
-    "flow": "pipeline.diffusion.flow",
-    "train": "pipeline.classify.train",
+    "between": "pipeline.diffusion.morph.interpolated_images",
+    "morphs": "pipeline.diffusion.morph.stage",
+    "score": "pipeline.metrics.stage",
+    "flow": "pipeline.diffusion.generate.domain_flow",
+    "train": "pipeline.classify.training.stage",
 }
 """The module whose `run` carries out a kind of job; imported only by a worker that needs it."""
 

@@ -3,11 +3,11 @@
 import argparse
 import json
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.metrics.distances import make_distances
+from pipeline.metrics.evaluate import score
 from pipeline.metrics.features import make_features
 from pipeline.metrics.frames import image_files, read_images, read_sequences
-from pipeline.metrics.score import score
 
 
 def show_metrics(options: argparse.Namespace) -> int:

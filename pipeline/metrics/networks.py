@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pipeline.backbones import make_backbone
 from pipeline.config import HUB, SMALL, TrainSettings
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 INCEPTION, DIGITS, LPIPS = "inception", "digits", ("alex", "vgg", "squeeze")
 

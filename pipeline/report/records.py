@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from pipeline.config import Suite, read_suite
-from pipeline.errors import UserError
-from pipeline.store import write_atomic
+from pipeline.core.errors import UserError
+from pipeline.core.store import write_atomic
 
 COLUMNS = [
     "suite", "dataset", "setting", "task", "method", "augmentation", "backbone", "seed", "selection",

@@ -6,16 +6,18 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.config import Suite
-from pipeline.report import accuracy, html, published, statistics, statistics_text, tables
+from pipeline.core.stage import Progress
+from pipeline.core.store import write_atomic
 from pipeline.report.artifacts import Artifacts
-from pipeline.report.picture import draw_picture
-from pipeline.report.pictures import list_pictures
-from pipeline.stage import Progress
-from pipeline.store import write_atomic
+from pipeline.report.page import html_table
+from pipeline.report.plots.all import list_pictures
+from pipeline.report.plots.figure_cache import draw_picture
+from pipeline.report.tables import accuracy, published, significance, significance_text
+from pipeline.report.tables import write as tables
 
-FORMATS = {".csv": tables.csv, ".md": tables.markdown, ".tex": tables.latex, ".html": html.accuracy_html}
+FORMATS = {".csv": tables.csv, ".md": tables.markdown, ".tex": tables.latex, ".html": html_table.accuracy_html}
 PUBLISHED_FORMATS = {".csv": published.csv, ".md": published.markdown, ".tex": published.latex}
-STATISTICS_FORMATS = {".csv": statistics_text.csv, ".md": statistics_text.markdown}
+STATISTICS_FORMATS = {".csv": significance_text.csv, ".md": significance_text.markdown}
 
 
 def write_report(
@@ -65,7 +67,7 @@ def write_statistics(suite: Suite, tasks: Sequence[str], records: pd.DataFrame, 
     """folder/tables/statistics_SELECTION.{csv,md}."""
     written = []
     for selection in suite.selections:
-        found = statistics.statistics(records, suite, tasks, selection)
+        found = significance.statistics(records, suite, tasks, selection)
         for suffix, writer in STATISTICS_FORMATS.items():
             written.append(folder / "tables" / f"statistics_{selection}{suffix}")
             write_atomic(written[-1], writer(found))

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from train_samples import CLASSES, domain, draw, ignore, parameters
 
-from pipeline.classify.train import run
-from pipeline.data.domains import DomainArrays, save_domain
+from pipeline.classify.training.stage import run
 from pipeline.data.generated import MANIFEST_COLUMNS
+from pipeline.data.image_sets import DomainArrays, save_domain
+from tests.classify.train_samples import CLASSES, domain, draw, ignore, parameters
 
 Make = Callable[..., Path]
 

@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from train_samples import parameters
 
 from pipeline import cli
 from pipeline.classify import plugins, registry
 from pipeline.config import ROOT, PrepareParams, read_card, read_suite
-from pipeline.errors import UserError
-from pipeline.execution.local import walk
-from pipeline.execution.walk import Capacity
+from pipeline.core.errors import UserError
+from pipeline.core.store import Store
+from pipeline.execution.local_executor import walk
+from pipeline.execution.scheduler import Capacity
 from pipeline.execution.worker import Message
-from pipeline.plan import CODE_VERSION, Job, make_plan
+from pipeline.planning.graph import CODE_VERSION, Job, make_plan
 from pipeline.report import records
-from pipeline.store import Store
+from tests.classify.train_samples import parameters
 
 TEXT = '''"""A method for tests."""
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.classify import registry
 from pipeline.config import MethodSpec
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 
 def check(name: str, **hyperparameters: float | bool | str) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.classify.train import run
+from pipeline.classify.training.stage import run
 from pipeline.config import TrainParams, TrainSettings
-from pipeline.data.domains import DomainArrays
-from pipeline.seeds import derive
+from pipeline.core.seeds import derive
+from pipeline.data.image_sets import DomainArrays
 
 CLASSES = ["left", "right", "both"]
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from pipeline.config import DatasetCard, PrepareParams, read_card
+from pipeline.core.errors import UserError
 from pipeline.data import prepare
-from pipeline.data.domains import domain_sha256, load_labelled
-from pipeline.errors import UserError
+from pipeline.data.image_sets import domain_sha256, load_labelled
 
 
 def changed(domain: str = "UC", **changes) -> DatasetCard:

@@ -9,19 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from layout_samples import PACS, VISDA, office_home, picture, write_folders, write_pictures
 from PIL import Image, ImageDraw
 
-from pipeline.classify.domains import split_domain
+from pipeline.bench import data as bench
+from pipeline.classify.training.dg_batches import split_domain
 from pipeline.config import PrepareParams, read_card, resolve_card
-from pipeline.data import bench, prepare
-from pipeline.data.domains import ImageFiles, load_labelled, load_unlabelled, load_whole
+from pipeline.core.errors import UserError
+from pipeline.data import prepare
 from pipeline.data.image_files import ByName, pixels, read_resized, read_square
-from pipeline.data.importing import import_folder
-from pipeline.data.soundness import MOST_PIXELS, fault, faults
-from pipeline.diffusion import base
-from pipeline.diffusion.base import BaseModel
-from pipeline.errors import UserError
+from pipeline.data.image_sets import ImageFiles, load_labelled, load_unlabelled, load_whole
+from pipeline.data.image_validation import MOST_PIXELS, fault, faults
+from pipeline.data.sources.importer import import_folder
+from pipeline.diffusion import base_model
+from pipeline.diffusion.base_model import BaseModel
+from tests.data.layout_samples import PACS, VISDA, office_home, picture, write_folders, write_pictures
 
 pytestmark = [pytest.mark.usefixtures("data_root"), pytest.mark.filterwarnings("ignore::UserWarning")]
 
@@ -328,7 +329,7 @@ def test_a_base_model_encodes_files_as_it_encodes_their_pixels(
     tmp_path: Path, pacs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batch by batch, so that no stage holds a data set in memory."""
-    monkeypatch.setattr(base, "ENCODED", 5)
+    monkeypatch.setattr(base_model, "ENCODED", 5)
     files = load_unlabelled(prepared("pacs", pacs, tmp_path / "w"), "P", "train").images
     seen: list[int] = []
 

@@ -14,20 +14,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from layout_samples import OFFICE_HOME, PACS, VISDA, write_folders
 
 from pipeline import config
 from pipeline.cli import main
 from pipeline.config import MethodSpec, Suite, read_card, read_suite
-from pipeline.data.domains import save_files
-from pipeline.data.importing import import_folder
-from pipeline.diffusion import domain_data, finetune
-from pipeline.diffusion.base import BaseModel
+from pipeline.core.store import Store
+from pipeline.data.image_sets import save_files
+from pipeline.data.sources.importer import import_folder
+from pipeline.diffusion.base_model import BaseModel
+from pipeline.diffusion.finetune import domain_data
+from pipeline.diffusion.finetune import stage as finetune
 from pipeline.execution.worker import make
-from pipeline.plan import Job, Plan, make_plan
+from pipeline.planning.graph import Job, Plan, make_plan
+from pipeline.report.collect import gather
 from pipeline.report.write import write_tables
-from pipeline.results import gather
-from pipeline.store import Store
+from tests.data.layout_samples import OFFICE_HOME, PACS, VISDA, write_folders
 
 pytestmark = [
     pytest.mark.slow,
@@ -243,7 +244,7 @@ def test_pacs(tmp_path: Path, sdxl_folder: Path, prompts: list[str]) -> None:
 def test_a_suite_for_gpus_is_refused_before_anything_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.machine.gpus", lambda: ())
+    monkeypatch.setattr("pipeline.core.hardware.gpus", lambda: ())
     folders = ["--store", str(tmp_path / "store"), "--results", str(tmp_path / "results")]
     assert main(["run", "office_home", *folders, "--quiet"]) == 2
     said = capsys.readouterr().err

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from layout_samples import PACS, VISDA, office_home, write_folders
 
-from pipeline.classify.train import run
+from pipeline.classify.training.stage import run
 from pipeline.config import PrepareParams, TrainParams, TrainSettings, read_card, resolve_card
 from pipeline.data import prepare
-from pipeline.data.importing import import_folder
+from pipeline.data.sources.importer import import_folder
+from tests.data.layout_samples import PACS, VISDA, office_home, write_folders
 
 pytestmark = [pytest.mark.usefixtures("data_root"), pytest.mark.filterwarnings("ignore::UserWarning")]
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from stage_samples import Killed, killed_after, silent
 
 from pipeline.config import (
     AdapterSpec,
@@ -17,7 +16,9 @@ from pipeline.config import (
     InversionSettings,
     PairParams,
 )
-from pipeline.diffusion import finetune, generate
+from pipeline.diffusion.finetune import stage as finetune
+from pipeline.diffusion.generate import stage as generate
+from tests.diffusion.stage_samples import Killed, killed_after, silent
 
 WORDS = ["zero", "one", "two"]
 PAIR = PairParams(source="S", target="T", words=WORDS)

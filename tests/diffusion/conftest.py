@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data.domains import DomainArrays, save_domain
+from pipeline.data.image_sets import DomainArrays, save_domain
 
 
 @pytest.fixture(scope="session")

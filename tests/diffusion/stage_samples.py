@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.data.domains import DomainArrays, save_domain
+from pipeline.data.image_sets import DomainArrays, save_domain
 
 
 class Killed(Exception):

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
-import tiny_pipelines
 import torch
 
 from pipeline.config import ROOT, BaseModelSpec, base_model_path, resolve_base_model
-from pipeline.diffusion.base import BaseModel
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.diffusion.base_model import BaseModel
+from tests import tiny_pipelines
 
 
 def test_names_stand_for_hub_ids_with_their_resolution_and_vae() -> None:

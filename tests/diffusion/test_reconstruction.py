@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from pipeline.config import AdapterSpec, BaseModelSpec
-from pipeline.data.domains import load_labelled
+from pipeline.data.image_sets import load_labelled
 from pipeline.diffusion.adapters.terra import TerraAdapter
-from pipeline.diffusion.base import BaseModel
+from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.sampling import Levels, classifier_free, invert, sample
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]

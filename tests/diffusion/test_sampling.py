@@ -9,8 +9,8 @@ from diffusers import DDIMScheduler
 from torch import nn
 
 from pipeline.config import BaseModelSpec, Guidance
-from pipeline.diffusion.base import BaseModel
-from pipeline.diffusion.conditions import Conditions
+from pipeline.diffusion.base_model import BaseModel
+from pipeline.diffusion.prompt_embeddings import Conditions
 from pipeline.diffusion.sampling import (
     Levels,
     adain,

@@ -5,11 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import tiny_pipelines
 import torch
 from diffusers import DDIMScheduler
 from PIL import Image
-from stage_samples import Killed, killed_after, product, silent
 
 from pipeline.config import (
     AdapterSpec,
@@ -22,10 +20,14 @@ from pipeline.config import (
     InversionSettings,
     PairParams,
 )
-from pipeline.diffusion import finetune, flow, generate
-from pipeline.diffusion.base import BaseModel
-from pipeline.diffusion.conditions import joined, where
+from pipeline.diffusion.base_model import BaseModel
+from pipeline.diffusion.finetune import stage as finetune
+from pipeline.diffusion.generate import domain_flow
+from pipeline.diffusion.generate import stage as generate
+from pipeline.diffusion.prompt_embeddings import joined, where
 from pipeline.diffusion.sampling import Levels, classifier_free, invert, sample
+from tests import tiny_pipelines
+from tests.diffusion.stage_samples import Killed, killed_after, product, silent
 
 SIZE = 16
 PROMPTS = ["a two", "a nine", "a one"]
@@ -180,5 +182,5 @@ def test_a_domain_flow_is_drawn(
     tmp_path: Path, params: FinetuneParams, two_domains: Path, adapter: Path
 ) -> None:
     wanted = FlowParams(pair=PAIR, examples=2, times=[0.0, 1.0], **sampling(params, "adapted"))
-    flow.run(wanted, {"data": two_domains, "adapter": adapter}, tmp_path, silent)
+    domain_flow.run(wanted, {"data": two_domains, "adapter": adapter}, tmp_path, silent)
     assert len(list((tmp_path / "images").iterdir())) == 4

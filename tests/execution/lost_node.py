@@ -4,19 +4,19 @@ import os
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
-os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])
+sys.path[:0] = [str(Path(__file__).parents[2])]
+os.environ["PYTHONPATH"] = sys.path[0]
 
 import ray
-from quick_stage import Notes, quick
 from ray.cluster_utils import Cluster
 
-from pipeline.errors import UserError
-from pipeline.execution import ray as on_ray
-from pipeline.execution.ray import SETTINGS, walk
-from pipeline.execution.walk import Capacity
-from pipeline.plan import Job
-from pipeline.store import Store
+from pipeline.core.errors import UserError
+from pipeline.core.store import Store
+from pipeline.execution import ray_executor as on_ray
+from pipeline.execution.ray_executor import SETTINGS, walk
+from pipeline.execution.scheduler import Capacity
+from pipeline.planning.graph import Job
+from tests.execution.quick_stage import Notes, quick
 
 
 class Loses(Notes):

@@ -10,14 +10,14 @@ import time
 import warnings
 from pathlib import Path
 
-from pipeline import plan
 from pipeline.config import Strict
-from pipeline.errors import Remark, UserError
+from pipeline.core.errors import Remark, UserError
+from pipeline.core.stage import Progress
+from pipeline.core.store import write_atomic
 from pipeline.execution import worker
 from pipeline.execution.worker import Message
-from pipeline.plan import Job
-from pipeline.stage import Progress
-from pipeline.store import write_atomic
+from pipeline.planning import graph
+from pipeline.planning.graph import Job
 
 
 class QuickParams(Strict):
@@ -63,8 +63,8 @@ def note(params: QuickParams, what: str, more: str) -> None:
         file.write(f"{time.time()} {what} {params.name} {more}\n")
 
 
-plan.CODE_VERSION["quick"] = 1
-plan.PARAMS["quick"] = QuickParams
+graph.CODE_VERSION["quick"] = 1
+graph.PARAMS["quick"] = QuickParams
 worker.STAGES["quick"] = __name__
 
 

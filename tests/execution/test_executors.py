@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from quick_stage import Notes, events, quick
 
-from pipeline.errors import UserError
-from pipeline.execution import local
-from pipeline.execution import ray as on_ray
-from pipeline.execution.walk import Capacity, Outcome, Walker, missing
-from pipeline.machine import Gpu
-from pipeline.plan import Job
-from pipeline.store import Store
+from pipeline.core.errors import UserError
+from pipeline.core.hardware import Gpu
+from pipeline.core.store import Store
+from pipeline.execution import local_executor
+from pipeline.execution import ray_executor as on_ray
+from pipeline.execution.scheduler import Capacity, Outcome, Walker, missing
+from pipeline.planning.graph import Job
+from tests.execution.quick_stage import Notes, events, quick
 
 TWO = Capacity(cpus=2)
 
@@ -26,7 +26,7 @@ def ray_of_two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walker]:
     """A Ray of this machine with two cores, whose workers find the quick stage."""
     ray = pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
         for name, value in on_ray.SETTINGS.items():
             patch.setenv(name, value)
         ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
@@ -37,7 +37,7 @@ def ray_of_two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walker]:
 @pytest.fixture(params=["local", "ray"])
 def walk(request: pytest.FixtureRequest) -> Walker:
     """Each executor."""
-    return local.walk if request.param == "local" else request.getfixturevalue("ray_of_two")
+    return local_executor.walk if request.param == "local" else request.getfixturevalue("ray_of_two")
 
 
 def text(store: Store, job: Job) -> str:
@@ -141,7 +141,7 @@ def most_at_once(folder: Path, weights: dict[str, int]) -> int:
 def test_no_more_threads_are_at_work_than_there_are_cores(tmp_path: Path) -> None:
     threads = {"a": 2, "b": 1, "c": 2, "d": 1, "e": 1, "f": 5}
     todo = [quick(name, tmp_path, threads=count, seconds=0.3) for name, count in threads.items()]
-    assert len(local.walk(todo, Store(tmp_path / "store"), Capacity(cpus=3), Notes()).made) == 6
+    assert len(local_executor.walk(todo, Store(tmp_path / "store"), Capacity(cpus=3), Notes()).made) == 6
     assert most_at_once(tmp_path, threads) == 5  # f wants more than there is, and is made alone
     assert most_at_once(tmp_path, threads | {"f": 0}) == 3
 
@@ -161,8 +161,8 @@ def test_no_more_jobs_are_under_way_than_asked_for(walk: Walker, tmp_path: Path)
 
 def count_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Quick jobs take the GPUs that they say."""
-    monkeypatch.setattr(local, "takes_gpu", lambda job: job.params.gpus > 0)
-    monkeypatch.setattr(local, "processes", lambda params: params.gpus)
+    monkeypatch.setattr(local_executor, "takes_gpu", lambda job: job.params.gpus > 0)
+    monkeypatch.setattr(local_executor, "processes", lambda params: params.gpus)
 
 
 @pytest.mark.parametrize("workers", [None, 1])
@@ -174,7 +174,7 @@ def test_a_job_of_several_gpus_has_them_for_itself(
     wanted = {"a": 1, "b": 2, "c": 1, "d": 3, "e": 2, "f": 1, "all": 9}
     todo = [quick(name, tmp_path, gpus=count, seconds=0.2) for name, count in wanted.items()]
     capacity = Capacity(cpus=8, gpus=tuple(Gpu(name, "A", 80.0) for name in names), workers=workers)
-    assert len(local.walk(todo, Store(tmp_path / "store"), capacity, Notes()).made) == len(todo)
+    assert len(local_executor.walk(todo, Store(tmp_path / "store"), capacity, Notes()).made) == len(todo)
     seen = {name: gpus.split(",") for what, name, gpus in events(tmp_path) if what == "end"}
     assert {name: len(set(gpus)) for name, gpus in seen.items()} == wanted | {"all": 3}
     for gpu in names:
@@ -189,7 +189,7 @@ def test_a_gpu_is_given_to_one_job_at_a_time_and_hidden_from_the_others(
     heavy = [quick(f"heavy{i}", tmp_path, gpus=1, seconds=0.2) for i in range(4)]
     light = [quick(f"light{i}", tmp_path, seconds=0.2) for i in range(2)]
     capacity = Capacity(cpus=8, gpus=gpus)
-    assert len(local.walk([*heavy, *light], Store(tmp_path / "store"), capacity, Notes()).made) == 6
+    assert len(local_executor.walk([*heavy, *light], Store(tmp_path / "store"), capacity, Notes()).made) == 6
     seen = {name: gpu for what, name, gpu in events(tmp_path) if what == "end"}
     assert {seen[job.label] for job in heavy} == {"GPU-one", "GPU-two"}
     assert {seen[job.label] for job in light} == {""}
@@ -214,7 +214,7 @@ def test_the_job_of_a_lost_node_is_made_on_another_and_a_store_that_is_not_share
 
 
 def test_a_cluster_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="is for --executor ray"), local.opened(None, "auto", cpu=False):
+    with pytest.raises(UserError, match="is for --executor ray"), local_executor.opened(None, "auto", cpu=False):
         pass
     monkeypatch.setitem(sys.modules, "ray", None)
     with (
@@ -225,13 +225,13 @@ def test_a_cluster_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_nothing_to_do_is_no_walk(tmp_path: Path) -> None:
-    assert local.walk([], Store(tmp_path), TWO, Notes()) == Outcome()
+    assert local_executor.walk([], Store(tmp_path), TWO, Notes()) == Outcome()
     assert on_ray.walk([], Store(tmp_path), TWO, Notes()) == Outcome()
 
 
 def test_a_damaged_artifact_counts_as_missing(tmp_path: Path) -> None:
     store, job, notes = Store(tmp_path / "store"), quick("a", tmp_path), Notes()
-    local.walk([job], store, TWO, notes)
+    local_executor.walk([job], store, TWO, notes)
     (store.path(job.kind, job.key) / "text").write_text("b")
     assert missing([job], store, notes) == [job]
     assert "(a): text was changed; it is made again" in notes.told[-1][1]

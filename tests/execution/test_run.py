@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from warm import start
 
 from pipeline.config import ROOT
-from pipeline.store import Store
+from pipeline.core.store import Store
+from tests.execution.warm import start
 
 pytestmark = pytest.mark.slow
 

@@ -33,10 +33,10 @@ def _go(arguments: list[str], said: Path, prepare: Callable[[], None] | None) ->
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(said.with_suffix(f".{name}"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     from pipeline import cli
-    from pipeline.execution import local
+    from pipeline.execution import local_executor
 
     assert Path(cli.__file__).is_relative_to(ROOT)
-    local.CONTEXT = multiprocessing.get_context("fork")
+    local_executor.CONTEXT = multiprocessing.get_context("fork")
     if prepare is not None:
         prepare()
     code = cli.main(arguments)

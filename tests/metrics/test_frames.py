@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pipeline.cli import main
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.metrics.frames import frame_files, read_sequences
 
 

@@ -8,15 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from report_samples import CLASSES, GRID, make_row
 
-from pipeline.report import figures, records
+from pipeline.report import records
+from pipeline.report.plots import style
+from tests.report.report_samples import CLASSES, GRID, make_row
 
 
 @pytest.fixture(autouse=True)
 def quick_pdf(monkeypatch: pytest.MonkeyPatch) -> None:
     """PDFs draw their letters: to embed them as journals ask takes most of a picture's time (tested in test_write)."""
-    monkeypatch.setitem(figures._STYLE, "pdf.fonttype", 3)
+    monkeypatch.setitem(style._STYLE, "pdf.fonttype", 3)
 
 
 @pytest.fixture

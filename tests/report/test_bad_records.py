@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from report_samples import make_row
 
 from pipeline import cli, config
-from pipeline.plan import Cell, make_plan
+from pipeline.core.store import Store
+from pipeline.planning.graph import Cell, make_plan
 from pipeline.report import records
-from pipeline.store import Store
+from tests.report.report_samples import make_row
 
 
 @pytest.fixture

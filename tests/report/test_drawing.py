@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.cli.drawing import drawing
+from pipeline.cli.progress_bar import drawing
 
 
 @pytest.mark.parametrize("quiet", [False, True])

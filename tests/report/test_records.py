@@ -4,12 +4,12 @@ import math
 from pathlib import Path
 
 import pytest
-from report_samples import TASKS, make_row, make_suite
 
 from pipeline.config import ROOT
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.report import records
-from pipeline.report.accuracy import accuracy_table
+from pipeline.report.tables.accuracy import accuracy_table
+from tests.report.report_samples import TASKS, make_row, make_suite
 
 
 def test_numbers_come_back_in_full_precision(tmp_path):

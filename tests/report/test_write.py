@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from report_samples import CLASSES, make_row, make_suite, silent
 
 from pipeline.config import ROOT, AdapterSpec
-from pipeline.data.domains import DomainArrays, save_domain
+from pipeline.data.image_sets import DomainArrays, save_domain
 from pipeline.report import records
 from pipeline.report.artifacts import AdapterArtifacts, Artifacts, TaskArtifacts
 from pipeline.report.write import list_pictures, write_report
+from tests.report.report_samples import CLASSES, make_row, make_suite, silent
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from pipeline.classify.library import find_loss, find_module
 from pipeline.classify.method import Method, Step
+from pipeline.classify.methods.tllib import find_loss, find_module
 from pipeline.classify.registry import method
 
 BANDWIDTHS = [2.0**power for power in range(-3, 2)]

@@ -3,9 +3,9 @@
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from pipeline.classify.adversarial import GradientReversal, warm_start
-from pipeline.classify.library import find_loss, find_module
 from pipeline.classify.method import Method, Step
+from pipeline.classify.methods.adversarial import GradientReversal, warm_start
+from pipeline.classify.methods.tllib import find_loss, find_module
 from pipeline.classify.registry import method
 
 

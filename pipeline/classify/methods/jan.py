@@ -3,9 +3,9 @@
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softmax
 
-from pipeline.classify.library import find_loss, find_module
 from pipeline.classify.method import Method, Step
 from pipeline.classify.methods.dan import BANDWIDTHS
+from pipeline.classify.methods.tllib import find_loss, find_module
 from pipeline.classify.registry import method
 
 PREDICTIONS_SIGMA = 0.92

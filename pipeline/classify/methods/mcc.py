@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from pipeline.classify.method import Method, Step
 from pipeline.classify.registry import method
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 
 @method("MCC")

@@ -3,9 +3,9 @@
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softmax
 
-from pipeline.classify.adversarial import reverse_gradient, second_head, warm_start
-from pipeline.classify.library import find_loss
 from pipeline.classify.method import Method, Step
+from pipeline.classify.methods.adversarial import reverse_gradient, second_head, warm_start
+from pipeline.classify.methods.tllib import find_loss
 from pipeline.classify.registry import method
 
 

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from pipeline.classify.adversarial import reverse_gradient, second_head, warm_start
-from pipeline.classify.library import margin_disparity
 from pipeline.classify.method import Method, Step
+from pipeline.classify.methods.adversarial import reverse_gradient, second_head, warm_start
+from pipeline.classify.methods.tllib import margin_disparity
 from pipeline.classify.registry import method
 
 STRENGTH = 0.1

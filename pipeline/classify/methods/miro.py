@@ -10,7 +10,7 @@ from torch.nn.functional import softplus
 from pipeline.classify.method import Method, Step, task_loss
 from pipeline.classify.network import Network
 from pipeline.classify.registry import method
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 VARIANCE = 0.1
 """Of every feature when training begins."""

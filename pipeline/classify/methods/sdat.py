@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, cross_entropy, softmax
 
-from pipeline.classify.adversarial import reverse_gradient, warm_start
-from pipeline.classify.library import find_module
 from pipeline.classify.method import Method, Outputs, Step
+from pipeline.classify.methods.adversarial import reverse_gradient, warm_start
 from pipeline.classify.methods.mcc import class_confusion
+from pipeline.classify.methods.tllib import find_module
 from pipeline.classify.registry import method
 
 

@@ -14,9 +14,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from pipeline.config import AdapterSpec
-from pipeline.errors import UserError
-from pipeline.seeds import derive
-from pipeline.store import write_atomic
+from pipeline.core.errors import UserError
+from pipeline.core.seeds import derive
+from pipeline.core.store import write_atomic
 
 LAYER_TYPES = {"Linear": nn.Linear, "Conv2d": nn.Conv2d}
 

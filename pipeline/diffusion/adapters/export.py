@@ -7,12 +7,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.config import AdapterSpec
+from pipeline.core.errors import UserError
 from pipeline.diffusion.adapters.adapter import Condition, read_adapter
 from pipeline.diffusion.adapters.lora.file import Factors, write_lora
 from pipeline.diffusion.adapters.lorweb.layer import mixing_weights
 from pipeline.diffusion.adapters.lorweb.model import PROJECTION
 from pipeline.diffusion.adapters.terra import forms
-from pipeline.errors import UserError
 
 FILE = "adapter.safetensors"
 """What a fine-tuning calls the adapter in its artifact."""

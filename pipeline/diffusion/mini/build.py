@@ -9,7 +9,7 @@ from pathlib import Path
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from pipeline.diffusion.mini.linear_start import start_linear
+from pipeline.diffusion.mini.vae_init import start_linear
 
 IMAGE_SIZE = 32
 LATENT_SIZE = 16  # the autoencoder halves each side: a larger factor loses the strokes of so small an image

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.backbones import DigitsCnn
+from pipeline.core.seeds import derive
+from pipeline.core.store import write_atomic
 from pipeline.diffusion.mini import ENCODER
 from pipeline.diffusion.mini.train import as_input, make_pool, one_cycle
-from pipeline.seeds import derive
-from pipeline.store import write_atomic
 
 CHARACTERS = 36
 APPEARANCE = 10

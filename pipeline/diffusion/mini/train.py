@@ -26,9 +26,9 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from torch import Tensor, nn
 
-from pipeline.data.glyphs import GENERIC_FONTS, GlyphStyle, font_paths, render, texture
+from pipeline.core.seeds import derive
+from pipeline.data.digits.glyphs import GENERIC_FONTS, GlyphStyle, font_paths, render, texture
 from pipeline.diffusion.mini import WEIGHTS, build
-from pipeline.seeds import derive
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 TEXTURES = 0.1  # plain textures beside the glyphs, as a fraction of them: for the autoencoder alone

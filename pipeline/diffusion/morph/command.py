@@ -13,16 +13,16 @@ from PIL import Image
 from pydantic import ValidationError
 
 from pipeline.config import NAMED_MODELS, BaseModelSpec, MorphSettings, resolve_base_model
-from pipeline.determinism import reproducible
-from pipeline.diffusion.base import BaseModel
-from pipeline.diffusion.morph.ends import End
-from pipeline.diffusion.morph.make import make_morph
+from pipeline.core.errors import UserError
+from pipeline.core.reproducibility import reproducible
+from pipeline.core.stage import Progress
+from pipeline.diffusion.base_model import BaseModel
+from pipeline.diffusion.morph.endpoints import End
 from pipeline.diffusion.morph.output import GIF, STRIP, new_folder, write_morph
-from pipeline.errors import UserError
+from pipeline.diffusion.morph.sampling import make_morph
+from pipeline.metrics.definitions import psnr
 from pipeline.metrics.distances import make_distances
 from pipeline.metrics.frames import ABOUT, image_files, read_images
-from pipeline.metrics.scores import psnr
-from pipeline.stage import Progress
 
 DISTANCE = {"mini": "digits"}
 """What frames are placed by where the user names nothing; elsewhere LPIPS."""

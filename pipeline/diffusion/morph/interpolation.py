@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.diffusion.conditions import Conditions
+from pipeline.diffusion.prompt_embeddings import Conditions
 
 PARALLEL = 1e-6
 """Latents whose angle is smaller than this, in radians, are blended along the straight line between them."""

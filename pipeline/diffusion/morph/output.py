@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.core.store import write_atomic
 from pipeline.metrics.frames import ABOUT
-from pipeline.store import write_atomic
 
 STRIP, GIF = "strip.png", "morph.gif"
 

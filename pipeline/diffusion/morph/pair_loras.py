@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config import PairLorasParams
-from pipeline.data.domains import ImageSet, load_labelled
-from pipeline.determinism import reproducible
-from pipeline.diffusion.base import BaseModel
-from pipeline.diffusion.morph.ends import EndsData
+from pipeline.core.reproducibility import reproducible
+from pipeline.core.stage import Progress
+from pipeline.core.store import write_atomic
+from pipeline.data.image_sets import ImageSet, load_labelled
+from pipeline.diffusion.base_model import BaseModel
+from pipeline.diffusion.morph.endpoints import EndsData
 from pipeline.diffusion.morph.lora_interp import LoraInterpolation
-from pipeline.diffusion.morph.make import adapted, tune
 from pipeline.diffusion.morph.pairs import choose_pairs, ends_of
-from pipeline.stage import Progress
-from pipeline.store import write_atomic
+from pipeline.diffusion.morph.sampling import adapted, tune
 
 
 def pair_file(place: int) -> str:

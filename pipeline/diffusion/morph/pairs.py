@@ -6,10 +6,10 @@ from itertools import combinations
 import pandas as pd
 
 from pipeline.config import DomainsParams, prompt
-from pipeline.data.domains import ImageSet
-from pipeline.diffusion.generate import choose_balanced
-from pipeline.diffusion.morph.ends import End
-from pipeline.seeds import derive
+from pipeline.core.seeds import derive
+from pipeline.data.image_sets import ImageSet
+from pipeline.diffusion.generate.stage import choose_balanced
+from pipeline.diffusion.morph.endpoints import End
 
 
 def choose_pairs(sources: Mapping[str, ImageSet], classes: int, each: int, seed: int) -> pd.DataFrame:

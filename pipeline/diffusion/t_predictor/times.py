@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.data.domains import Split
-from pipeline.errors import UserError
-from pipeline.store import write_atomic
+from pipeline.core.errors import UserError
+from pipeline.core.store import write_atomic
+from pipeline.data.image_sets import Split
 
 FILE = "times.csv"
 

@@ -15,17 +15,17 @@ import torch
 from safetensors.torch import save
 from sklearn.metrics import silhouette_score
 
-from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.config import TPredictorParams, TPredictorSettings
-from pipeline.data.domains import load_unlabelled
-from pipeline.determinism import reproducible
+from pipeline.core.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.core.errors import Remark, UserError
+from pipeline.core.reproducibility import reproducible
+from pipeline.core.seeds import derive, shuffled
+from pipeline.core.stage import Progress
+from pipeline.core.store import write_atomic
+from pipeline.data.image_sets import load_unlabelled
 from pipeline.diffusion.t_predictor.loss import contrastive, gaussian
 from pipeline.diffusion.t_predictor.model import Predictor, make_predictor
 from pipeline.diffusion.t_predictor.times import FILE, TOLERANCE, spread, t_columns, times_table, write_times
-from pipeline.errors import Remark, UserError
-from pipeline.seeds import derive, shuffled
-from pipeline.stage import Progress
-from pipeline.store import write_atomic
 
 SCORED = 5000
 """The most images that the silhouette is computed of, for it takes all their distances."""

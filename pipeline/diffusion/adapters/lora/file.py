@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from pipeline.errors import UserError
-from pipeline.store import write_atomic
+from pipeline.core.errors import UserError
+from pipeline.core.store import write_atomic
 
 Factors = dict[str, tuple[Tensor, Tensor]]
 """A [r, in, ...] and B [out, r] of every layer, by name: dW = B A, all factors inside B."""

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from pipeline.backbones import DigitsCnn, make_backbone
 from pipeline.config import HUB, MINI_ENCODER, AnalogySpec, TPredictorSettings
+from pipeline.core.errors import UserError
 from pipeline.data.image_files import pixels
-from pipeline.errors import UserError
 
 FIELD = "adapter.analogy.encoder"
 AT_ONCE = 256

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.config import AdapterSpec, AnalogySpec
+from pipeline.core.errors import UserError
 from pipeline.diffusion.adapters.adapter import first_down
 from pipeline.diffusion.adapters.layers import AdaptedLayer
-from pipeline.errors import UserError
 
 
 @dataclass

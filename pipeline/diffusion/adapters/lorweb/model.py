@@ -4,11 +4,11 @@ import torch
 from torch import nn
 
 from pipeline.config import AdapterSpec
+from pipeline.core.errors import UserError
 from pipeline.diffusion.adapters.adapter import Condition, layer_generator
 from pipeline.diffusion.adapters.layers import LayeredAdapter
 from pipeline.diffusion.adapters.lorweb.encoder import encoder_width
 from pipeline.diffusion.adapters.lorweb.layer import LorwebLayer, LorwebState
-from pipeline.errors import UserError
 
 PROJECTION = "projection"
 """What the projection is called in a file; no layer of a denoiser is."""

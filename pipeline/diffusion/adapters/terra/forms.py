@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from pipeline.config import AdapterSpec
+from pipeline.core.errors import Remark, UserError
 from pipeline.diffusion.adapters.adapter import Time
-from pipeline.errors import Remark, UserError
 
 NEARLY = 1e-3
 """How near, relative to t, a t may come to one at which K is singular before that is said."""

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.config import AdapterSpec
+from pipeline.core.errors import UserError
 from pipeline.diffusion.adapters.adapter import first_down
 from pipeline.diffusion.adapters.layers import AdaptedLayer
 from pipeline.diffusion.adapters.terra import forms
-from pipeline.errors import UserError
 
 
 @dataclass

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import AdapterSpec
+from pipeline.core.errors import UserError
 from pipeline.diffusion.adapters.adapter import Condition, Time, layer_generator
 from pipeline.diffusion.adapters.layers import LayeredAdapter
 from pipeline.diffusion.adapters.lora.file import read_lora
 from pipeline.diffusion.adapters.terra import forms
 from pipeline.diffusion.adapters.terra.layer import TerraLayer, TerraState
-from pipeline.errors import UserError
 
 
 class TerraAdapter(LayeredAdapter):

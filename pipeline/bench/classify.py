@@ -1,0 +1,220 @@
+"""`bench classify`: what the training loop and the input path cost, beside plain code that does the same.
+
+Both sides take turns, so that other work on the machine slows them alike, and what counts is the median of the
+ratios of neighbouring turns.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_images
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import functional
+
+from pipeline.classify.method import make_method
+from pipeline.classify.network import Network, build_network
+from pipeline.classify.training.batches import Labelled, make_pool
+from pipeline.classify.training.loop import Loop
+from pipeline.classify.training.optimizers import make_optimizer
+from pipeline.classify.training.prefetch import ahead
+from pipeline.classify.training.transforms import CropPool, Inputs
+from pipeline.config import TrainSettings
+from pipeline.core.reproducibility import reproducible
+from pipeline.core.seeds import shuffled
+from pipeline.data.image_files import image_files
+from pipeline.data.image_sets import ImageSet
+
+Say = Callable[[str], None]
+Measured = dict[str, dict[str, float]]
+
+LOOP = TrainSettings(
+    backbone="digits_cnn", iterations=100, optimizer="adam", learning_rate=2e-3, backbone_lr_factor=1.0,
+    weight_decay=0.0, schedule="constant", augment_shift=2, checkpoint_every=50,
+)  # fmt: skip
+"""As in benchmarks/digits.yaml, with a checkpoint for every hundred steps."""
+
+LOOP_TURNS = 15
+DIGITS = 2000
+CLASSES = 10
+
+PHOTOS = 240
+BATCH = 40
+INPUT_TURNS = 5
+EPOCHS = 4
+"""Of this input path in a turn, for one of torchvision's: its epochs are short."""
+
+SIZE = 224
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def measure(workers: int, say: Say) -> Measured:
+    """Both comparisons; what they come to is in `described`. Takes about a minute."""
+    with tempfile.TemporaryDirectory() as folder, reproducible(threads=1):
+        return {"loop": compare_loops(Path(folder), LOOP, LOOP_TURNS, say)} | compare_inputs(
+            Path(folder), workers, PHOTOS, INPUT_TURNS, say
+        )
+
+
+def described(measured: Measured) -> str:
+    """The comparisons for people, a line each."""
+    loop, inputs, pixels = measured["loop"], measured["inputs"], measured["pixels"]
+    return (
+        f"loop    {loop['milliseconds']:.2f} ms a step, a bare loop {loop['bare_milliseconds']:.2f}: "
+        f"{loop['overhead_percent']:+.1f} % (aim: under 5 %)\n"
+        f"inputs  {inputs['images_per_second']:.0f} images a second, torchvision "
+        f"{inputs['torchvision_images_per_second']:.0f}, each with {inputs['workers']} "
+        f"worker{'s' if inputs['workers'] > 1 else ''}: {inputs['ratio']:.1f} times (aim: at least 8 times)\n"
+        f"pixels  differ by {pixels['difference']:.2f} of 255 (aim: under 2)"
+    )
+
+
+def _timed(work: Callable[[], None]) -> float:
+    """The seconds that `work` takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+# ----------------------------------------------------------------------------------------------------- the loop
+
+
+def compare_loops(folder: Path, settings: TrainSettings, turns: int, say: Say) -> dict[str, float]:
+    """Milliseconds of a step of ERM by `Loop`, of one by `_train_barely`, and by how much the first is longer.
+
+    Both make the same steps: their weights have to come out equal, bit for bit.
+    """
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (DIGITS, 32, 32, 3), dtype=np.uint8)
+    made = ImageSet(images, rng.integers(0, CLASSES, DIGITS), [str(index) for index in range(DIGITS)])
+    times = []
+    for turn in range(turns):
+        say(f"loop: turn {turn + 1} of {turns}")
+        times.append(_race(made, settings, folder / f"{turn}.safetensors", turn % 2 == 0))
+    return {
+        "milliseconds": 1000 * median(ours for ours, _ in times) / settings.iterations,
+        "bare_milliseconds": 1000 * median(bare for _, bare in times) / settings.iterations,
+        "overhead_percent": 100 * (median(ours / bare for ours, bare in times) - 1),
+    }
+
+
+def _race(
+    images: ImageSet, settings: TrainSettings, checkpoint: Path, bare_first: bool
+) -> tuple[float, float]:
+    """The seconds of one training by `Loop` and of the same by `_train_barely`."""
+    network, bare = (build_network(settings, CLASSES, seed=0) for _ in range(2))
+    pool = make_pool(images, images.images.shape[1], network.mean, network.std, settings.augment_shift)
+    labelled, method = Labelled(pool, None, None), make_method("ERM", {}, network, seed=0)
+    loop = Loop(network, method, labelled, None, None, settings, 0, checkpoint)
+    optimizer = make_optimizer(bare, method, settings)
+    sides = [
+        lambda: loop.run(lambda done, total, what: None),
+        lambda: _train_barely(bare, optimizer, labelled, settings),
+    ]
+    taken = {side: _timed(sides[side]) for side in ((1, 0) if bare_first else (0, 1))}
+    if not all(map(torch.equal, network.parameters(), bare.parameters())):
+        raise AssertionError("the loop and the bare loop came to different weights")
+    return taken[0], taken[1]
+
+
+def _train_barely(
+    network: Network, optimizer: torch.optim.Optimizer, labelled: Labelled, settings: TrainSettings
+) -> None:
+    """What no training of ERM can do without."""
+    network.train()
+    for step in range(settings.iterations):
+        images, labels = labelled.batch(step, settings.batch_size, 0)
+        _, logits = network(images)
+        loss = cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+# --------------------------------------------------------------------------------------------------- the inputs
+
+
+def compare_inputs(folder: Path, workers: int, photos: int, turns: int, say: Say) -> Measured:
+    """Images a second of this input path and of torchvision's, after an epoch of each, and how far pixels differ."""
+    say(f"inputs: writing {photos} JPEG files")
+    paths = write_photos(folder / "photos", photos)
+    settings = TrainSettings(backbone="none", iterations=1, crop="random_resized", flip=True, workers=workers)
+    pool = Inputs(SIZE, MEAN, STD, settings, folder / "cache").training(image_files(paths, None))
+    loader = _torchvision_loader(folder / "photos", workers)
+    rates: list[tuple[float, float]] = []
+    for turn in range(-1, turns):
+        say(
+            f"inputs: turn {turn + 1} of {turns}" if turn >= 0 else "inputs: first epochs, which do not count"
+        )
+        ours = EPOCHS * photos / _timed(lambda: _read(pool, workers))
+        theirs = photos / _timed(lambda: [None for _ in loader])
+        rates.append((ours, theirs))
+    counted = rates[1:]
+    speed = {
+        "workers": workers,
+        "images_per_second": median(ours for ours, _ in counted),
+        "torchvision_images_per_second": median(theirs for _, theirs in counted),
+        "ratio": median(ours / theirs for ours, theirs in counted),
+    }
+    return {"inputs": speed, "pixels": {"difference": pixel_difference(pool, paths)}}
+
+
+def write_photos(folder: Path, count: int) -> list[Path]:
+    """`count` JPEG files of about 300x300, crops of two photographs, in a folder for each photograph."""
+    rng, photographs, paths = np.random.default_rng(0), load_sample_images().images, []
+    for index in range(count):
+        photograph = photographs[index % len(photographs)]
+        height, width = rng.integers(280, 321, 2)
+        top, left = rng.integers(0, [photograph.shape[0] - height, photograph.shape[1] - width])
+        path = folder / str(index % len(photographs)) / f"{index:04d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photograph[top : top + height, left : left + width]).save(path, quality=90)
+        paths.append(path)
+    return paths
+
+
+def _torchvision_loader(folder: Path, workers: int) -> DataLoader:
+    """What the field uses: ImageFolder, read by Pillow in `workers` processes."""
+    recipe = transforms.Compose([
+        transforms.Resize((256, 256)),
+        transforms.RandomResizedCrop(SIZE),
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize(MEAN, STD),
+    ])  # fmt: skip
+    images = ImageFolder(str(folder), recipe)
+    return DataLoader(images, BATCH, shuffle=True, num_workers=workers, persistent_workers=True)
+
+
+def _read(pool: CropPool, workers: int) -> None:
+    """EPOCHS epochs of batches of `pool`."""
+    steps = len(pool) // BATCH
+
+    def batch(step: int) -> Tensor:
+        return pool.augmented(shuffled(len(pool), step * BATCH, (step + 1) * BATCH, seed=0), seed=step)
+
+    for _ in ahead(batch, range(EPOCHS * steps), workers):
+        pass
+
+
+def pixel_difference(pool: CropPool, paths: list[Path]) -> float:
+    """The mean absolute difference, of 255, between crops of `pool` and torchvision's in the same boxes."""
+    boxes, mirrored = pool.draw(len(paths), seed=0)
+    ours = pool.cropped(np.arange(len(paths)), boxes, mirrored)
+    mean, std = (torch.tensor(channels)[:, None, None] for channels in (MEAN, STD))
+    differences = []
+    for path, box, mirror, found in zip(paths, boxes.tolist(), mirrored, ours, strict=True):
+        image = functional.resize(Image.open(path).convert("RGB"), [256, 256])
+        image = functional.resized_crop(image, *box, [SIZE, SIZE])
+        expected = functional.to_tensor(functional.hflip(image) if mirror else image)
+        differences.append((255 * (found * std + mean - expected)).abs().mean().item())
+    return sum(differences) / len(differences)

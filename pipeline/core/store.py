@@ -1,0 +1,174 @@
+"""Artifacts by content hash: written beside, renamed into place when whole, checked when used.
+
+    <root>/artifacts/<kind>/<key>/            a finished job's product, with manifest.json
+    <root>/work/<kind>/<key>/                 a job under way; survives a crash, so that the job can go on from it
+    <root>/work/<kind>/<key>/scratch/         what only resuming needs; dropped when the job is finished
+    <root>/work/<kind>/<key>/scratch/failed   why the job failed when it was last tried
+    <root>/locks/<kind>-<key>                 held by whoever makes that artifact
+
+A folder under artifacts/ exists only when it is whole, for it comes there by one rename after everything in it is
+on the disk.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import UserError
+
+MANIFEST = "manifest.json"
+"""The one file of an artifact that no job may write."""
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write `data` beside `path`, flush it to the disk and rename it into place: `path` is old, absent, or whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """The hash of the file at `path`, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Why an artifact can't be used: the file at fault and what is wrong with it."""
+
+    file: str
+    wrong: str
+
+    def __str__(self) -> str:
+        return f"{self.file} {self.wrong}"
+
+
+class Store:
+    """The artifacts under one root folder, which several processes and machines may share."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, kind: str, key: str) -> Path:
+        """Where the artifact is, or will be."""
+        return self.root / "artifacts" / kind / key
+
+    def workspace(self, kind: str, key: str) -> Path:
+        """The folder in which a job makes its product; the same one after a crash."""
+        folder = self.root / "work" / kind / key
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"the store {self.root} can't be written: {error.strerror}; use --store FOLDER"
+            ) from error
+        for part in folder.rglob(".*.part"):
+            part.unlink(missing_ok=True)
+        return folder
+
+    def manifest(self, kind: str, key: str) -> dict[str, Any]:
+        """What is known of a finished artifact: `files`, `label`, `params`, `inputs`, `seconds`, and in those of late `made_with` and `remarks`."""
+        return json.loads((self.path(kind, key) / MANIFEST).read_text())
+
+    def commit(self, kind: str, key: str, about: dict[str, Any]) -> Path:
+        """Make the workspace of a finished job its artifact.
+
+        Every file is flushed and hashed first, and the rename comes last: a crash at any moment leaves either a
+        workspace to go on from, or a whole artifact.
+        """
+        work, final = self.workspace(kind, key), self.path(kind, key)
+        shutil.rmtree(work / "scratch", ignore_errors=True)
+        files = {}
+        for path in sorted(p for p in work.rglob("*") if p.is_file() and p.name != MANIFEST):
+            stat = path.stat()
+            files[path.relative_to(work).as_posix()] = [sha256(path), stat.st_size, stat.st_mtime_ns]
+        write_atomic(work / MANIFEST, json.dumps(about | {"files": files}, indent=1, sort_keys=True))
+        final.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(work, final)
+        return final
+
+    def damage(self, kind: str, key: str, *, thorough: bool = False) -> Damage | None:
+        """What is wrong with the artifact, or None if it is whole.
+
+        A file whose size and modification time are those in the manifest is taken as unchanged unless `thorough`;
+        any other one is hashed.
+        """
+        folder = self.path(kind, key)
+        try:
+            files = self.manifest(kind, key)["files"]
+        except (OSError, ValueError, KeyError):
+            return Damage(MANIFEST, "is missing or can't be read")
+        present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {MANIFEST}
+        for name in sorted(present - set(files)):
+            return Damage(name, "does not belong to it")
+        for name, (digest, size, modified) in files.items():
+            if name not in present:
+                return Damage(name, "is missing")
+            stat = (folder / name).stat()
+            if stat.st_size != size:
+                return Damage(name, f"has {stat.st_size} bytes instead of {size}")
+            if (thorough or stat.st_mtime_ns != modified) and sha256(folder / name) != digest:
+                return Damage(name, "was changed")
+        return None
+
+    def has(self, kind: str, key: str) -> bool:
+        """Whether the artifact is there (see `damage` for whether it is whole)."""
+        return self.path(kind, key).is_dir()
+
+    def discard(self, kind: str, key: str) -> None:
+        """Take an artifact out of its place in one step, then delete it."""
+        doomed = self.root / "work" / f"discarded-{kind}-{key}-{os.getpid()}"
+        doomed.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self.path(kind, key), doomed)
+            shutil.rmtree(doomed)
+
+    def note_failure(self, kind: str, key: str, reason: str | None) -> None:
+        """Keep why a job failed, until it is tried again (None) or finished."""
+        if reason is not None:
+            write_atomic(self._failed(kind, key), reason)
+        else:
+            self._failed(kind, key).unlink(missing_ok=True)
+
+    def failure(self, kind: str, key: str) -> str | None:
+        """Why the job failed when it was last tried, or None if it did not."""
+        try:
+            return self._failed(kind, key).read_text()
+        except FileNotFoundError:
+            return None
+
+    def _failed(self, kind: str, key: str) -> Path:
+        return self.root / "work" / kind / key / "scratch" / "failed"
+
+    @contextlib.contextmanager
+    def lock(self, kind: str, key: str) -> Iterator[None]:
+        """Hold the right to make this artifact; waits for another process that holds it.
+
+        The kernel drops the lock when its holder dies, so a killed job never blocks the next one.
+        """
+        path = self.root / "locks" / f"{kind}-{key}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a")
+        except OSError as error:
+            raise UserError(
+                f"the store {self.root} can't be written: {error.strerror}; use --store FOLDER"
+            ) from error
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield

@@ -1,0 +1,41 @@
+"""A results folder on this machine's own address, for a browser on it."""
+
+import os
+import sys
+import webbrowser
+from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from pipeline.core.errors import UserError
+
+HOST = "127.0.0.1"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files without a line for each request."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def server(folder: Path, port: int) -> ThreadingHTTPServer:
+    """A server of the files in `folder`, to this machine alone. port: 0 takes any that is free."""
+    try:
+        return ThreadingHTTPServer((HOST, port), partial(Quiet, directory=str(folder)))
+    except OSError as error:
+        raise UserError(f"port {port} can't be taken ({error.strerror}); name another with --port") from error
+
+
+def serve(folder: Path, port: int, say: Callable[[str], None] = print) -> None:
+    """Serve `folder` until Ctrl-C, and open it where there is a screen."""
+    with server(folder, port) as running:
+        url = f"http://{HOST}:{running.server_port}/"
+        say(f"{folder} is at {url} (Ctrl-C ends it)")
+        if sys.platform == "darwin" or os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
+            webbrowser.open(url)
+        try:
+            running.serve_forever()
+        except KeyboardInterrupt:
+            say("")

@@ -1,0 +1,138 @@
+"""How far apart a trained network sees source and target, before and after Terra.
+
+The proxy A-distance (Ben-David et al., "Analysis of representations for domain adaptation", NIPS 2006) is
+2 (1 - 2 err), where err is the error of a linear classifier that tells the two sets apart: 2 where it always can,
+0 where it can only guess, and below 0 where it does worse than that.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pipeline.core.errors import UserError
+from pipeline.report.plots import style
+
+SEED = 0
+"""Of the split into halves, and of the classifier."""
+
+LINES = {
+    ("none", "source"): ("source, trained without made images", "o", False),
+    ("base", "source"): ("source, trained with base control", "s", False),
+    ("terra", "source"): ("source, trained with Terra", "o", True),
+    ("base", "base"): ("base control's images", "s", True),
+    ("terra", "adapted"): ("adapted source", "^", True),
+    ("terra", "generated"): ("generated target", "D", True),
+}
+"""What is held against the target: (augmentation of the training, set), with its name, marker, and whether filled."""
+
+MEASURED = {augmentation for augmentation, _ in LINES}
+"""The augmentations whose trainings have a mark at all."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """The features.npz of one training: which it was, and where."""
+
+    task: str
+    method: str
+    augmentation: str
+    features: Path
+
+
+def proxy_a_distance(first: np.ndarray, second: np.ndarray, seed: int = SEED) -> float:
+    """The proxy A-distance, from -2 to 2, of two sets of features [n, d] and [m, d].
+
+    A linear SVM (C = 1, the sets weighted alike) learns from half of each, standardised, and is tested on the
+    other half; err is the mean of the two sets' errors, so that sets of unequal size make no difference.
+    """
+    from sklearn.metrics import balanced_accuracy_score
+    from sklearn.model_selection import train_test_split
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import LinearSVC
+    from threadpoolctl import threadpool_limits
+
+    features, which = np.concatenate([first, second]), np.repeat([0, 1], [len(first), len(second)])
+    seen, tested, of_seen, of_tested = train_test_split(
+        features, which, test_size=0.5, random_state=seed, stratify=which
+    )
+    machine = LinearSVC(class_weight="balanced", dual=False, random_state=seed)
+    with threadpool_limits(1):  # sums taken in another order would give another number on another machine
+        told = make_pipeline(StandardScaler(), machine).fit(seen, of_seen).predict(tested)
+    return float(2 * (1 - 2 * (1 - balanced_accuracy_score(of_tested, told))))
+
+
+def measure(networks: Sequence[Network]) -> pd.DataFrame:
+    """A row for each set that a network saw beside the target: task, method, augmentation, set, distance."""
+    rows = []
+    for network in networks:
+        with np.load(network.features, allow_pickle=False) as arrays:
+            sets = {name.removesuffix(".features"): arrays[name] for name in arrays if "features" in name}
+        if not all(np.isfinite(features).all() for features in sets.values()):
+            raise UserError(
+                f"{network.features} holds features that are not finite: training diverged; lower learning_rate"
+            )
+        about = (network.task, network.method, network.augmentation)
+        for augmentation, name in LINES:
+            if augmentation == network.augmentation and {name, "target"} <= set(sets):
+                rows.append((*about, name, proxy_a_distance(sets[name], sets["target"])))
+    return pd.DataFrame(rows, columns=["task", "method", "augmentation", "set", "distance"])
+
+
+def draw(networks: Sequence[Network], title: str) -> dict[str, bytes]:
+    """The distances to the target as {".csv", ".pdf", ".png"}: tasks down, a panel for each method."""
+    found = measure(networks)
+    tasks, methods = list(found["task"].unique())[::-1], list(found["method"].unique())
+    place = {task: index for index, task in enumerate(tasks)}
+    size = (max(6.4, 2.2 * len(methods) + 1), 0.4 * len(tasks) + 2.1)
+    with style.house_style():
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(1, len(methods), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, method in zip(panels, methods, strict=True):
+            _panel(axes, found[found["method"] == method], place)
+            axes.set_title(method, size=9)
+        panels[0].set_yticks(range(len(tasks)), [task.replace("->", "→") for task in tasks])
+        figure.supxlabel(
+            "proxy A-distance to the target's test images: 2 (1 − 2 err) of a linear SVM on halves, seed "
+            f"{SEED};\n2: told apart by the network's features, 0: not at all",
+            size=7.5, color=style.FAINT, x=0.01, ha="left",
+        )  # fmt: skip
+        _legend(figure, panels, title)
+        written = found.to_csv(index=False, float_format="%.4f", lineterminator="\n").encode()
+        return {".csv": written, ".pdf": style.pdf(figure), ".png": style.png(figure)}
+
+
+def _panel(axes: Axes, found: pd.DataFrame, place: Mapping[str, int]) -> None:
+    """One method's distances: a mark for each set, about the line of its task, each kind at its own height."""
+    heights = 0.55 * (0.5 - np.arange(len(LINES)) / (len(LINES) - 1))
+    kinds = zip(heights, style.COLOURS, LINES.items(), strict=False)
+    for height, colour, (key, (name, marker, filled)) in kinds:
+        chosen = found[(found["augmentation"] == key[0]) & (found["set"] == key[1])]
+        if len(chosen):
+            face = colour if filled else "white"
+            axes.scatter(
+                chosen["distance"], chosen["task"].map(place) + height,
+                marker=marker, facecolors=face, edgecolors=colour, linewidths=1.3, s=30, label=name, zorder=3,
+            )  # fmt: skip
+    axes.axvline(0, color="#B0B0B0", linewidth=0.8)
+    axes.grid(axis="y", color="#E6E6E6", linewidth=0.6)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(-0.6, len(place) - 0.4)
+
+
+def _legend(figure: Figure, panels: Sequence[Axes], title: str) -> None:
+    """Each mark once, whichever panels have it, under the title of the whole."""
+    marks = {
+        name: mark for axes in panels for mark, name in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    names = [name for name, _, _ in LINES.values() if name in marks]
+    figure.legend(
+        [marks[name] for name in names], names, loc="outside upper left", ncols=3, fontsize=8, handletextpad=0.2,
+        title=title, title_fontproperties={"weight": "bold", "size": 10}, alignment="left",
+    )  # fmt: skip

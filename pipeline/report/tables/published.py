@@ -1,0 +1,298 @@
+"""A suite's accuracies beside those that others published: ours, theirs and the difference.
+
+Published figures are the CSV files under results/published/, a user's own among them.
+"""
+
+import csv as csv_module
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.config import PUBLISHED, Suite
+from pipeline.core.errors import UserError
+from pipeline.report.tables.accuracy import RULES as RULE_NAMES
+from pipeline.report.tables.accuracy import AccuracyTable, Cell, Row, accuracy_table, signed
+from pipeline.report.tables.significance_text import row_name
+from pipeline.report.tables.write import arrow, latex_escape, latex_table, markdown_escape, pipe_table
+
+COLUMNS = ("dataset", "setting", "method", "backbone", "task", "accuracy", "selection", "source")
+"""The columns of a file of published figures. It may have `augmentation` too, which is otherwise `none`."""
+
+SAME_RULE = {
+    "training-domain validation set": "source",
+    "test-domain validation set (oracle)": "oracle",
+}
+"""What others call the selection rules of this benchmark; any other name stands for itself."""
+
+AVERAGE, OVERALL = "avg", "overall"
+"""The tasks that stand for a mean, and for the accuracy over all images where that mean is one over classes."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One column of a comparison: our cell, and their figure in percent; either may be missing."""
+
+    ours: Cell
+    theirs: float | None
+
+    @property
+    def difference(self) -> float | None:
+        """Ours less theirs, in points."""
+        return None if self.ours.mean is None or self.theirs is None else self.ours.mean - self.theirs
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row of ours beside one source's. pairs: the columns of the table, then the average.
+
+    averaged: the columns that the averages are over, ours and theirs alike.
+    """
+
+    method: str
+    augmentation: str
+    source: str
+    pairs: tuple[Pair, ...]
+    averaged: int
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """Every row of one accuracy table that has a published counterpart."""
+
+    table: AccuracyTable
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def sources(self) -> list[str]:
+        """Where the figures are from, in the order of their first use, which numbers them."""
+        return list(dict.fromkeys(comparison.source for comparison in self.comparisons))
+
+    @property
+    def caption(self) -> str:
+        """What a reader has to know to compare."""
+        listed = "; ".join(f"[{number}] {source}" for number, source in enumerate(self.sources, start=1))
+        seeds, rule = self.table.seeds, RULE_NAMES.get(self.table.selection, self.table.selection)
+        number = f"mean ± standard error over {seeds} seeds" if seeds > 1 else "one seed"
+        fewer = any(pair.ours.fewer_seeds for comparison in self.comparisons for pair in comparison.pairs)
+        return (
+            f"Ours (test accuracy in percent on {self.table.dataset}, {number}; checkpoint: {rule}), the published figure, "
+            "and ours less theirs in points. –: no figure"
+            + "; †: fewer seeds"
+            * fewer
+            + ". Averages are over the tasks "
+            "that both have, and say how many where these are not all. Backbones are the same by name, whatever their "
+            f"weights. Published: {listed}."
+        )
+
+
+def folder() -> Path:
+    """Where files of published figures are."""
+    return PUBLISHED
+
+
+def read_all(place: Path) -> pd.DataFrame:
+    """The figures of every CSV file in `place`; UserError with file, line and column for one that is not as it has to be."""
+    rows: list[dict[str, str | float]] = []
+    first: dict[tuple, str] = {}
+    for path in sorted(place.glob("*.csv")):
+        for line, row in _rows(path):
+            where = f"{path}, line {line}"
+            identity = tuple(value for name, value in row.items() if name != "accuracy")
+            if identity in first:
+                raise UserError(f"{where}: repeats the figure of {first[identity]}; remove one of them")
+            first[identity] = where
+            rows.append(row)
+    return pd.DataFrame(rows, columns=[*COLUMNS, "augmentation"])
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, str | float]]]:
+    """The lines of a file, each with its number (from 1), checked."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark before UTF-8
+            lines = csv_module.DictReader(file, strict=True)
+            header = lines.fieldnames or []
+            for name in COLUMNS:
+                if name not in header:
+                    needed = ", ".join(COLUMNS)
+                    raise UserError(
+                        f"{path}, line 1: the column {name!r} is missing; the first line has to name {needed}"
+                    )
+            return [(lines.line_num, _row(line, f"{path}, line {lines.line_num}")) for line in lines]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}; save it as CSV in UTF-8") from error
+    except csv_module.Error as error:
+        raise UserError(
+            f"{path}, line {lines.line_num}: invalid CSV: {error}; save it as CSV again"
+        ) from error
+
+
+def _row(line: dict[str | None, str | None], where: str) -> dict[str, str | float]:
+    if None in line or None in line.values():
+        raise UserError(
+            f"{where}: not as many fields as the first line names; put texts with commas in quotes"
+        )
+    row: dict[str, str | float] = {name: str(line[name]).strip() for name in COLUMNS}
+    empty = next((name for name, value in row.items() if not value), None)
+    if empty:
+        raise UserError(f"{where}, column {empty}: empty; fill it in, or remove the line")
+    row["augmentation"] = str(line.get("augmentation") or "none")
+    try:
+        row["accuracy"] = float(row["accuracy"])
+        if not 0 <= row["accuracy"] <= 100:  # not a number fails this too
+            raise ValueError(row["accuracy"])
+    except ValueError as error:
+        raise UserError(
+            f"{where}, column accuracy: expected a percentage from 0 to 100, not {str(line['accuracy'])!r}; correct it, or "
+            "remove the line"
+        ) from error
+    return row
+
+
+def published_table(
+    records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selection: str, figures: pd.DataFrame
+) -> PublishedTable | None:
+    """The rows of a suite that have a counterpart in `figures`, beside it; None if there is none.
+
+    The counterpart has the same dataset, setting, method, augmentation, backbone and selection rule. Under dg
+    others name the domain held out alone, often by its first letter.
+    """
+    fits = (figures["dataset"] == suite.dataset) & (figures["setting"] == suite.setting)
+    fits &= figures["selection"].replace(SAME_RULE) == selection
+    if not fits.any():
+        return None
+    fitting = figures[fits]
+    backbones = {suite.label(method): suite.train_settings(method).backbone for method in suite.methods}
+    table = accuracy_table(records, suite, tasks, selection)
+    found = []
+    for row in table.rows:
+        same = (fitting["method"] == row.method) & (fitting["augmentation"] == row.augmentation)
+        same &= fitting["backbone"] == _architecture(backbones[row.method])
+        for source, theirs in fitting[same].groupby("source", sort=False):
+            of_task = dict(zip(theirs["task"], theirs["accuracy"], strict=True))
+            found.append(_compared(row, table.columns, of_task, str(source), suite))
+    found = [
+        comparison for comparison in found if any(pair.difference is not None for pair in comparison.pairs)
+    ]
+    return PublishedTable(table, tuple(found)) if found else None
+
+
+def _architecture(backbone: str) -> str:
+    """timm's name without the weights: resnet50 of resnet50.tv_in1k."""
+    return backbone.split(".")[0]
+
+
+def _compared(
+    row: Row, columns: Sequence[str], of_task: dict[str, float], source: str, suite: Suite
+) -> Comparison:
+    """Our `row` beside the figures of one source, by the task as that names it."""
+    pairs = [
+        Pair(cell, of_task.get(_their_name(task, columns, of_task)))
+        for task, cell in zip(columns, row.tasks, strict=True)
+    ]
+    shared = [pair for pair in pairs if pair.difference is not None]
+    single = [name for name in of_task if name not in (AVERAGE, OVERALL)]
+    if OVERALL in of_task:  # their mean is one over classes, so that the dataset has one task
+        average = Pair(row.average, of_task.get(AVERAGE if suite.metric == "class_mean" else OVERALL))
+    elif len(shared) == len(pairs) == len(single) or (not single and suite.tasks == "all"):
+        average = Pair(row.average, of_task.get(AVERAGE, _mean(pair.theirs for pair in shared)))
+    else:
+        ours = Cell(_mean(pair.ours.mean for pair in shared))
+        average = Pair(ours, _mean(pair.theirs for pair in shared))
+    return Comparison(row.method, row.augmentation, source, (*pairs, average), len(shared))
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there else None
+
+
+def _their_name(task: str, tasks: Sequence[str], theirs: Container[str]) -> str:
+    """What others call `task`: the same, or the domain held out, or the one start of its name that no other domain has."""
+    domain = task.removeprefix("->")
+    if task in theirs or domain == task:
+        return task
+    starts = [domain[:length] for length in range(len(domain), 0, -1)]
+    named = [start for start in starts if start in theirs]
+    own = [start for start in named if sum(other.startswith(f"->{start}") for other in tasks) == 1]
+    return next(iter(own), domain)
+
+
+def header(published: PublishedTable) -> list[str]:
+    """The names of the columns of `lines`."""
+    return ["Method", *map(arrow, published.table.columns), "Avg"]
+
+
+def lines(published: PublishedTable) -> list[list[str]]:
+    """Three lines for each comparison: ours, the published figures, the difference."""
+    found = []
+    for comparison in published.comparisons:
+        ours, theirs, differences = _shown(comparison)
+        number = published.sources.index(comparison.source) + 1
+        found.append([row_name(comparison.method, comparison.augmentation), *ours])
+        found.append([f"published [{number}]", *theirs])
+        found.append(["difference", *differences])
+    return found
+
+
+def markdown(published: PublishedTable) -> str:
+    """The lines as a pipe table."""
+    escaped = [[_escaped_name(name), *numbers] for name, *numbers in lines(published)]
+    title = f"### {markdown_escape(published.table.title)}: beside published figures"
+    table = pipe_table(header(published), escaped)
+    return "\n".join([title, "", *table, "", markdown_escape(published.caption), ""])
+
+
+def _escaped_name(name: str) -> str:
+    """A line's name in Markdown, where [1] that no address follows stands as it is."""
+    return name if name.startswith("published [") else markdown_escape(name)
+
+
+def latex(published: PublishedTable) -> str:
+    """The same as a table environment to \\input."""
+    escaped = [
+        (place % 3 == 0, [("\\quad " if place % 3 else "") + latex_escape(name), *map(latex_escape, numbers)])
+        for place, (name, *numbers) in enumerate(lines(published))
+    ]
+    table = published.table
+    caption = f"{table.title}, beside published figures. {published.caption}"
+    return latex_table(table.columns, escaped, caption, f"{table.suite}-published-{table.selection}")
+
+
+def csv(published: PublishedTable) -> str:
+    """One line for each figure that has a counterpart, to two decimals; `task` is avg for the averages."""
+    table = published.table
+    figures = [
+        {
+            "dataset": table.dataset,
+            "selection": table.selection,
+            "method": comparison.method,
+            "augmentation": comparison.augmentation,
+            "task": task,
+            "ours": pair.ours.mean,
+            "ours error": pair.ours.error,
+            "published": pair.theirs,
+            "difference": pair.difference,
+            "tasks averaged": comparison.averaged if task == AVERAGE else None,
+            "source": comparison.source,
+        }
+        for comparison in published.comparisons
+        for task, pair in zip((*table.columns, AVERAGE), comparison.pairs, strict=True)
+        if pair.difference is not None
+    ]
+    return pd.DataFrame(figures).astype({"tasks averaged": "Int64"}).to_csv(
+        index=False, float_format="%.2f", lineterminator="\n"
+    )  # fmt: skip
+
+
+def _shown(comparison: Comparison) -> tuple[list[str], list[str], list[str]]:
+    """The columns of the three lines of a comparison, to one decimal, a dash for what is missing."""
+    ours = [pair.ours.number + pair.ours.rest for pair in comparison.pairs[:-1]]
+    theirs = ["–" if pair.theirs is None else f"{pair.theirs:.1f}" for pair in comparison.pairs]
+    differences = ["–" if pair.difference is None else signed(pair.difference) for pair in comparison.pairs]
+    average = replace(comparison.pairs[-1].ours, remark="")  # what is said there is of the gain
+    ours.append(average.number + average.rest)
+    if 0 < comparison.averaged < len(comparison.pairs) - 1:
+        differences[-1] += f" ({comparison.averaged} of {len(comparison.pairs) - 1})"
+    return ours, theirs, differences

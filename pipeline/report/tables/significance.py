@@ -1,0 +1,243 @@
+"""Whether made images help: gains paired over tasks and seeds, and the ranks of all rows. Pure numbers, from records.
+
+Written down by statistics_text.py and drawn by rank_diagram.py, which compute nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import product
+from math import inf, sqrt
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from pipeline.config import Suite
+from pipeline.report.tables import accuracy
+
+FEWEST_TASKS = 6
+"""Below this many tasks nothing is tested: a two-sided signed-rank test cannot give p < 0.05 (2 / 2^5 is 0.06)."""
+
+LEVEL = 0.05
+"""Of intervals and of the critical difference: 95 % are kept, 5 % are the risk."""
+
+RESAMPLES = 10_000
+
+CONTROLS = ("none", "base")
+"""The augmentations that others are measured against: the method alone, and the un-adapted base model's images."""
+
+_EXACT = 9
+"""Decimals that count when percents are compared: what differs beyond them is rounding of the same number."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """By how much a method is better with one augmentation than with another, on the trainings that both have.
+
+    mean: points, over tasks of the mean over seeds; None if no training is shared. interval: bootstrap 95 %. p: of the
+    Wilcoxon signed-rank test over tasks, two-sided. better: tasks that gain. tasks, pairs: that both have, of `asked` and
+    `pairs_asked`. untested: why there is no interval or no p.
+    """
+
+    method: str
+    augmentation: str
+    over: str
+    mean: float | None
+    interval: tuple[float, float] | None
+    p: float | None
+    better: int
+    tasks: int
+    asked: int
+    pairs: int
+    pairs_asked: int
+    untested: str = ""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The average rank of every row (1 is best) over the tasks that all of them have.
+
+    rows: (method, augmentation), the best first. critical: Nemenyi's critical difference, None where `untested` says why.
+    left_out: rows without any result.
+    """
+
+    rows: tuple[tuple[str, str], ...]
+    average: tuple[float, ...]
+    tasks: int
+    asked: int
+    critical: float | None
+    untested: str = ""
+    left_out: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Those of one suite under one selection rule. rows: (method, augmentation), as its accuracy table has them."""
+
+    title: str
+    dataset: str
+    selection: str
+    rows: tuple[tuple[str, str], ...]
+    gains: tuple[Gain, ...]
+    ranks: Ranks
+
+
+def statistics(records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selection: str) -> Statistics:
+    """The gains of each method by what is made for it, over each control, and the ranks of all rows."""
+    values = grids(records, suite, tasks, selection)
+    gains = [
+        gain(method, augmentation, over, values[method, augmentation], values[method, over])
+        for method in map(suite.label, suite.methods)
+        for augmentation, over in compared(suite.augmentations)
+    ]
+    return Statistics(suite.title, suite.dataset, selection, tuple(values), tuple(gains), ranks(values))
+
+
+def grids(
+    records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selection: str
+) -> dict[tuple[str, str], np.ndarray]:
+    """The accuracies in percent of each row, (method, augmentation), of `suite`: [tasks, seeds], NaN where none is."""
+    asked = accuracy.measured(records, suite, tasks, selection)
+    rows = product(map(suite.label, suite.methods), suite.augmentations)
+    found = dict(list(asked.groupby(["method", "augmentation"])))
+    return {row: accuracy.by_task_and_seed(found.get(row, asked[:0]), tasks, suite.seeds) for row in rows}
+
+
+def compared(augmentations: Sequence[str]) -> list[tuple[str, str]]:
+    """Which augmentations are measured against which: what an adapter made against the controls.
+
+    Where no adapter made anything, the images of the base model against nothing.
+    """
+    made = [name for name in augmentations if name not in CONTROLS]
+    made = made or [name for name in augmentations if name == "base"]
+    return [
+        (name, control)
+        for name in made
+        for control in CONTROLS
+        if control in augmentations and control != name
+    ]
+
+
+def gain(method: str, augmentation: str, over: str, values: np.ndarray, other: np.ndarray) -> Gain:
+    """The gain of `values` over `other`: accuracies in percent [tasks, seeds], NaN where there is none."""
+    differences = values - other
+    there = ~np.isnan(differences)
+    of_tasks = np.round([line[known].mean() for line, known in zip(differences, there, strict=True) if known.any()],
+                        _EXACT)  # fmt: skip
+    shared, moved = len(of_tasks), int(np.count_nonzero(of_tasks))
+    interval, p, untested = None, None, ""
+    if shared < FEWEST_TASKS:
+        untested = f"{shared} task{'s' * (shared != 1)}: too few for an interval or a test, which need {FEWEST_TASKS}"
+    else:
+        gains = resampled_gains(differences[there.any(axis=1)])
+        low, high = np.percentile(gains, [100 * LEVEL / 2, 100 * (1 - LEVEL / 2)])
+        interval = (float(low), float(high))
+        if moved < FEWEST_TASKS:
+            untested = f"tasks that differ: {moved}, too few for a test, which needs {FEWEST_TASKS}"
+        else:
+            p = signed_rank_p(of_tasks[of_tasks != 0])
+    return Gain(
+        method, augmentation, over,
+        mean=float(of_tasks.mean()) if shared else None, interval=interval, p=p,
+        better=int((of_tasks > 0).sum()), tasks=shared, asked=len(values),
+        pairs=int(there.sum()), pairs_asked=values.size, untested=untested,
+    )  # fmt: skip
+
+
+def signed_rank_p(gains: np.ndarray) -> float:
+    """The exact two-sided p of the Wilcoxon signed-rank test of `gains`, of which none is 0.
+
+    The chance of each sum of ranks comes from one rank after the other, each of them in it or not with equal chance.
+    scipy.stats.wilcoxon gives the same, but where sizes are tied it tries every pattern of signs: seconds for 12 gains.
+    """
+    # Equal sizes share a mean rank, which may end in .5.
+    doubled = np.rint(2 * stats.rankdata(abs(gains))).astype(int)
+    chances = np.ones(1)
+    for rank in doubled:
+        chances = (np.pad(chances, (0, rank)) + np.pad(chances, (rank, 0))) / 2
+    seen = doubled[gains > 0].sum()
+    return min(1.0, 2 * float(min(chances[: seen + 1].sum(), chances[seen:].sum())))
+
+
+def resampled_gains(differences: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Mean gains [resamples] of a bootstrap in two stages, by a generator that starts at `seed`.
+
+    differences: points [tasks, seeds], paired, NaN where a seed is missing, at least one of every task there. As many tasks
+    as there are are drawn with replacement, and of each drawn as many of its seeds as it has: both which tasks a benchmark
+    is made of and how a training falls out are chance (Davison and Hinkley 1997, Bootstrap Methods, section 3.8).
+    """
+    weights = _weights((~np.isnan(differences)).tobytes(), differences.shape, resamples, seed)
+    return weights @ np.nan_to_num(differences).ravel()
+
+
+@lru_cache(maxsize=4)
+def _weights(there: bytes, shape: tuple[int, int], resamples: int, seed: int) -> np.ndarray:
+    """How much each difference [tasks x seeds] counts in each bootstrap sample, [resamples, tasks x seeds].
+
+    there: of bool [tasks, seeds], whether a difference is known. All gains with the same ones have the same samples.
+    """
+    generator = np.random.default_rng(seed)
+    tasks, seeds = shape
+    known = np.frombuffer(there, bool).reshape(shape)
+    first = np.argsort(~known, axis=1, kind="stable")  # a task's missing seeds stand behind the others
+    drawn = generator.integers(tasks, size=(resamples, tasks))
+    counts = known.sum(axis=1)[drawn]
+    picks = (generator.random((resamples, tasks, seeds)) * counts[..., None]).astype(int)
+    columns = first[drawn[..., None], picks] + drawn[..., None] * seeds
+    taken = np.arange(seeds) < counts[..., None]
+    rows = np.broadcast_to(np.arange(resamples)[:, None, None], columns.shape)
+    share = np.broadcast_to(1 / (counts[..., None] * tasks), columns.shape)
+    weights = np.zeros((resamples, tasks * seeds))
+    np.add.at(weights, (rows[taken], columns[taken]), share[taken])
+    return weights
+
+
+def ranks(values: dict[tuple[str, str], np.ndarray]) -> Ranks:
+    """The average ranks of rows of accuracies, each [tasks, seeds], NaN where there is none."""
+    known = {row: ~np.isnan(grid) for row, grid in values.items()}
+    rows = [row for row in values if known[row].any()]
+    left_out = tuple(row for row in values if row not in rows)
+    asked = len(next(iter(values.values())))
+    complete = np.all([known[row].any(axis=1) for row in rows], axis=0) if rows else np.zeros(asked, bool)
+    count = int(complete.sum())
+    if not count or len(rows) < 2:
+        why = "no task has results of two or more rows and of all that have any"
+        return Ranks((), (), count, asked, None, why, left_out)
+    average = average_ranks(np.array([np.nanmean(values[row][complete], axis=1) for row in rows]))
+    best_first = np.argsort(average, kind="stable")
+    few = count < FEWEST_TASKS
+    return Ranks(
+        rows=tuple(rows[place] for place in best_first),
+        average=tuple(float(average[place]) for place in best_first),
+        tasks=count,
+        asked=asked,
+        critical=None if few else critical_difference(len(rows), count),
+        untested=f"{count} task{'s' * (count != 1)}: too few for a test, which needs {FEWEST_TASKS}" * few,
+        left_out=left_out,
+    )
+
+
+def average_ranks(accuracies: np.ndarray) -> np.ndarray:
+    """The mean over tasks of each row's rank, from accuracies [rows, tasks]: the highest is 1, equals share the mean."""
+    return stats.rankdata(-np.round(accuracies, _EXACT), axis=0).mean(axis=1)
+
+
+@cache
+def critical_difference(rows: int, tasks: int, level: float = LEVEL) -> float:
+    """How far two of `rows` average ranks over `tasks` have to be apart, by Nemenyi's test.
+
+    Demsar 2006, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, section 3.2.2.
+    """
+    quantile = float(stats.studentized_range.ppf(1 - level, rows, inf)) / sqrt(2)
+    return quantile * sqrt(rows * (rows + 1) / (6 * tasks))
+
+
+def alike(average: Sequence[float], critical: float) -> list[tuple[int, int]]:
+    """The widest groups that the test does not tell apart: first and last place of each in `average`, ascending."""
+    groups: list[tuple[int, int]] = []
+    for first, lowest in enumerate(average):
+        last = max(place for place, rank in enumerate(average) if rank - lowest < critical)
+        if last > first and (not groups or last > groups[-1][1]):
+            groups.append((first, last))
+    return groups

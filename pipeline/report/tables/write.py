@@ -1,0 +1,158 @@
+"""An accuracy table as CSV, Markdown, LaTeX, and for the terminal."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.report.tables.accuracy import AccuracyTable, Cell, accuracy_table
+
+__all__ = ["AccuracyTable", "accuracy_table", "arrow", "csv", "latex", "markdown", "terminal"]
+
+
+def arrow(task: str) -> str:
+    """A task as people read it: MN→MM."""
+    return task.replace("->", "→")
+
+
+def csv(table: AccuracyTable) -> str:
+    """Numbers alone, to two decimals, for a spreadsheet: each column is followed by one with its error."""
+    lines = []
+    for row in table.rows:
+        line: dict[str, str | float | int | None] = {
+            "dataset": table.dataset,
+            "selection": table.selection,
+            "method": row.method,
+            "augmentation": row.augmentation,
+        }
+        for name, cell in zip((*table.columns, "Avg"), row.cells, strict=True):
+            line |= {name: cell.mean, f"{name} error": cell.error}
+        line |= {"gain": row.gain, "tasks averaged": row.averaged, "runs": row.runs}
+        line["runs expected"] = len(table.columns) * table.seeds
+        lines.append(line)
+    return pd.DataFrame(lines).to_csv(index=False, float_format="%.2f", lineterminator="\n")
+
+
+def markdown(table: AccuracyTable) -> str:
+    """A pipe table under its title, the caption beneath it."""
+    header = ["Method", *(arrow(task) for task in table.columns), "Avg"]
+    lines = [[markdown_escape(row.label), *map(_markdown_cell, row.cells)] for row in table.rows]
+    title, caption = markdown_escape(table.title), markdown_escape(table.caption)
+    return "\n".join([f"### {title}", "", *pipe_table(header, lines), "", caption, ""])
+
+
+def pipe_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
+    """A pipe table, its first column to the left: `header` is escaped here, `lines` are Markdown already."""
+    head = [_pipes(map(markdown_escape, header)), "| :-- |" + " --: |" * (len(header) - 1)]
+    return head + [_pipes(line) for line in lines]
+
+
+def latex(table: AccuracyTable) -> str:
+    """A table environment to \\input: from seven tasks on across both columns of a page."""
+    lines = []
+    for row in table.rows:
+        label = ("" if row.heads_block else "\\quad ") + latex_escape(row.label)
+        lines.append((row.heads_block, [label, *map(_latex_cell, row.cells)]))
+    label = f"{table.suite}-{table.selection}"
+    return latex_table(table.columns, lines, f"{table.title}. {table.caption}", label)
+
+
+def latex_table(
+    columns: Sequence[str], lines: Iterable[tuple[bool, Sequence[str]]], caption: str, label: str
+) -> str:
+    """A table of methods, `columns` and averages. `lines`: whether a rule stands above, and cells in LaTeX."""
+    header = ["Method", *(arrow(task) for task in columns), "Avg"]
+    floating = "table*" if len(columns) > 6 else "table"
+    head = [
+        "% \\usepackage{booktabs, graphicx}",
+        f"\\begin{{{floating}}}[t]",
+        "\\centering",
+        f"\\caption{{{latex_escape(caption)}}}",
+        f"\\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', label)}}}",
+        "\\vspace{1ex}",
+        "\\setlength{\\tabcolsep}{4pt}",
+        "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
+        f"\\begin{{tabular}}{{l{'c' * len(columns)}c}}",
+        "\\toprule",
+        " & ".join(latex_escape(name) for name in header) + " \\\\",
+    ]
+    body = ["\\midrule\n" * ruled + " & ".join(cells) + " \\\\" for ruled, cells in lines]
+    return "\n".join([*head, *body, "\\bottomrule", "\\end{tabular}}", f"\\end{{{floating}}}", ""])
+
+
+def terminal(table: AccuracyTable, width: int | None = None) -> Table:
+    """For a terminal of `width` columns: as on paper where that fits, else tasks down and methods across."""
+    upright, unbounded = _rich(table, turned=False), Console(width=10_000)
+    fits = Measurement.get(unbounded, unbounded.options, upright).maximum <= (width or Console().width)
+    return upright if fits else _rich(table, turned=True)
+
+
+def _rich(table: AccuracyTable, turned: bool) -> Table:
+    grid = [[Text(name) for name in ("Method", *map(arrow, table.columns), "Avg")]]
+    block = ""
+    for row in table.rows:
+        block = row.label if row.heads_block else block
+        label = row.label if row.heads_block else f"{block}\n{row.label}" if turned else f"  {row.label}"
+        grid.append([Text(label), *(_rich_cell(cell, turned) for cell in row.cells)])
+    lines = [list(line) for line in zip(*grid, strict=True)] if turned else grid
+    shown = Table(
+        title=Text(table.title, "bold"), caption=Text(table.caption), caption_justify="left", box=SIMPLE_HEAD
+    )
+    for place, name in enumerate(lines[0]):
+        shown.add_column(name, justify="right" if place else "left", overflow="fold")
+    for place, line in enumerate(lines[1:], start=1):
+        shown.add_row(*line, end_section=_ends_section(table, place, turned))
+    return shown
+
+
+def _rich_cell(cell: Cell, turned: bool) -> Text:
+    """A cell set tightly; its remark goes beneath it where the table is turned."""
+    rest = cell.rest.replace(" ± ", "±")
+    if turned:
+        rest = rest.replace(" (", "\n(").replace(", ", ",\n")
+    return Text.assemble((cell.number, ("", "bold", "underline")[cell.place]), (rest, "dim"))
+
+
+def _ends_section(table: AccuracyTable, place: int, turned: bool) -> bool:
+    """Whether a rule follows line `place` (from 1): before the average, or before the next method."""
+    if turned:
+        return place == len(table.columns)
+    return place < len(table.rows) and table.rows[place].heads_block
+
+
+def _pipes(fields: Iterable[str]) -> str:
+    return "| " + " | ".join(fields) + " |"
+
+
+def _markdown_cell(cell: Cell) -> str:
+    return ("{}", "**{}**", "<u>{}</u>")[cell.place].format(cell.number) + cell.rest
+
+
+def _latex_cell(cell: Cell) -> str:
+    """A cell whose error and remark are set small, for twelve tasks have to fit a page."""
+    number = ("{}", "\\textbf{{{}}}", "\\underline{{{}}}")[cell.place].format(latex_escape(cell.number))
+    rest = latex_escape(cell.rest.replace(" ± ", "±"))
+    return number + (f"{{\\scriptsize{{}}{rest}}}" if rest else "")
+
+
+def markdown_escape(text: str) -> str:
+    """`text` with what Markdown or HTML would take as markup made literal."""
+    return text.translate({ord(mark): f"\\{mark}" for mark in "\\`*_{}[]<>#|~"})
+
+
+_LATEX = str.maketrans(
+    {mark: f"\\{mark}" for mark in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+    | {"±": r"$\pm$", "→": r"$\to$", "−": "$-$", "–": "--", "†": r"$^\dagger$"}
+)
+
+
+def latex_escape(text: str) -> str:
+    """`text` with LaTeX's special characters, and the signs that tables use, in LaTeX's own writing."""
+    return text.translate(_LATEX)

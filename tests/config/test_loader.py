@@ -1,0 +1,218 @@
+"""A user's mistake in a YAML is one sentence with the file, the line, the field and what was expected."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import config
+from pipeline.core.errors import UserError
+from pipeline.core.store import sha256
+from pipeline.planning.graph import make_plan
+
+SUITE = (config.ROOT / "benchmarks" / "digits.yaml").read_text()
+
+
+def broken(tmp_path: Path, old: str, new: str) -> str:
+    assert old in SUITE
+    path = tmp_path / "mine.yaml"
+    path.write_text(SUITE.replace(old, new))
+    with pytest.raises(UserError) as caught:
+        config.read_suite(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def line_of(text: str) -> int:
+    return next(i for i, line in enumerate(SUITE.splitlines(), 1) if text in line)
+
+
+def test_every_suite_and_card_of_the_repository_is_valid() -> None:
+    for path in (config.ROOT / "benchmarks").glob("*.yaml"):
+        suite = config.read_any_suite(path)
+        assert suite.name == path.stem
+        config.read_card(suite.dataset)
+
+
+def test_unknown_key_names_line_keys_and_the_nearest(tmp_path: Path) -> None:
+    told = broken(tmp_path, "  warmup: 10", "  warm_up: 10")
+    assert f"line {line_of('warmup: 10')}, finetune.warm_up: unknown key" in told
+    assert "did you mean 'warmup'?" in told
+
+
+def test_wrong_type_names_what_was_expected_and_seen(tmp_path: Path) -> None:
+    told = broken(tmp_path, "  batch_size: 24 ", "  batch_size: many ")
+    assert f"line {line_of('batch_size: 24')}, finetune.batch_size" in told
+    assert "valid integer" in told
+    assert "'many'" in told
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("  steps: 300", "  steps: -1"), ("seeds: [0, 1, 2]", "seeds: [0, -1, 2]")]
+)
+def test_negative_numbers_are_refused(tmp_path: Path, old: str, new: str) -> None:
+    assert "greater than or equal to" in broken(tmp_path, old, new)
+
+
+def test_missing_field_is_named(tmp_path: Path) -> None:
+    assert "dataset: this field is missing" in broken(tmp_path, "dataset: digits\n", "")
+
+
+def test_not_yaml(tmp_path: Path) -> None:
+    assert "not valid YAML" in broken(tmp_path, "seeds: [0, 1, 2]", "seeds: [0, 1")
+
+
+def test_a_method_may_override_train_but_not_invent_settings(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        SUITE.replace("methods: [ERM, MCC]", "methods: [ERM, {name: MCC, train: {iterations: 7}}]")
+    )
+    suite = config.read_suite(path)
+    assert [suite.train_settings(m).iterations for m in suite.methods][1] == 7
+    assert "iteration" in broken(tmp_path, "[ERM, MCC]", "[ERM, {name: MCC, train: {iteration: 7}}]")
+
+
+def extending(tmp_path: Path, text: str, extended: str = SUITE) -> Path:
+    (tmp_path / "below.yaml").write_text(extended)
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"extends: below.yaml\n{text}")
+    return path
+
+
+def test_a_suite_may_extend_another(tmp_path: Path) -> None:
+    text = "name: mine\nseeds: [7]\nfinetune: {steps: 9}\n"
+    digits, mine = config.read_suite("digits"), config.read_suite(extending(tmp_path, text))
+    assert mine == digits.model_copy(
+        update={
+            "name": "mine",
+            "seeds": [7],
+            "finetune": digits.finetune.model_copy(update={"steps": 9}),
+        }
+    )
+    (tmp_path / "again.yaml").write_text("extends: mine.yaml\nfinetune: {warmup: 1}\n")
+    again = config.read_suite(tmp_path / "again.yaml").finetune
+    assert (again.steps, again.warmup) == (9, 1)
+
+
+def test_a_mistake_is_told_of_the_file_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"mine\.yaml, line 3, finetune\.steps: "):
+        config.read_suite(extending(tmp_path, "finetune:\n  steps: -1\n"))
+    wrong = SUITE.replace("  warmup: 10", "  warmup: few")
+    with pytest.raises(UserError, match=rf"below\.yaml, line {line_of('warmup: 10')}, finetune\.warmup: "):
+        config.read_suite(extending(tmp_path, "finetune:\n  steps: 1\n", wrong))
+    with pytest.raises(UserError, match=r"mine\.yaml, line 1, dataset: this field is missing"):
+        config.read_suite(extending(tmp_path, "", SUITE.replace("dataset: digits\n", "")))
+
+
+def test_what_a_suite_extends_must_be_there_and_not_itself(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    for told, text in {
+        "mine.yaml, line 2, extends: there is no suite 'digitz'": "\nextends: digitz\n",
+        "line 1, extends: expected the name or the path of one suite": "extends: [digits]\n",
+        "would extend itself": "extends: mine.yaml\n",
+    }.items():
+        path.write_text(text)
+        with pytest.raises(UserError, match=told):
+            config.read_suite(path)
+
+
+def test_unknown_suite_and_dataset_list_what_there_is() -> None:
+    with pytest.raises(UserError, match="did you mean 'digits'"):
+        config.read_suite("digit")
+    with pytest.raises(UserError, match="did you mean 'digits'"):
+        config.read_card("digitz")
+
+
+def test_base_model_revision_follows_its_files(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text("{}")
+    spec = config.BaseModelSpec(name=str(tmp_path))
+    before = config.resolve_base_model(spec).revision
+    assert before == config.resolve_base_model(spec).revision
+    (tmp_path / "model_index.json").write_text("[]")
+    assert config.resolve_base_model(spec).revision != before
+    with pytest.raises(UserError, match="there is no folder"):
+        config.resolve_base_model(config.BaseModelSpec(name="/nowhere"))
+
+
+def test_an_unknown_value_lists_the_known_ones_and_the_nearest(tmp_path: Path) -> None:
+    told = broken(tmp_path, "selections: [last, source, oracle]", "selections: [last, orakle]")
+    assert f"line {line_of('selections:')}, selections.1: 'orakle' is none of its values; there are: " in told
+    assert "last, oracle, source, unsupervised; did you mean 'oracle'?" in told
+
+
+def test_a_method_stands_in_a_suite_twice_under_labels_of_its_own(tmp_path: Path) -> None:
+    sweep = "[{name: ELS, label: ELS eps=0.2, hyperparameters: {eps: 0.2}}, ELS]"
+    path = tmp_path / "mine.yaml"
+    path.write_text(SUITE.replace("methods: [ERM, MCC]", f"methods: {sweep}"))
+    suite = config.read_suite(path)
+    assert [(one.name, suite.label(one)) for one in suite.methods] == [("ELS", "ELS eps=0.2"), ("ELS", "ELS")]
+    cells = make_plan(suite, config.read_card("digits"), suite.base_model).cells
+    assert {cell.method: cell.job.params.hyperparameters for cell in cells} == {
+        "ELS eps=0.2": {"eps": 0.2}, "ELS": {},
+    }  # fmt: skip
+    assert {cell.job.params.method for cell in cells} == {"ELS"}
+    told = broken(tmp_path, "methods: [ERM, MCC]", "methods: [ERM, ERM]")
+    assert "methods names ['ERM'] more than once; give each a label of its own" in told
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        (
+            "selections",
+            "[last, unsupervised]",
+            "'unsupervised' looks at the target's images, which setting dg holds",
+        ),
+        (
+            "augmentations",
+            "[none, tera]",
+            "'tera' is none of them; there are: base, diffmorpher, lora_interp, none, terra; did you mean",
+        ),
+        ("mix", "{made_fraction: 0.5}", "mix.made_fraction is for setting uda alone"),
+    ],
+)
+def test_what_setting_dg_cannot_have_is_refused(tmp_path: Path, field: str, value: str, told: str) -> None:
+    changed = {"setting": "dg", "augmentations": "[none, base]", "mix": "{}"} | {field: value}
+    lines = [next((f"{k}: {v}" for k, v in changed.items() if line.startswith(f"{k}:")), line)
+             for line in SUITE.splitlines()]  # fmt: skip
+    path = tmp_path / "mine.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(UserError, match=told):
+        config.read_suite(path)
+
+
+def test_each_setting_has_its_own_way_to_mix_made_images_in(tmp_path: Path) -> None:
+    assert "mix.made_weight is for setting dg alone" in broken(tmp_path, "mix: {", "mix: {made_weight: 0.5, ")
+
+
+def test_swad_needs_evaluations_enough_to_find_a_valley() -> None:
+    train = config.read_suite("digits").train.model_dump()
+    swad = {"averaging": "swad", "iterations": 90}
+    config.TrainSettings.model_validate(train | swad | {"evaluate_every": 10})
+    with pytest.raises(ValueError, match="8 losses.* needs at least 9"):
+        config.TrainSettings.model_validate(train | swad | {"evaluate_every": 11})
+
+
+def test_an_adapter_takes_a_name_of_its_own_and_one_dimension_under_uda() -> None:
+    whole = config.read_suite("digits").model_dump()
+    for changes, told in (
+        ({"adapters": {"base": {}}}, "'base' is a name that is taken"),
+        ({"adapters": {"terra": {}}}, "'terra' is a name that is taken"),
+        ({"adapters": {"flat": {"t_dim": 2}}, "augmentations": ["flat"]}, "t_dim of adapter flat is 2"),
+        ({"adapters": {"a/b": {}}}, "pattern"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            config.Suite.model_validate(whole | changes)
+
+
+def test_the_encoder_of_a_lorweb_is_identified_by_its_weights(tmp_path: Path) -> None:
+    told = config.AdapterSpec(type="lorweb")
+    found = config.resolve_encoder(told).analogy.encoder_revision
+    assert sha256(config.MINI_ENCODER).startswith(found)
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    folder = config.AdapterSpec(type="lorweb", analogy={"encoder": str(tmp_path)})
+    before = config.resolve_encoder(folder).analogy.encoder_revision
+    (tmp_path / "model.safetensors").write_bytes(b"two")
+    assert config.resolve_encoder(folder).analogy.encoder_revision != before
+    assert config.resolve_encoder(config.AdapterSpec()) == config.AdapterSpec()
+    assert [config.encoder_path(spec) for spec in (config.AdapterSpec(), folder)] == [None, str(tmp_path)]

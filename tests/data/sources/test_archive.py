@@ -1,0 +1,175 @@
+"""Archives of strangers: what would leave the folder, or grow without end, is refused before anything is written."""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.core.errors import UserError
+from pipeline.data.sources import archive as unpacking
+from pipeline.data.sources.archive import unpack
+
+GOOD = {"Art/Bed/1.jpg": b"one", "Art/a name with 'quotes' and 部屋.jpg": b"two" * 1000}
+
+
+def tar_of(*members: tarfile.TarInfo, compress: Callable[[bytes], bytes] = bytes) -> bytes:
+    """A tar of GOOD and then `members`."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for name, content in GOOD.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+        for member in members:
+            tar.addfile(member, io.BytesIO(bytes(member.size)))
+    return compress(file.getvalue())
+
+
+def zip_of(*members: zipfile.ZipInfo, content: bytes = b"x") -> bytes:
+    """A zip of GOOD and then `members`."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, good in GOOD.items():
+            archive.writestr(name, good)
+        for member in members:
+            archive.writestr(member, content, zipfile.ZIP_DEFLATED)
+    return file.getvalue()
+
+
+def tar_member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", size: int = 0) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname, member.size = kind, target, size
+    return member
+
+
+def zip_member(name: str, mode: int = 0) -> zipfile.ZipInfo:
+    member = zipfile.ZipInfo("placeholder")
+    member.filename = member.orig_filename = name
+    member.external_attr = mode << 16
+    return member
+
+
+def everything_below(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        tar_of(),
+        tar_of(compress=gzip.compress),
+        tar_of(compress=bz2.compress),
+        tar_of(compress=lzma.compress),
+        zip_of(),
+    ],
+    ids=["tar", "tar.gz", "tar.bz2", "tar.xz", "zip"],
+)
+def test_archives_are_unpacked_whatever_they_are_called(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "archive").write_bytes(content)
+    unpack(tmp_path / "archive", tmp_path / "folder")
+    for name, expected in GOOD.items():
+        assert (tmp_path / "folder" / name).read_bytes() == expected
+
+
+OUT = [
+    "../evil",
+    "a/../../evil",
+    "/tmp/evil",
+    "..",
+    "a\\..\\..\\evil",
+    "C:\\evil",
+    "C:evil",
+    "\\\\host\\share\\evil",
+]
+REFUSED = {
+    **{f"tar {name}": (tar_of(tar_member(name)), "leads out of the folder") for name in OUT},
+    **{f"zip {name}": (zip_of(zip_member(name)), "leads out of the folder") for name in OUT},
+    "tar symlink out": (tar_of(tar_member("a", tarfile.SYMTYPE, "../../etc")), "is a link"),
+    "tar symlink, then a file in it": (
+        tar_of(tar_member("a", tarfile.SYMTYPE, "/tmp"), tar_member("a/evil")),
+        "is a link",
+    ),
+    "tar hard link": (tar_of(tar_member("a", tarfile.LNKTYPE, "/etc/passwd")), "is a link"),
+    "tar device": (tar_of(tar_member("a", tarfile.CHRTYPE)), "neither a file nor a folder"),
+    "tar pipe": (tar_of(tar_member("a", tarfile.FIFOTYPE)), "neither a file nor a folder"),
+    "zip symlink": (zip_of(zip_member("a", stat.S_IFLNK | 0o777), content=b"/etc"), "is a link"),
+    "zip device": (zip_of(zip_member("a", stat.S_IFBLK | 0o777)), "neither a file nor a folder"),
+    "tar bomb": (tar_of(tar_member("a", size=80 * 2**20), compress=gzip.compress), "decompression bombs"),
+    "zip bomb": (zip_of(zip_member("a"), content=bytes(80 * 2**20)), "decompression bombs"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_bad_archives_are_refused_and_nothing_is_written(tmp_path: Path, what: str) -> None:
+    content, told = REFUSED[what]
+    archive = tmp_path / "deep" / "archive"
+    archive.parent.mkdir()
+    archive.write_bytes(content)
+    with pytest.raises(UserError, match=f"is refused: .*{told}.*nothing was unpacked"):
+        unpack(archive, tmp_path / "deep" / "folder")
+    assert everything_below(tmp_path) == {"deep", "deep/archive", "deep/folder"}
+    assert not Path("/tmp/evil").exists()
+
+
+def test_a_tar_that_describes_a_member_without_end_is_not_read_into_memory(tmp_path: Path) -> None:
+    """A bomb in a header, which tarfile reads at once: here a name of 300 MB."""
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 300 * 2**20
+    with gzip.open(tmp_path / "archive", "wb") as file:
+        file.write(
+            header.tobuf(tarfile.GNU_FORMAT) + bytes(2**20)
+        )  # it is refused before it is found to be short
+    with pytest.raises(UserError, match="it describes a member in 314,572,800 bytes"):
+        unpack(tmp_path / "archive", tmp_path / "folder")
+
+
+def test_an_archive_may_grow_as_images_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpacking, "ALWAYS_ALLOWED", 0)
+    for content, grows in ((os.urandom(10_000), False), (bytes(10_000_000), True)):
+        file = tmp_path / "archive"
+        file.write_bytes(zip_of(zip_member("a.jpg"), content=content))
+        if grows:
+            with pytest.raises(UserError, match="decompression bombs"):
+                unpack(file, tmp_path / "folder")
+        else:
+            unpack(file, tmp_path / "folder")
+
+
+@pytest.mark.parametrize(
+    "content", [tar_of(compress=gzip.compress), tar_of(), zip_of()], ids=["gz", "tar", "zip"]
+)
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.9])
+def test_archives_that_are_cut_off_are_named(tmp_path: Path, content: bytes, kept: float) -> None:
+    archive = tmp_path / "archive"
+    archive.write_bytes(content[: int(kept * len(content.rstrip(b"\0")))])
+    with pytest.raises(UserError, match="cannot be unpacked .*cut off or no archive; get it again"):
+        unpack(archive, tmp_path / "folder")
+
+
+def test_garbled_and_encrypted_archives_are_named(tmp_path: Path) -> None:
+    good = zip_of()
+    with zipfile.ZipFile(tmp_path / "garbled", "w") as archive:
+        archive.writestr("a.jpg", b"one")
+    (tmp_path / "garbled").write_bytes((tmp_path / "garbled").read_bytes().replace(b"one", b"two"))
+    with pytest.raises(UserError, match="cannot be unpacked .*CRC"):
+        unpack(tmp_path / "garbled", tmp_path / "folder")
+    locked = bytearray(good)
+    locked[good.index(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "locked").write_bytes(bytes(locked))
+    with pytest.raises(UserError, match="is encrypted"):
+        unpack(tmp_path / "locked", tmp_path / "folder")
+
+
+def test_too_little_room_is_said_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 100})())
+    (tmp_path / "archive").write_bytes(zip_of())
+    with pytest.raises(UserError, match=r"needs 3,003 bytes in .*, which has 100 left"):
+        unpack(tmp_path / "archive", tmp_path / "folder")

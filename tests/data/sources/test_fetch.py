@@ -1,0 +1,394 @@
+"""Fetching from servers that stall, break off, lie about lengths and serve other bytes; over loopback HTTP."""
+
+import hashlib
+import io
+import re
+import tarfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config import Archive, FolderCard, Source, read_card
+from pipeline.core.errors import UserError
+from pipeline.data.sources import download as downloading
+from pipeline.data.sources.download import Patience, download
+from pipeline.data.sources.fetch import fetch, import_archive
+from tests.data.layout_samples import PACS, write_folders
+
+HASTY = Patience(tries=3, silence=0.5, pause=0.01)
+CONTENT = np.random.default_rng(0).bytes(300_000)
+SHA = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+
+Behaviour = Callable[["Handler", bytes], None]
+
+
+@dataclass
+class Server:
+    """Files by their paths, and what to do at each request in turn (afterwards, the right thing)."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    behaviours: list[Behaviour] = field(default_factory=list)
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    etag: str | None = '"v1"'
+    url: str = ""
+    closing: threading.Event = field(default_factory=threading.Event)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves files and parts of files as RFC 9110 has it, unless told otherwise."""
+
+    protocol_version = "HTTP/1.1"
+
+    @property
+    def site(self) -> Server:
+        return self.server.site
+
+    def log_message(self, *args: object) -> None:
+        """Says nothing."""
+
+    def do_GET(self) -> None:
+        """Answers one request."""
+        asked = self.headers.get("Range")
+        self.site.asked.append((self.path, asked))
+        self.close_connection = True
+        content = self.site.files.get(self.path)
+        if content is None:
+            return self.send_error(404)
+        behave = self.site.behaviours.pop(0) if self.site.behaviours else rightly
+        behave(self, content)
+
+    def head(self, status: int, length: int, **headers: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(length))
+        if self.site.etag:
+            self.send_header("ETag", self.site.etag)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+
+def rightly(handler: Handler, content: bytes) -> None:
+    asked, condition = handler.headers.get("Range"), handler.headers.get("If-Range")
+    if asked and condition == handler.site.etag:
+        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
+        if start >= len(content):
+            return handler.head(416, 0)
+        handler.head(
+            206, len(content) - start, Content_Range=f"bytes {start}-{len(content) - 1}/{len(content)}"
+        )
+        handler.wfile.write(content[start:])
+    else:
+        handler.head(200, len(content))
+        handler.wfile.write(content)
+
+
+def breaks_off(after: int) -> Behaviour:
+    """Sends some bytes of what it announced, and closes."""
+
+    def behave(handler: Handler, content: bytes) -> None:
+        start = int((handler.headers.get("Range") or "bytes=0-")[6:-1])
+        if start:
+            handler.head(
+                206, len(content) - start, Content_Range=f"bytes {start}-{len(content) - 1}/{len(content)}"
+            )
+        else:
+            handler.head(200, len(content))
+        handler.wfile.write(content[start : start + after])
+
+    return behave
+
+
+def stalls(handler: Handler, content: bytes) -> None:
+    handler.head(200, len(content))
+    handler.wfile.write(content[:100_000])
+    handler.wfile.flush()
+    handler.site.closing.wait(10)
+
+
+def never_answers(handler: Handler, content: bytes) -> None:
+    handler.site.closing.wait(10)
+
+
+def announces_more(handler: Handler, content: bytes) -> None:
+    handler.head(200, len(content) + 1000)
+    handler.wfile.write(content)
+
+
+def announces_less(handler: Handler, content: bytes) -> None:
+    handler.head(200, len(content) - 1000)
+    handler.wfile.write(content)
+
+
+def other_bytes(handler: Handler, content: bytes) -> None:
+    handler.head(200, len(content))
+    handler.wfile.write(content[::-1])
+
+
+def the_wrong_part(handler: Handler, content: bytes) -> None:
+    handler.head(206, len(content) - 7, Content_Range=f"bytes 7-{len(content) - 1}/{len(content)}")
+    handler.wfile.write(content[7:])
+
+
+def fails(status: int) -> Behaviour:
+    return lambda handler, content: handler.send_error(status)
+
+
+def a_page(handler: Handler, content: bytes) -> None:
+    handler.head(200, 6, Content_Type="text/html; charset=utf-8")
+    handler.wfile.write(b"<html>")
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server on loopback, which ends with the test."""
+    site = Server({"/data.bin": CONTENT})
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        http.site, site.url = site, f"http://127.0.0.1:{http.server_port}"
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield site
+        site.closing.set()
+        http.shutdown()
+        thread.join()
+
+
+def get(server: Server, to: Path, checksum: str | None = SHA) -> None:
+    download(f"{server.url}/data.bin", to, checksum, HASTY)
+
+
+# ------------------------------------------------------------------------------------------------------ one file
+
+
+@pytest.mark.parametrize(
+    "behaviours",
+    [
+        [],
+        [breaks_off(100_000)],
+        [breaks_off(100_000), breaks_off(100_000)],
+        [breaks_off(0)],
+        [stalls],
+        [never_answers],
+        [announces_more, announces_more],
+        [announces_less, announces_less],
+        [other_bytes],
+        [fails(503), fails(429)],
+        [breaks_off(100_000), the_wrong_part],
+        [breaks_off(100_000), other_bytes, breaks_off(5)],
+    ],
+)
+def test_a_file_comes_whole_whatever_the_server_does_at_first(
+    server: Server, tmp_path: Path, behaviours: list[Behaviour]
+) -> None:
+    server.behaviours = behaviours.copy()
+    patience = Patience(tries=4, silence=0.5, pause=0.01)
+    download(f"{server.url}/data.bin", tmp_path / "d" / "data.bin", SHA, patience)
+    assert (tmp_path / "d" / "data.bin").read_bytes() == CONTENT
+    assert [path.name for path in (tmp_path / "d").iterdir()] == ["data.bin"]
+    asked = len(server.asked)
+    assert asked <= 2 + len(behaviours)  # one more where all had come, and the rest of nothing is asked for
+    download(f"{server.url}/data.bin", tmp_path / "d" / "data.bin", SHA, patience)
+    assert len(server.asked) == asked  # it is there
+
+
+def test_a_broken_download_goes_on_where_it_was(server: Server, tmp_path: Path) -> None:
+    server.behaviours = [breaks_off(100_000), breaks_off(50_000)]
+    get(server, tmp_path / "data.bin")
+    assert [asked for _, asked in server.asked] == [None, "bytes=100000-", "bytes=150000-"]
+
+
+def test_another_process_goes_on_where_one_was_killed(server: Server, tmp_path: Path) -> None:
+    server.behaviours = [breaks_off(120_000)] + [never_answers] * 2
+    with pytest.raises(UserError, match=r"120,000 bytes are kept, and the same command goes on from there"):
+        get(server, tmp_path / "data.bin")
+    assert not (tmp_path / "data.bin").exists()
+    server.asked.clear()
+    get(server, tmp_path / "data.bin")
+    assert server.asked == [("/data.bin", "bytes=120000-")]
+    assert (tmp_path / "data.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("etag", ['"v2"', None])
+def test_parts_of_two_versions_are_not_joined(server: Server, tmp_path: Path, etag: str | None) -> None:
+    """Whether the file changed, or the server does not tell versions apart at all; without a checksum to find it out."""
+    server.behaviours = [breaks_off(100_000), fails(503), fails(503)]
+    with pytest.raises(UserError):
+        get(server, tmp_path / "data.bin", None)
+    server.files["/data.bin"], server.etag = CONTENT[::-1], etag
+    get(server, tmp_path / "data.bin", None)
+    assert (tmp_path / "data.bin").read_bytes() == CONTENT[::-1]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "told"),
+    [
+        (stalls, "the server fell silent"),
+        (never_answers, "the server fell silent"),
+        (breaks_off(10), "the connection broke off or could not be made|bytes came, not the"),
+        (announces_more, "the connection broke off or could not be made|bytes came, not the"),
+        (announces_less, r"its sha256 is [0-9a-f]{16}…, not the [0-9a-f]{16}… of the card"),
+        (other_bytes, "its sha256 is"),
+        (fails(500), "the server answers 500"),
+    ],
+)
+def test_a_server_that_goes_on_so_is_given_up_and_leaves_no_file(
+    server: Server, tmp_path: Path, behaviour: Behaviour, told: str
+) -> None:
+    server.behaviours = [behaviour] * 50
+    with pytest.raises(UserError, match=rf"data\.bin: .*({told}).* \(3 tries\)") as raised:
+        get(server, tmp_path / "data.bin")
+    assert "\n" not in str(raised.value) and not (tmp_path / "data.bin").exists()
+    assert 3 <= len(server.asked) <= 6
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_what_will_not_change_is_asked_once(server: Server, tmp_path: Path, status: int) -> None:
+    server.behaviours = [fails(status)] * 5
+    with pytest.raises(UserError, match=f"the server answers {status}"):
+        get(server, tmp_path / "data.bin")
+    assert len(server.asked) == 1
+
+
+def test_a_page_instead_of_a_file_wants_a_click(server: Server, tmp_path: Path) -> None:
+    server.behaviours = [a_page]
+    with pytest.raises(UserError, match="is a web page, not the file: it may want a click or a login"):
+        get(server, tmp_path / "data.bin")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the connection broke off or could not be made"):
+        download("http://127.0.0.1:9/x.zip", tmp_path / "x.zip", None, HASTY)
+
+
+def test_a_wrong_file_is_never_gone_on_from(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where each try brings so much that, were it right, it would count as none."""
+    monkeypatch.setattr(downloading, "ENOUGH", 1000)
+    server.behaviours = [other_bytes] * 50
+    with pytest.raises(UserError, match=r"\(3 tries\)"):
+        get(server, tmp_path / "data.bin")
+    assert len(server.asked) == 3 and not list(tmp_path.iterdir())
+
+
+def test_a_bad_line_that_makes_headway_is_borne(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloading, "ENOUGH", 1000)
+    server.behaviours = [breaks_off(20_000)] * 12
+    get(server, tmp_path / "data.bin")
+    assert (tmp_path / "data.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("kind", ["md5", "sha256", "sha512"])
+def test_the_first_digits_of_a_checksum_are_enough(server: Server, tmp_path: Path, kind: str) -> None:
+    digits = hashlib.new(kind, CONTENT).hexdigest()
+    get(server, tmp_path / "data.bin", f"{kind}:{digits[:32]}")
+    (tmp_path / "data.bin").write_bytes(b"changed")
+    with pytest.raises(UserError, match=rf"its {kind} is .*; delete it and get it again"):
+        get(server, tmp_path / "data.bin", f"{kind}:{digits}")
+
+
+# ------------------------------------------------------------------------------------------------- all of a set
+
+
+def tar_of(folder: Path) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as tar:
+        tar.add(folder, ".")
+    return file.getvalue()
+
+
+@pytest.fixture
+def pacs(server: Server, tmp_path: Path) -> FolderCard:
+    """PACS, of which the authors have a page, and the server an archive for each domain."""
+    card = read_card("pacs")
+    root, archives = write_folders(tmp_path / "site", card, PACS), []
+    for domain in PACS.values():
+        server.files[f"/{domain}.tgz"] = content = tar_of(root / domain)
+        checksum = f"md5:{hashlib.md5(content, usedforsecurity=False).hexdigest()}"
+        archives.append(Archive(url=f"{server.url}/{domain}.tgz", into=domain, checksum=checksum))
+    page = Source(by="the authors", page="http://example.org/pacs", steps="Fill in the form.")
+    return card.model_copy(update={"sources": [page, Source(by="a mirror", archives=archives)]})
+
+
+def quiet(name: str) -> Callable[[int, int | None], None]:
+    return lambda have, total: None
+
+
+def test_a_set_is_fetched_unpacked_and_put_in_place(
+    server: Server, pacs: FolderCard, data_root: Path
+) -> None:
+    said: list[str] = []
+    server.behaviours = [rightly, breaks_off(500), rightly, stalls]
+    about = fetch(pacs, said.append, quiet, HASTY)
+    assert about.images == {"P": 14, "A": 14, "C": 14, "S": 14} and about.how == "symbolic links"
+    assert "licence of pacs: None is stated" in said[0] and said[1] == "from a mirror"
+    place = data_root / "pacs"
+    assert {path.name for path in place.iterdir()} == {"dataset.json", "images", "index.csv", "unpacked"}
+    data_root.rename(data_root.parent / "moved")  # links are relative: the folder may be moved
+    assert (data_root.parent / "moved" / "pacs" / "images" / "S" / "dog" / "00001.jpg").is_file()
+
+
+def test_a_fetch_that_is_stopped_goes_on(server: Server, pacs: FolderCard, data_root: Path) -> None:
+    server.behaviours = [rightly, breaks_off(500)] + [fails(503)] * 2
+    with pytest.raises(
+        UserError, match=r"(?s)pacs could not be fetched: no source gave it.*Fill in the form"
+    ):
+        fetch(pacs, lambda text: None, quiet, HASTY)
+    assert not (data_root / "pacs" / "images").exists()
+    server.asked.clear()
+    fetch(pacs, lambda text: None, quiet, HASTY)
+    assert server.asked == [
+        ("/art_painting.tgz", "bytes=500-"),
+        ("/cartoon.tgz", None),
+        ("/sketch.tgz", None),
+    ]
+
+
+def test_where_a_click_is_wanted_it_says_what_to_do(pacs: FolderCard, server: Server) -> None:
+    by_hand = pacs.model_copy(update={"sources": pacs.sources[:1]})
+    with pytest.raises(UserError) as raised:
+        fetch(by_hand, lambda text: None, quiet, HASTY)
+    for told in ("no source gives it without a click", "http://example.org/pacs", "Fill in the form.",
+                 "datasets import pacs FOLDER_OR_ARCHIVE"):  # fmt: skip
+        assert told in str(raised.value)
+    assert not server.asked
+
+
+def test_the_next_source_is_asked_if_one_has_a_bad_archive(
+    server: Server, pacs: FolderCard, tmp_path: Path, data_root: Path
+) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("../../evil.jpg", b"x")
+    server.files["/evil.zip"] = file.getvalue()
+    bad = Source(by="a stranger", archives=[Archive(url=f"{server.url}/evil.zip")])
+    said: list[str] = []
+    fetch(pacs.model_copy(update={"sources": [bad, *pacs.sources]}), said.append, quiet, HASTY)
+    assert any("'../../evil.jpg' in it leads out of the folder" in text for text in said)
+    assert not list(tmp_path.rglob("evil*"))
+
+
+def test_an_archive_got_by_hand_is_checked_and_imported(
+    pacs: FolderCard, server: Server, tmp_path: Path, data_root: Path
+) -> None:
+    archive = tmp_path / "PACS.tar.gz"
+    archive.write_bytes(tar_of(tmp_path / "site"))
+    checksum = f"sha256:{hashlib.sha256(archive.read_bytes()).hexdigest()}"
+    by_hand = Source(
+        by="the authors", page="http://x", archives=[Archive(file="PACS.tar.gz", checksum=checksum)]
+    )
+    card, said = pacs.model_copy(update={"sources": [by_hand]}), []
+    assert sum(import_archive(card, archive, said.append).images.values()) == 56
+    assert "PACS.tar.gz has the checksum of the card" in said
+    archive.write_bytes(archive.read_bytes() + b"x")
+    with pytest.raises(UserError, match=r"PACS\.tar\.gz: its sha256 is .* delete it and get it again"):
+        import_archive(card, archive, said.append)
+    assert (data_root / "pacs" / "images").exists()  # what is in place stays

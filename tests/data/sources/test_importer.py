@@ -1,0 +1,356 @@
+"""Importing: every layout in which people have these sets gives the same images under the same labels."""
+
+import errno
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.config import FolderCard, read_card, resolve_card
+from pipeline.core.errors import UserError
+from pipeline.data.sources.importer import import_folder
+from pipeline.data.sources.inventory import damaged, differences, read_inventory
+from pipeline.data.sources.layouts import plain
+from tests.data.layout_samples import (
+    OFFICE_HOME,
+    PACS,
+    VISDA,
+    office_home,
+    picture,
+    write_folders,
+    write_pictures,
+)
+
+pytestmark = pytest.mark.usefixtures("data_root")
+
+
+def imported(name: str, folder: Path) -> tuple[pd.DataFrame, str]:
+    """What is in place after an import, and what it said."""
+    said: list[str] = []
+    card = read_card(name)
+    import_folder(card, folder, said.append)
+    table = read_inventory(card)
+    assert list(damaged(card, table)) == []
+    return table, "\n".join(said)
+
+
+def labels(table: pd.DataFrame) -> Counter[tuple[str, int]]:
+    """How many images of each domain have each label."""
+    return Counter(zip(table["domain"], table["label"], strict=True))
+
+
+def everywhere(card: FolderCard, count: int) -> dict[tuple[str, int], int]:
+    """`count` images of each class in each domain."""
+    return {(domain, label): count for domain in card.domains for label in range(len(card.classes))}
+
+
+# -------------------------------------------------------------------------------------- a folder for each domain
+
+
+@pytest.mark.parametrize("real_world", ["Real World", "Real_World", "RealWorld", "real-world"])
+@pytest.mark.parametrize("below", ["", "OfficeHomeDataset_10072016", "a/b"])
+def test_office_home_however_its_folders_are_spelled(tmp_path: Path, real_world: str, below: str) -> None:
+    card = read_card("office_home")
+    small = card.model_copy(update={"classes": card.classes[:3]})
+    write_folders(tmp_path / "mine" / below, small, OFFICE_HOME | {"Rw": real_world})
+    table, said = imported("office_home", tmp_path / "mine")
+    assert labels(table) == everywhere(small, 2)
+    assert f"{real_world} = Rw" in said
+    assert table["name"].iloc[0] == "Alarm_Clock/00001.jpg" and set(table["split"]) == {2}
+
+
+def test_all_of_office_home(tmp_path: Path, data_root: Path) -> None:
+    table, _ = imported("office_home", office_home(tmp_path / "mine"))
+    card = read_card("office_home")
+    assert labels(table) == everywhere(card, 2)
+    place = data_root / "office_home" / "images"
+    assert (place / "Rw" / "TV").readlink() == tmp_path / "mine" / "Real World" / "TV"  # one link for a class
+    assert (place / "Rw" / "TV" / "00001.jpg").read_bytes() == picture(
+        "jpg", 7 * 3 + card.classes.index("TV")
+    )
+
+
+def test_domainbed_s_pacs(tmp_path: Path) -> None:
+    table, said = imported("pacs", write_folders(tmp_path / "PACS", read_card("pacs"), PACS))
+    assert labels(table) == everywhere(read_card("pacs"), 2)
+    assert "as DomainBed has it" in said
+
+
+def test_visda_as_published(tmp_path: Path) -> None:
+    """train is a domain and a class of it; test/ has no folders of classes and is no part of the benchmark."""
+    card = read_card("visda2017")
+    write_folders(tmp_path / "visda", card, VISDA)
+    write_pictures(tmp_path / "visda" / "test" / "trunk00", ["1.jpg"])
+    assert labels(imported("visda2017", tmp_path / "visda")[0]) == everywhere(card, 2)
+
+
+def test_office31_has_a_folder_between(tmp_path: Path) -> None:
+    card = read_card("office31")
+    write_folders(tmp_path / "o", card, {"A": "amazon", "D": "dslr", "W": "webcam"}, 1, inside="images")
+    assert labels(imported("office31", tmp_path / "o")[0]) == everywhere(card, 1)
+
+
+def test_hidden_files_and_other_files_are_no_images(tmp_path: Path) -> None:
+    root = write_folders(tmp_path / "p", read_card("pacs"), PACS)
+    for name in ("._pic.jpg", ".DS_Store", "Thumbs.db", "notes.txt"):
+        (root / "photo" / "dog" / name).write_bytes(b"x")
+    write_pictures(root / "photo" / "cat", ["1.jpg"])
+    table, said = imported("pacs", root)
+    assert labels(table) == everywhere(read_card("pacs"), 2)
+    assert re.search("left aside: .*cat, as pacs has no such class", said)
+
+
+def test_a_missing_domain_or_class_is_named(tmp_path: Path) -> None:
+    root = write_folders(
+        tmp_path / "p", read_card("pacs"), {"P": "photo", "A": "art_painting", "C": "cartoon"}
+    )
+    with pytest.raises(UserError, match=r"missing S \(a folder called Sketch\); nothing was imported"):
+        imported("pacs", root)
+    (root / "sketch").mkdir()
+    with pytest.raises(UserError, match=r"sketch holds no folder that is called like a class of pacs \(dog,"):
+        imported("pacs", root)
+    write_pictures(root / "sketch" / "dog", ["1.png"])
+    assert (
+        labels(imported("pacs", root)[0])["S", 0] == 1
+    )  # a class may be empty: DomainNet's painting lacks one
+    write_pictures(root / "Sketch" / "dog", ["1.png"])
+    with pytest.raises(UserError, match="both be domain S of pacs; take one away"):
+        imported("pacs", root)
+    with pytest.raises(UserError, match="there is no folder"):
+        imported("pacs", tmp_path / "nowhere")
+
+
+def test_plain_names() -> None:
+    assert (
+        len({plain(name) for name in ("Real World", "real_world", "RealWorld", "REAL-WORLD ", "Ｒeal World")})
+        == 1
+    )
+    assert plain("art") != plain("art_painting")
+
+
+# -------------------------------------------------------------------------------------------------- image lists
+
+
+def write_list(path: Path, lines: list[tuple[str, int]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{name} {number}\n" for name, number in lines), encoding="utf-8")
+
+
+def files(root: Path, domain: str) -> list[Path]:
+    return sorted((root / domain).rglob("*.*"))
+
+
+@pytest.mark.parametrize("prefix", ["", "/data/office-home/images/"])
+def test_the_library_s_lists_number_classes_in_an_order_of_their_own(tmp_path: Path, prefix: str) -> None:
+    """As thuml's, which begin with Drill = 0; and with folders of another machine, as CDAN's."""
+    card = read_card("office_home")
+    small = card.model_copy(update={"classes": ["Drill", "Bed", "TV"]})
+    root = write_folders(tmp_path / "tll", small, OFFICE_HOME | {"Rw": "Real_World"}, 3)
+    for domain in ("Art", "Clipart", "Product", "Real_World"):
+        kept = [path for path in files(root, domain) if path.name != "00003.jpg"]
+        write_list(
+            root / "image_list" / f"{domain}.txt",
+            [(f"{prefix}{p.relative_to(root)}", small.classes.index(p.parent.name)) for p in kept],
+        )
+    table, said = imported("office_home", root)
+    assert labels(table) == {(d, card.classes.index(c)): 2 for d in card.domains for c in small.classes}
+    assert "image_list/Real_World.txt = Rw" in said
+
+
+def test_pacs_by_its_kfold_lists_which_number_from_one(tmp_path: Path) -> None:
+    card = read_card("pacs")
+    root = write_folders(tmp_path / "PACS" / "kfold", card, PACS, 4).parent
+    for domain in PACS.values():
+        numbered = [
+            (str(p.relative_to(root / "kfold")), 1 + card.classes.index(p.parent.name))
+            for p in files(root / "kfold", domain)
+        ]
+        write_list(root / "splits" / f"{domain}_train_kfold.txt", numbered[:-7])
+        write_list(root / "splits" / f"{domain}_crossval_kfold.txt", numbered[-7:])
+        write_list(root / "splits" / f"{domain}_test_kfold.txt", numbered)
+    table, said = imported("pacs", root)
+    assert labels(table) == everywhere(card, 4)
+    assert "art_painting_test_kfold.txt = A" in said
+
+
+def test_vlcs_by_jigen_s_lists_where_folders_are_numbers(tmp_path: Path) -> None:
+    card = read_card("vlcs")
+    for at, domain in enumerate(("CALTECH", "LABELME", "SUN", "PASCAL")):
+        for label in range(5):
+            (train,) = write_pictures(
+                tmp_path / "VLCS" / domain / "full" / str(label), ["crossval_imgs_1.jpg"], at
+            )
+            (test,) = write_pictures(
+                tmp_path / "VLCS" / domain / "test" / str(label), ["test_imgs_1.jpg"], at + 40
+            )
+            for path, split in ((train, "train"), (test, "test")):
+                with (tmp_path / "VLCS" / f"{domain}_{split}.txt").open("a") as file:
+                    file.write(f"/home/x/data/{path.relative_to(tmp_path)} {label}\n")
+    table, _ = imported("vlcs", tmp_path / "VLCS")
+    assert labels(table) == everywhere(card, 2)
+
+
+def test_domainnet_s_lists_say_what_is_for_testing(tmp_path: Path) -> None:
+    card = read_card("domainnet")
+    domains = ["clipart", "infograph", "painting", "quickdraw", "real", "sketch"]
+    for domain in domains:
+        paths = write_pictures(
+            tmp_path / "d" / domain / "aircraft_carrier", ["1.jpg", "2.jpg", "not listed.jpg"]
+        )
+        for split, path in zip(("train", "test"), paths, strict=False):
+            write_list(tmp_path / "d" / f"{domain}_{split}.txt", [(str(path.relative_to(tmp_path / "d")), 0)])
+    table, _ = imported("domainnet", tmp_path / "d")
+    assert table["split"].tolist() == [0, 1] * 6 and list(card.domains) == table["domain"].unique().tolist()
+    for domain in domains:
+        (tmp_path / "d" / f"{domain}_test.txt").unlink()
+        (tmp_path / "d" / f"{domain}_train.txt").unlink()
+    table, said = imported("domainnet", tmp_path / "d")
+    assert set(table["split"]) == {2} and "no lists of a split" in said
+
+
+def test_visda_s_own_lists(tmp_path: Path) -> None:
+    card = read_card("visda2017")
+    root = write_folders(tmp_path / "v", card, VISDA, 1)
+    for folder in VISDA.values():
+        write_list(
+            root / folder / "image_list.txt",
+            [
+                (str(p.relative_to(root / folder)), card.classes.index(p.parent.name))
+                for p in files(root, folder)
+            ],
+        )
+    assert labels(imported("visda2017", root)[0]) == everywhere(card, 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("photo/dog/00001.jpg", r"photo\.txt, line 1: expected a path and the number of a class"),
+        ("photo/dog/00001.jpg x", "line 1: expected a path and the number"),
+        ("photo/cat/00001.jpg 9", "line 1: 9 is no class of the 7 of pacs"),
+        ("photo/dog/00001.jpg 0\nphoto/house/00001.jpg 0", "line 2: 0 stands for house, but before for dog"),
+    ],
+)
+def test_a_wrong_list_is_refused_by_its_line(tmp_path: Path, line: str, told: str) -> None:
+    root = write_folders(tmp_path / "p", read_card("pacs"), PACS)
+    for domain in PACS.values():
+        write_list(root / f"{domain}.txt", [(f"{domain}/dog/00001.jpg", 0)])
+    write_pictures(root / "photo" / "cat", ["00001.jpg"])
+    (root / "photo.txt").write_text(line + "\n")
+    with pytest.raises(UserError, match=told):
+        imported("pacs", root)
+
+
+def test_listed_images_that_are_missing_or_outside_are_counted(tmp_path: Path) -> None:
+    root = write_folders(tmp_path / "p", read_card("pacs"), PACS, 1)
+    write_pictures(tmp_path / "dog", ["secret.jpg"])
+    for domain in PACS.values():
+        write_list(
+            root / f"{domain}.txt",
+            [(f"{domain}/dog/00001.jpg", 0), (f"{domain}/dog/gone.jpg", 0), ("../dog/secret.jpg", 0)],
+        )
+    table, said = imported("pacs", root)
+    assert len(table) == 4 and "photo.txt lists 2 images that are not in" in said
+    for domain in PACS.values():  # lists of images that are elsewhere are no reason not to take the folders
+        write_list(root / f"{domain}.txt", [(f"elsewhere/{domain}.jpg", 0)])
+    assert len(imported("pacs", root)[0]) == 28
+
+
+# -------------------------------------------------------------------------------------------- what is put in place
+
+
+def test_odd_names_are_taken_and_names_that_are_none_left_out(tmp_path: Path) -> None:
+    root = write_folders(tmp_path / "a 'quoted' \"folder\", with a comma", read_card("pacs"), PACS, 1)
+    odd = ["with space.jpg", "quote'\".jpg", "комната, 部屋.jpg", "é.JPG"]
+    write_pictures(root / "photo" / "dog", odd)
+    for bad in (b"latin1-\xe9.jpg", b"two\nlines.jpg"):
+        Path(os.fsdecode(os.fsencode(root / "photo" / "dog") + b"/" + bad)).write_bytes(picture("jpg", 0))
+    table, said = imported("pacs", root)
+    taken = table[(table["domain"] == "P") & (table["label"] == 0)]["name"]
+    assert sorted(taken) == sorted(f"dog/{name}" for name in (*odd, "00001.jpg"))
+    assert "left out: 2 images whose names are not UTF-8 or hold control characters" in said
+
+
+@pytest.mark.parametrize(("missing", "how"), [(["symlink"], "hard links"), (["symlink", "link"], "copies")])
+def test_where_links_cannot_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: list[str], how: str
+) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.EPERM, "not here")
+
+    root = write_folders(tmp_path / "p", read_card("pacs"), PACS)
+    for name in missing:
+        monkeypatch.setattr(os, name, refuse)
+    about = import_folder(read_card("pacs"), root, lambda text: None)
+    assert about.how == how
+    assert labels(read_inventory(read_card("pacs"))) == everywhere(read_card("pacs"), 2)
+
+
+def test_content_is_that_of_the_images_wherever_they_are(tmp_path: Path, data_root: Path) -> None:
+    """So that two machines with the same images share the products of jobs."""
+    card, contents = read_card("pacs"), []
+    for where, count in (("here", 2), ("there/kfold", 2), ("more", 3)):
+        root = write_folders(tmp_path / where, card, PACS, count)
+        contents.append(import_folder(card, root, lambda text: None).content)
+        assert resolve_card(card).content == contents[-1]
+    assert contents[0] == contents[1] != contents[2]
+    assert sorted(path.name for path in (data_root / "pacs").iterdir()) == [
+        "dataset.json",
+        "images",
+        "index.csv",
+    ]
+    assert (tmp_path / "here" / "photo" / "dog" / "00001.jpg").exists()  # what is replaced are links alone
+
+
+def test_an_import_that_broke_off_is_not_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, card = write_folders(tmp_path / "p", read_card("pacs"), PACS), read_card("pacs")
+    imported("pacs", root)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.data.inventory.write_atomic", lambda path, text: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            imported("pacs", root)
+    with pytest.raises(UserError, match=r"pacs is not in .*datasets fetch pacs.*datasets import pacs FOLDER"):
+        read_inventory(card)
+    assert len(imported("pacs", root)[0]) == 56
+
+
+def test_what_was_imported_is_not_imported_from(tmp_path: Path, data_root: Path) -> None:
+    imported("pacs", write_folders(tmp_path / "p", read_card("pacs"), PACS))
+    with pytest.raises(UserError, match="is what an import made"):
+        imported("pacs", data_root / "pacs" / "images")
+
+
+def test_counts_that_differ_are_named_by_domain_and_class(tmp_path: Path) -> None:
+    root, card = write_folders(tmp_path / "p", read_card("pacs"), PACS, 1), read_card("pacs")
+    counts = [1] * 7
+    same = {
+        short: domain.model_copy(update={"images": 7, "per_class": counts})
+        for short, domain in card.domains.items()
+    }
+    exact = card.model_copy(update={"domains": same})
+    table = imported("pacs", root)[0]
+    assert list(differences(exact, table)) == []
+    (root / "photo" / "horse" / "00001.jpg").unlink()
+    found = list(map(str, differences(exact, imported("pacs", root)[0])))
+    assert found == [
+        "domain P: 6 images, not the 7 of the card",
+        "domain P, class horse: 0 images, not the 1 of the card",
+    ]
+
+
+def test_images_that_go_or_change_after_the_import_are_found(tmp_path: Path) -> None:
+    root, card = write_folders(tmp_path / "p", read_card("pacs"), PACS), read_card("pacs")
+    table = imported("pacs", root)[0]
+    (root / "photo" / "dog" / "00001.jpg").unlink()
+    (root / "photo" / "dog" / "00002.jpg").write_bytes(b"x")
+    first, second = damaged(card, table)
+    assert first.endswith("P/dog/00001.jpg is missing") and re.search(
+        r"00002\.jpg has 1 bytes, not \d+", second
+    )
+    index = Path(os.environ["TERRABENCH_DATA"]) / "pacs" / "index.csv"
+    index.write_text(index.read_text().replace("P,0", "P,1"))
+    with pytest.raises(UserError, match="was changed; import pacs again"):
+        read_inventory(card)

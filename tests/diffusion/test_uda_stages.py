@@ -1,0 +1,217 @@
+"""Stages one and two, on Stable Diffusion 1.5's classes: resuming, determinism, and blindness to target labels."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.config import (
+    AdapterSpec,
+    BaseModelSpec,
+    FinetuneParams,
+    FinetuneSettings,
+    GenerateParams,
+    Guidance,
+    InversionSettings,
+    PairParams,
+)
+from pipeline.core.errors import UserError
+from pipeline.data.image_sets import load_labelled, load_unlabelled
+from pipeline.diffusion.base_model import BaseModel
+from pipeline.diffusion.finetune import stage as finetune
+from pipeline.diffusion.finetune.stage import learning_rate_factor
+from pipeline.diffusion.generate import stage as generate
+from pipeline.diffusion.generate.merged_denoisers import Denoisers
+from tests.diffusion.stage_samples import Killed, killed_after, product, silent
+
+WORDS = ["zero", "one", "two"]
+PAIR = PairParams(source="S", target="T", words=WORDS)
+
+
+@pytest.fixture(scope="module")
+def data(two_domains: Path) -> Path:
+    return two_domains
+
+
+@pytest.fixture(scope="module")
+def params(sd15_folder: Path) -> FinetuneParams:
+    return FinetuneParams(
+        pair=PAIR,
+        base_model=BaseModelSpec(name=str(sd15_folder), resolution=64),
+        adapter=AdapterSpec(rank=2, alpha=2.0),
+        settings=FinetuneSettings(
+            steps=6, batch_size=2, learning_rate=1e-2, checkpoint_every=2, unconditional=0.3
+        ),
+        threads=1,
+    )
+
+
+def finetuned(folder: Path, params: FinetuneParams, data: Path) -> Path:
+    finetune.run(params, {"data": data}, folder, silent)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory, params: FinetuneParams, data: Path) -> Path:
+    return finetuned(tmp_path_factory.mktemp("adapter"), params, data)
+
+
+def generation(params: FinetuneParams, contents: str, **changes: object) -> GenerateParams:
+    given = {
+        "contents": contents,
+        "pair": None if contents == "base" else PAIR,
+        "words": WORDS,
+        "per_class": 2,
+        "base_model": params.base_model,
+        "guidance": Guidance(weight=2.0, content_scale=0.5),
+        "inversion": InversionSettings(
+            depth=0.8 if contents == "adapted" else 1.0,
+            refinements=1,
+            statistics="target" if contents == "adapted" else "own",
+        ),
+        "steps": 3,
+        "batch_size": 2,
+        "scale": 0.9,
+        "source_prompt": "A {class}",
+        "target_prompt": "An image",
+        "seed": 0,
+        "threads": 1,
+    }
+    return GenerateParams(**(given | changes))
+
+
+def test_the_same_seed_gives_the_same_adapter_and_another_seed_another(
+    tmp_path: Path, params: FinetuneParams, data: Path, adapter: Path
+) -> None:
+    assert product(finetuned(tmp_path / "again", params, data)) == product(adapter)
+    other = params.model_copy(update={"settings": params.settings.model_copy(update={"seed": 1})})
+    assert product(finetuned(tmp_path / "other", other, data)) != product(adapter)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 5])
+def test_a_killed_fine_tuning_ends_with_the_same_bytes(
+    tmp_path: Path, params: FinetuneParams, data: Path, adapter: Path, steps: int
+) -> None:
+    with pytest.raises(Killed):
+        finetune.run(params, {"data": data}, tmp_path, killed_after(steps))
+    done: list[int] = []
+    finetune.run(params, {"data": data}, tmp_path, lambda step, total, what: done.append(step))
+    assert done[0] == steps // 2 * 2 + 1, "it goes on from the last checkpoint"
+    assert product(tmp_path) == product(adapter)
+
+
+def test_the_loss_curve_has_every_step(adapter: Path) -> None:
+    curve = pd.read_csv(adapter / "losses.csv")
+    assert curve["step"].tolist() == list(range(6))
+    assert np.allclose(curve["loss"], (curve["source_loss"] + curve["target_loss"]) / 2, rtol=1e-4)
+
+
+def inputs_of(contents: str, data: Path, adapter: Path) -> dict[str, Path]:
+    return {} if contents == "base" else {"data": data, "adapter": adapter}
+
+
+@pytest.mark.parametrize("contents", ["adapted", "generated", "base"])
+def test_a_killed_generation_ends_with_the_same_bytes(
+    tmp_path: Path, params: FinetuneParams, data: Path, adapter: Path, contents: str
+) -> None:
+    wanted, inputs = generation(params, contents), inputs_of(contents, data, adapter)
+    generate.run(wanted, inputs, tmp_path / "whole", silent)
+    with pytest.raises(Killed):
+        generate.run(wanted, inputs, tmp_path / "cut", killed_after(4))
+    made = {p: p.stat().st_mtime_ns for p in (tmp_path / "cut").rglob("*.png")}
+    assert len(made) == 4
+    generate.run(wanted, inputs, tmp_path / "cut", silent)
+    assert all(path.stat().st_mtime_ns == time for path, time in made.items()), (
+        "whole batches are not made again"
+    )
+    assert product(tmp_path / "cut") == product(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("contents", ["adapted", "generated", "base"])
+def test_the_manifest_says_how_every_image_was_made(
+    tmp_path: Path, params: FinetuneParams, data: Path, adapter: Path, contents: str
+) -> None:
+    generate.run(generation(params, contents), inputs_of(contents, data, adapter), tmp_path, silent)
+    manifest = pd.read_csv(tmp_path / "manifest.csv", keep_default_na=False)
+    assert list(manifest) == ["file", "label", "class", "seed", "t", "prompt", "source", "style"]
+    assert manifest["label"].value_counts().to_dict() == {0: 2, 1: 2, 2: 2}
+    assert (manifest["prompt"] == "A " + manifest["class"]).all()
+    assert set(manifest["file"]) == {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.png")}
+    assert all(Image.open(tmp_path / file).size == (64, 64) for file in manifest["file"])
+    if contents == "adapted":
+        source = load_labelled(data, "S", "train")
+        labels = dict(zip(source.names, source.labels, strict=True))
+        assert [labels[name] for name in manifest["source"]] == manifest["label"].tolist()
+        assert manifest["source"].is_unique
+    styles = {""} if contents != "adapted" else set(load_unlabelled(data, "T", "train").names)
+    assert set(manifest["style"]) <= styles
+
+
+def test_an_image_does_not_depend_on_its_batch(
+    tmp_path: Path, params: FinetuneParams, data: Path, adapter: Path
+) -> None:
+    for size in (1, 6):
+        wanted = generation(params, "generated", batch_size=size)
+        generate.run(wanted, {"data": data, "adapter": adapter}, tmp_path / str(size), silent)
+    for file in (tmp_path / "1" / "images").iterdir():
+        one, other = (np.asarray(Image.open(tmp_path / s / "images" / file.name), int) for s in ("1", "6"))
+        assert abs(one - other).max() <= 1
+
+
+def test_target_labels_are_never_read(
+    tmp_path: Path, params: FinetuneParams, data: Path, adapter: Path
+) -> None:
+    blind = tmp_path / "blind"
+    shutil.copytree(data, blind)
+    (blind / "T.labels.npy").write_bytes(b"garbage")
+    again = finetuned(tmp_path / "adapter", params, blind)
+    assert product(again) == product(adapter)
+    for contents in ("adapted", "generated"):
+        for name, where, tuned in (("seen", data, adapter), ("blind", blind, again)):
+            inputs = inputs_of(contents, where, tuned)
+            generate.run(generation(params, contents), inputs, tmp_path / contents / name, silent)
+        assert product(tmp_path / contents / "seen") == product(tmp_path / contents / "blind")
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step(
+    tmp_path: Path, params: FinetuneParams, data: Path
+) -> None:
+    wild = params.model_copy(update={"settings": params.settings.model_copy(update={"learning_rate": 1e20})})
+    with pytest.raises(UserError, match=r"became .* at step \d+; lower finetune.learning_rate"):
+        finetune.run(wild, {"data": data}, tmp_path, silent)
+
+
+def test_learning_rate_schedules() -> None:
+    cosine = FinetuneSettings(steps=10, schedule="cosine", warmup=2)
+    assert [learning_rate_factor(cosine, s) for s in (0, 1, 2)] == [0.5, 1.0, 1.0]
+    assert learning_rate_factor(cosine, 6) == pytest.approx(0.5)
+    assert learning_rate_factor(FinetuneSettings(steps=10), 9) == 1.0
+
+
+def test_a_base_model_that_cannot_be_loaded_is_a_users_error(tmp_path: Path, params: FinetuneParams) -> None:
+    (tmp_path / "model_index.json").write_text("{}")
+    missing = params.model_copy(update={"base_model": BaseModelSpec(name=str(tmp_path))})
+    with pytest.raises(UserError, match="can't be loaded"):
+        finetune.run(missing, {}, tmp_path / "work", silent)
+
+
+def test_the_class_is_guided_by_any_blend_of_base_model_and_adapter(
+    params: FinetuneParams, adapter: Path
+) -> None:
+    """A content_scale of 0 is the base model, 1 the adapter at t = 1, and a half has half of its update."""
+    model = BaseModel.load(params.base_model)
+
+    def weight(share: float) -> torch.Tensor:
+        guidance = Guidance(content_scale=share)
+        given = generation(params, "generated", guidance=guidance)
+        content = Denoisers.make(model, adapter / "adapter.safetensors", given).content
+        return content.conv_in.base.weight
+
+    base = model.denoiser.conv_in.weight
+    assert torch.equal(weight(0.0), base)
+    assert not torch.allclose(weight(1.0), base)
+    assert torch.allclose(weight(0.5), (base + weight(1.0)) / 2, atol=1e-6)

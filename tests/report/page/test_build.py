@@ -1,0 +1,300 @@
+"""The page: whole, self-contained, with every number; its script; its commands; and the server."""
+
+import json
+import re
+import shutil
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline import cli, config
+from pipeline.core.errors import UserError
+from pipeline.planning.graph import make_plan
+from pipeline.report import records
+from pipeline.report.page import build as page
+from pipeline.report.page import html_table, reproduce_command, run_info, serve
+from pipeline.report.page.run_info import About, Stage
+from pipeline.report.tables import accuracy, per_class
+from tests.report.report_samples import CLASSES, TASKS, make_row, make_suite
+
+VOID = {"meta", "link", "img", "input", "br"}
+
+
+class Seen(HTMLParser):
+    """The elements of a page, in order, as (tag, attributes), and its text; raises where tags do not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes another element, line {self.getpos()[0]}"
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def make_about(**changes: object) -> About:
+    stages = [
+        Stage(kind="finetune", done=2, jobs=2, seconds=600),
+        Stage(kind="train", done=1, jobs=12, seconds=18),
+    ]
+    suite = make_suite(selections=["last", "oracle"])
+    card = config.read_card("digits").model_copy(update={"classes": CLASSES})
+    plain = {"suite": suite, "card": card, "tasks": TASKS, "file": "benchmarks/digits.yaml", "stages": stages}
+    return About(**plain | changes)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, rows: list[dict]) -> Path:
+    """A results folder: records under two rules, and pictures of two kinds."""
+    both = rows + [row | {"selection": "oracle", "accuracy": row["accuracy"] + 1} for row in rows]
+    records.write(tmp_path / "out" / "records.csv", both)
+    for name in ("loss_MN-to-MM", "something_new"):
+        (tmp_path / "out" / "plots").mkdir(exist_ok=True)
+        Image.new("RGB", (2000, 500), "white").save(tmp_path / "out" / "plots" / f"{name}.png")
+    return tmp_path / "out"
+
+
+def text_of(folder: Path, told: About) -> str:
+    return page.write(folder, told, records.read(folder / "records.csv")).read_text()
+
+
+def test_tables_hold_every_number_and_are_marked_up(folder):
+    told = make_about()
+    seen, frame = Seen(text_of(folder, told)), records.read(folder / "records.csv")
+    expected = []
+    for selection in ("last", "oracle"):
+        for row in accuracy.accuracy_table(frame, told.suite, TASKS, selection).rows:
+            expected += [cell.mean for cell in row.cells]
+    assert [float(cell["data-value"]) for cell in seen.all("td") if "data-value" in cell] == expected
+    assert all(f"{number:.1f}" in seen.words for number in expected)
+    assert all(head["scope"] in ("col", "row") for head in seen.all("th"))
+    assert len(seen.all("caption")) == len(seen.all("table")) == 7, (
+        "of each rule accuracy, gains, ranks; and time"
+    )
+    assert [box["value"] for box in seen.all("input")] == ["last", "oracle"]
+    assert {"ERM", "ERM + base", "ERM + Terra"} <= set(seen.words)
+    assert {"finetune", "10 min 00 s", "5 min 00 s", "1 of 12", "18 s"} <= set(seen.words)
+    assert re.search(
+        r"Best average: \S* *ERM \+ Terra, 81\.0 % ± 3\.4 \(\+35\.2\), over\s+2 tasks", "".join(seen.words)
+    )
+
+
+def test_a_missing_number_is_shown_as_missing(folder, rows):
+    failed = {"status": "failed", "reason": "the loss became nan", "accuracy": None, "per_class": []}
+    records.write(folder / "records.csv", [rows[0] | failed, rows[1] | failed, *rows[2:]])
+    seen = Seen(text_of(folder, make_about(suite=make_suite())))
+    cells = [cell["data-value"] for cell in seen.all("td") if "data-value" in cell]
+    assert cells.count("") == 1 and "–" in seen.words
+    assert "Missing: 2 of 12 trainings, 2 of them failed" in " ".join(seen.words)
+
+
+def test_nothing_comes_from_elsewhere(folder):
+    text = text_of(folder, make_about())
+    seen = Seen(text)
+    loaded = [found["src"] for found in seen.all("img") + seen.all("script") if "src" in found]
+    assert len(loaded) == 2 and all(source.startswith("data:image/webp;base64,") for source in loaded)
+    assert [link["href"] for link in seen.all("link")] == ["data:,"]
+    assert not re.search(r"https?://|url\(|@import", text)
+    for link in seen.all("a"):
+        assert link["href"].startswith("#") or (folder / link["href"]).is_file()
+    assert {"Losses of fine-tuning: MN→MM", "Other pictures: something new"} == {
+        image["alt"] for image in seen.all("img") if image["alt"]
+    }
+    assert {image["width"] for image in seen.all("img") if "width" in image} == {str(page.WIDEST)}
+
+
+def test_markup_in_names_is_text(folder, rows):
+    name = "A & B_<i>"
+    suite = make_suite(
+        title="<script>alert(1)</script>", methods=[{"name": "ERM", "label": name}], metric="class_mean"
+    )
+    records.write(folder / "records.csv", [row | {"method": name} for row in rows])
+    card = make_about().card.model_copy(update={"classes": ["</td>", *CLASSES[1:]]})
+    text = text_of(folder, make_about(suite=suite, card=card))
+    seen = Seen(text)
+    assert "<script>alert" not in text and len(seen.all("script")) == 1 and not seen.all("i")
+    assert (
+        "<script>alert(1)</script>" in seen.words
+        and f"{name} + Terra" in seen.words
+        and "</td>" in seen.words
+    )
+    assert len(seen.all("table")) == 6, "the mean, the classes of two tasks, gains, ranks, time"
+
+
+def test_a_second_time_writes_nothing(folder):
+    told = make_about()
+    first = text_of(folder, told)
+    inode = (folder / page.FILE).stat().st_ino
+    assert text_of(folder, told) == first and (folder / page.FILE).stat().st_ino == inode
+    Image.new("RGB", (2000, 500), "black").save(folder / "plots" / "something_new.png")
+    assert text_of(folder, told) != first
+    again = text_of(folder, told)
+    assert text_of(folder, make_about(stages=None)) != again
+
+
+def test_run_json_comes_back(tmp_path):
+    told = make_about()
+    run_info.write(tmp_path, told)
+    assert run_info.read(tmp_path) == told and run_info.read(tmp_path / "none") is None
+    (tmp_path / run_info.FILE).write_text("{")
+    with pytest.raises(UserError, match=r"run.json cannot be read .*; write it anew with `tables`"):
+        run_info.read(tmp_path)
+
+
+def test_the_reference_run_tells_its_commit_and_fits_into_a_mail():
+    folder = config.ROOT / "results" / "reference" / "digits"
+    told = run_info.read(folder)
+    assert "commit 40df669" in told.note and sum(stage.done for stage in told.stages) == 254
+    shown = (folder / page.FILE).read_text()
+    assert "commit 40df669" in shown and len(shown) < 3_000_000
+
+
+@pytest.mark.parametrize("augmentation", ["none", "terra"])
+def test_the_command_of_a_row_asks_for_its_jobs(tmp_path, augmentation):
+    """The shell writes a suite whose trainings have the keys of that row's in the whole suite."""
+    suite = config.read_suite("digits")
+    command = reproduce_command.command(suite, "benchmarks/digits.yaml", "MCC", augmentation, ["my method.py"])
+    write, run = command.splitlines()
+    subprocess.run(["sh", "-ec", write], cwd=tmp_path, check=True)
+    assert run == f"{reproduce_command.PROGRAM} run row.yaml --plugin 'my method.py'"
+    card, base = config.read_card(suite.dataset), config.resolve_base_model(suite.base_model)
+    row = make_plan(config.read_suite(tmp_path / "row.yaml"), card, base).cells
+    whole = make_plan(suite, card, base).cells
+    asked = [cell.job.key for cell in whole if (cell.method, cell.augmentation) == ("MCC", augmentation)]
+    assert [cell.job.key for cell in row] == asked and len(asked) == 36
+
+
+def test_a_suite_of_ones_own_is_named_by_its_whole_path(tmp_path):
+    (line, *_) = reproduce_command.row_suite(make_suite(), str(tmp_path / "mine.yaml"), "ERM", "none")
+    assert json.loads(line.removeprefix("extends: ")) == str(tmp_path / "mine.yaml")
+
+
+def contrast(first: str, second: str) -> float:
+    """WCAG 2's contrast of two colours #rrggbb, from 1 to 21."""
+
+    def luminance(colour: str) -> float:
+        shares = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_text_stands_out_in_light_and_dark():
+    themes = re.findall(r"--ground: #.*", (html_table.PARTS / "page.css").read_text())
+    assert len(themes) == 2
+    for theme in themes:
+        colours = dict(re.findall(r"--(\w+): (#\w{6})", theme))
+        for text in ("ink", "faint", "link"):
+            assert min(contrast(colours[text], colours[on]) for on in ("ground", "raised")) >= 4.5
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="runs the page's script in Node")
+def test_order_of_the_script():
+    calls = [
+        (["10.5", "9.25", "", "100"], True, [3, 0, 1, 2]),
+        (["10.5", "9.25", "", "100"], False, [1, 0, 3, 2]),
+        (["5", "5", "5"], True, [0, 1, 2]),
+        (["MCC", "ERM", "ERM + Terra"], False, [1, 2, 0]),
+    ]
+    said = "".join(
+        f"console.log(JSON.stringify(order({json.dumps(v)}, {json.dumps(d)})));" for v, d, _ in calls
+    )
+    script = (html_table.PARTS / "page.js").read_text() + said
+    done = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True, timeout=60)
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [expected for *_, expected in calls]
+
+
+def test_report_of_a_folder_without_run_json(tmp_path, capsys):
+    """Its suite is then the one under benchmarks/ that the records name."""
+    reference = records.read(config.ROOT / "results" / "reference" / "digits" / "records.csv")
+    (tmp_path / "digits").mkdir()
+    records.write(
+        tmp_path / "digits" / "records.csv", reference[reference["task"] == "MN->MM"].to_dict("records")
+    )
+    assert cli.main(["report", "digits", "--results", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'digits' / 'index.html'}\n"
+    seen = Seen((tmp_path / "digits" / "index.html").read_text())
+    said = " ".join(" ".join(seen.words).split())
+    assert "The time of the other stages is unknown" in said
+    assert (
+        "With which versions of Python and its libraries, and on which machine, this was made is unknown"
+        in said
+    )
+    assert {path.name for path in (tmp_path / "digits" / "plots").iterdir()} == {
+        "classes_MN-to-MM.pdf", "classes_MN-to-MM.png",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ([{}, {"suite": "other"}], "records.csv is of 2 suites ['other', 'small_suite']; a page is of one"),
+        ([{}], "there is no suite 'small_suite'"),
+    ],
+)
+def test_report_of_a_folder_that_cannot_be(tmp_path, capsys, changes, said):
+    records.write(
+        tmp_path / "records.csv", [make_row("MN->MM", "none", 0, 50.0, **change) for change in changes]
+    )
+    assert cli.main(["report", str(tmp_path)]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.fixture
+def running(folder: Path) -> Iterator[str]:
+    (folder / "index.html").write_text("here")
+    with serve.server(folder, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"{server.server_address[0]}:{server.server_port}"
+        server.shutdown()
+
+
+def test_serving_is_for_this_machine_alone(running, folder):
+    assert running.startswith("127.0.0.1:")
+    with urllib.request.urlopen(f"http://{running}/", timeout=10) as answer:
+        assert answer.read() == b"here"
+    port = int(running.split(":")[1])
+    with pytest.raises(UserError, match=f"port {port} can't be taken .*; name another with --port"):
+        serve.server(folder, port)
+
+
+def test_classes_that_differ_most_are_drawn_where_there_are_many():
+    count = per_class.MOST + 10
+    rows = [make_row("MN->MM", "none", 0, 1.0, per_class=[50.0] * count)]
+    rows += [make_row("MN->MM", "terra", 0, 1.0, per_class=[50.0] * 20 + [60.0] * per_class.MOST)]
+    rows[1]["per_class"] = rows[1]["per_class"][:count]
+    rows[1]["per_class"][3] = 0.0
+    shares = per_class.class_accuracies(pd.DataFrame(rows), [str(label) for label in range(count)])
+    drawn = per_class._most_changed(shares)
+    assert len(drawn) == per_class.MOST and {3, *range(20, count)} <= set(drawn) and drawn == sorted(drawn)
+
+
+def test_accuracies_of_other_classes_are_refused():
+    rows = pd.DataFrame([make_row("MN->MM", "none", 0, 1.0)])
+    with pytest.raises(UserError, match=r"records.csv, task MN->MM, per_class: 2 accuracies for 5 classes"):
+        per_class.class_accuracies(rows, CLASSES)

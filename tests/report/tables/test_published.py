@@ -1,0 +1,108 @@
+"""Ours beside theirs: which rows have a counterpart, over which tasks averages are, and files that are not as they should be."""
+
+import pandas as pd
+import pytest
+
+from pipeline.core.errors import UserError
+from pipeline.report.tables import published
+from pipeline.report.write import write_published
+from tests.report.report_samples import make_row, make_suite
+
+DOMAINS = ["Ar", "Cl", "Pr", "Rw"]
+TASKS = [f"{a}->{b}" for a in DOMAINS for b in DOMAINS if a != b]
+BACKBONE = "resnet50.tv_in1k"
+
+
+def home(**changes):
+    plain = {
+        "name": "home", "dataset": "office_home", "tasks": "all", "augmentations": ["none", "terra"],
+        "selections": ["oracle", "last"], "train": {"backbone": BACKBONE, "iterations": 1},
+    }  # fmt: skip
+    return make_suite(**plain | changes)
+
+
+def rows(tasks=TASKS, **changes):
+    same = {"suite": "home", "dataset": "office_home", "backbone": BACKBONE} | changes
+    return pd.DataFrame(
+        [
+            make_row(task, augmentation, seed, 60.0 + seed, selection=selection, **same)
+            for task in tasks
+            for augmentation in ("none", "terra")
+            for seed in (0, 1)
+            for selection in ("oracle", "last", "source")
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def figures():
+    return published.read_all(published.folder())
+
+
+def test_a_row_beside_its_figure(figures):
+    found = published.published_table(rows(), home(), TASKS, "oracle", figures)
+    (one,) = found.comparisons
+    assert (one.method, one.augmentation, one.averaged) == ("ERM", "none", 12)
+    assert (one.pairs[0].theirs, one.pairs[0].difference) == (41.1, pytest.approx(60.5 - 41.1))
+    assert (one.pairs[-1].theirs, one.pairs[-1].difference) == (58.4, pytest.approx(60.5 - 58.4))
+    text = published.markdown(found)
+    assert "| difference | +19.4 |" in text and "thuml/Transfer-Learning-Library" in text
+    assert "\\quad published [1] & 41.1 &" in published.latex(found)
+    assert "office_home,oracle,ERM,none,Ar->Cl,60.50,0.50,41.10,19.40,,thuml" in published.csv(found)
+
+
+def test_an_average_over_fewer_tasks_is_taken_alike_and_says_so(figures):
+    fewer = TASKS[:2]
+    found = published.published_table(rows(fewer), home(tasks=fewer), fewer, "oracle", figures)
+    average = found.comparisons[0].pairs[-1]
+    assert average.theirs == pytest.approx((41.1 + 65.9) / 2)
+    part = published.published_table(rows(fewer), home(), TASKS, "oracle", figures)
+    assert part.comparisons[0].pairs[-1] == average and " (2 of 12) |" in published.markdown(part)
+
+
+def test_others_name_the_domain_held_out_by_its_first_letter(figures):
+    held_out = [f"->{domain}" for domain in DOMAINS]
+    suite = home(setting="dg", augmentations=["none"], selections=["source"])
+    found = published.published_table(rows(held_out, setting="dg"), suite, held_out, "source", figures)
+    mine = figures[
+        (figures["dataset"] == "office_home") & (figures["setting"] == "dg") & (figures["method"] == "ERM")
+        & (figures["selection"] == "training-domain validation set")
+    ].set_index("task")["accuracy"]  # fmt: skip
+    theirs = [pair.theirs for pair in found.comparisons[0].pairs]
+    assert theirs == [mine[name] for name in ("A", "C", "P", "R", "avg")]
+    assert published._their_name("->MN", ["->MN", "->MM"], {"M": 1.0}) == "MN", "M may be either"
+
+
+def test_where_nothing_is_published_nothing_is_written(figures, frame, tmp_path):
+    assert write_published(make_suite(), ["MN->MM", "MN->UC"], frame, tmp_path) == []
+    assert published.published_table(rows(), home(), TASKS, "last", figures) is None
+    other = home(train={"backbone": "resnet18", "iterations": 1})
+    assert published.published_table(rows(), other, TASKS, "oracle", figures) is None
+
+
+HEAD = "dataset,setting,method,backbone,task,accuracy,selection,source,augmentation\n"
+LINE = "office_home,uda,ERM,resnet50,Ar->Cl,70.0,last,ours 2026,terra\n"
+
+
+def test_a_users_file_with_an_augmentation(tmp_path):
+    (tmp_path / "mine.csv").write_text(HEAD + LINE)
+    found = published.published_table(rows(), home(), TASKS, "last", published.read_all(tmp_path))
+    assert [(one.augmentation, one.pairs[0].difference) for one in found.comparisons] == [("terra", -9.5)]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (HEAD.replace("backbone", "network") + LINE, "line 1: the column 'backbone' is missing"),
+        (HEAD + LINE.replace("70.0", "170"), "line 2, column accuracy: expected a percentage from 0 to 100, not '170'"),
+        (HEAD + LINE.replace("70.0", "nan"), "line 2, column accuracy: expected a percentage from 0 to 100, not 'nan'"),
+        (HEAD + LINE.replace("Ar->Cl", ""), "line 2, column task: empty; fill it in, or remove the line"),
+        (HEAD + LINE.replace("ours 2026", "ours, 2026"), "line 2: not as many fields as the first line names; put"),
+        (HEAD + LINE + LINE, "line 3: repeats the figure of "),
+    ],
+)  # fmt: skip
+def test_faults_are_named(tmp_path, text, said):
+    (tmp_path / "mine.csv").write_text(text)
+    with pytest.raises(UserError) as error:
+        published.read_all(tmp_path)
+    assert str(error.value).startswith(f"{tmp_path / 'mine.csv'}, {said}")

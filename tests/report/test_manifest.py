@@ -1,0 +1,49 @@
+"""A results folder is drawn again when what it is drawn from, or a file of it, is other than it was; and not else."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.report import manifest
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Two files that were drawn from "a"."""
+    made = [tmp_path / "table.md", tmp_path / "plot.png"]
+    for path in made:
+        path.write_text(path.name)
+    manifest.write(tmp_path, "a", made, ["Made images help."])
+    return made
+
+
+def test_what_was_drawn_from_the_same_is_known(tmp_path: Path, files: list[Path]) -> None:
+    found = manifest.read(tmp_path, "a")
+    assert found is not None
+    assert list(found.files) == list(map(str, files))
+    assert found.said == ["Made images help."]
+
+
+def edited(path: Path) -> None:
+    """Of the same length."""
+    path.write_text(path.read_text().upper())
+
+
+@pytest.mark.parametrize("change", [Path.unlink, edited])
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_file_that_is_gone_or_was_changed_is_drawn_again(
+    tmp_path: Path, files: list[Path], change: Callable[[Path], None], index: int
+) -> None:
+    change(files[index])
+    assert manifest.read(tmp_path, "a") is None
+
+
+def test_other_records_are_drawn_again(tmp_path: Path, files: list[Path]) -> None:
+    assert manifest.read(tmp_path, "b") is None
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"mark": "a"', "[]"])
+def test_a_note_that_can_not_be_read_is_none(tmp_path: Path, files: list[Path], text: str) -> None:
+    (tmp_path / manifest.FILE).write_text(text)
+    assert manifest.read(tmp_path, "a") is None
