@@ -67,7 +67,7 @@ def _machine(store: Path, named: Sequence[Suite]) -> Iterator[Finding]:
         yield Finding("machine", "gpu", f"{gpu.name}, {gpu.gib:.0f} GiB")
     if not gpus:
         hungry = tuple(suite.name for suite in named if _needs_gpu(suite))
-        get = "use a machine with one, or a cluster by --executor ray; or run with --cpu, or base_model: {name: mini, resolution: 32}"  # fmt: skip
+        get = "use a machine with one, or a cluster by --executor ray; or run with --cpu, or base_model: {name: mini, resolution: 32}"
         said = "none that nvidia-smi lists: jobs run on the CPU"
         yield Finding("machine", "gpu", said, bool(hungry), get if hungry else "", hungry)
     if gpus and importlib.util.find_spec("torch"):

@@ -69,11 +69,17 @@ def test_files_refused_in_words(
     monkeypatch.chdir(tmp_path)
     wide = weights | {"layer1.0.conv1.weight": torch.zeros(2, 3)}
     files = {
-        "wide.safetensors": (wide, r"layer1.0.conv1.weight is \[2, 3\] in the file and \[\d+, .*\] in the net"),
+        "wide.safetensors": (
+            wide,
+            r"layer1.0.conv1.weight is \[2, 3\] in the file and \[\d+, .*\] in the net",
+        ),
         "less.safetensors": ({"fc.weight": torch.ones(1)}, r"conv1.0.weight is absent in the file and \["),
-        "more.pth": (weights | {"extra": torch.ones(2)}, r"extra is \[2\] in the file and absent in the network"),
+        "more.pth": (
+            weights | {"extra": torch.ones(2)},
+            r"extra is \[2\] in the file and absent in the network",
+        ),
         "hostile.pth": ({"conv1": Hostile()}, "can't be read as weights"),
-    }  # fmt: skip
+    }
     for name, (held, words) in files.items():
         (save_file if name.endswith("safetensors") else torch.save)(held, name)
         with pytest.raises(UserError, match=rf"train.pretrained: {name} .*{words}"):
@@ -101,11 +107,14 @@ def test_a_hub_out_of_reach_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("resnet5", "there is no backbone 'resnet5'; there are: digits_cnn, resnet18, .*did you mean 'resnet50'"),
+        (
+            "resnet5",
+            "there is no backbone 'resnet5'; there are: digits_cnn, resnet18, .*did you mean 'resnet50'",
+        ),
         ("digit_cnn", "did you mean 'digits_cnn'"),
         ("resnet50.tv_in2k", "backbone 'resnet50' has no weights 'tv_in2k'; there are: .*resnet50.tv_in1k"),
     ],
-)  # fmt: skip
+)
 def test_names_refused_in_words(name: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         check_backbone(name)

@@ -74,8 +74,12 @@ def test_what_a_suite_of_sdxl_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     tuned = DIGITS.finetune.model_copy(update={"optimizer": "adamw8bit"})
     suite = DIGITS.model_copy(update={"base_model": BaseModelSpec(name="sdxl"), "finetune": tuned})
     found = findings(tmp_path, suite)
-    lacks = [("machine", "gpu"), ("extra", "gpu"), ("base model", "stabilityai/stable-diffusion-xl-base-1.0"),
-             ("vae", "madebyollin/sdxl-vae-fp16-fix")]  # fmt: skip
+    lacks = [
+        ("machine", "gpu"),
+        ("extra", "gpu"),
+        ("base model", "stabilityai/stable-diffusion-xl-base-1.0"),
+        ("vae", "madebyollin/sdxl-vae-fp16-fix"),
+    ]
     assert [(one.group, one.what) for one in doctor.wanting(list(found.values()), "digits")] == lacks
     assert "pip install 'bitsandbytes" in found["extra", "gpu"].get and "--cpu" in found["machine", "gpu"].get
     plain = findings(tmp_path, suite.model_copy(update={"augmentations": ["none"]}))
@@ -85,8 +89,11 @@ def test_what_a_suite_of_sdxl_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_weights_in_files_and_folders(tmp_path: Path) -> None:
     def looked_for(**changes: object) -> doctor.Finding:
         suite = DIGITS.model_copy(update=changes)
-        return next(one for one in doctor.examine(tmp_path, [suite]) if one.group in ("base model", "backbone")
-                    and str(tmp_path) in one.what)  # fmt: skip
+        return next(
+            one
+            for one in doctor.examine(tmp_path, [suite])
+            if one.group in ("base model", "backbone") and str(tmp_path) in one.what
+        )
 
     folder, file = tmp_path / "model", tmp_path / "net.safetensors"
     train = {"train": DIGITS.train.model_copy(update={"backbone": "resnet50", "pretrained": str(file)})}

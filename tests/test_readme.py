@@ -67,8 +67,12 @@ def test_the_example_of_a_method_runs_as_pasted(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "TERRABENCH_STORE"}
     done = subprocess.run(
         ["sh", "-e", "-c", block(text, "bash")],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "EntMin" in done.stdout
     with (tmp_path / "results" / "my_suite" / "records.csv").open() as file:

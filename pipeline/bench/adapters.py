@@ -152,4 +152,8 @@ def count_parameters(denoiser: nn.Module, spec: AdapterSpec) -> dict[str, float]
     """Learned numbers of an adapter of `spec`, of the LoRA, and the surplus for each layer and dimension of t."""
     ours, lora = (_adapted(denoiser, each)[1] for each in (spec, LORA))
     counts = [sum(p.numel() for p in adapter.parameters()) for adapter in (ours, lora)]
-    return {"terra": counts[0], "lora": counts[1], "each": (counts[0] - counts[1]) / len(ours.layers) / spec.t_dim}  # fmt: skip
+    return {
+        "terra": counts[0],
+        "lora": counts[1],
+        "each": (counts[0] - counts[1]) / len(ours.layers) / spec.t_dim,
+    }

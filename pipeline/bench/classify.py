@@ -38,9 +38,16 @@ Say = Callable[[str], None]
 Measured = dict[str, dict[str, float]]
 
 LOOP = TrainSettings(
-    backbone="digits_cnn", iterations=100, optimizer="adam", learning_rate=2e-3, backbone_lr_factor=1.0,
-    weight_decay=0.0, schedule="constant", augment_shift=2, checkpoint_every=50,
-)  # fmt: skip
+    backbone="digits_cnn",
+    iterations=100,
+    optimizer="adam",
+    learning_rate=2e-3,
+    backbone_lr_factor=1.0,
+    weight_decay=0.0,
+    schedule="constant",
+    augment_shift=2,
+    checkpoint_every=50,
+)
 """As in benchmarks/digits.yaml, with a checkpoint for every hundred steps."""
 
 LOOP_TURNS = 15
@@ -184,13 +191,15 @@ def write_photos(folder: Path, count: int) -> list[Path]:
 
 def _torchvision_loader(folder: Path, workers: int) -> DataLoader:
     """What the field uses: ImageFolder, read by Pillow in `workers` processes."""
-    recipe = transforms.Compose([
-        transforms.Resize((256, 256)),
-        transforms.RandomResizedCrop(SIZE),
-        transforms.RandomHorizontalFlip(),
-        transforms.ToTensor(),
-        transforms.Normalize(MEAN, STD),
-    ])  # fmt: skip
+    recipe = transforms.Compose(
+        [
+            transforms.Resize((256, 256)),
+            transforms.RandomResizedCrop(SIZE),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ]
+    )
     images = ImageFolder(str(folder), recipe)
     return DataLoader(images, BATCH, shuffle=True, num_workers=workers, persistent_workers=True)
 

@@ -52,16 +52,35 @@ def add(commands: Any) -> None:
         default="an image",
         help="what b shows (default: %(default)r, which says nothing)",
     )
-    takes("--guidance", type=float, metavar="W", default=1.0,
-        help="weight of the prompt; 1 = none beyond the prompt itself (default: %(default)s)")  # fmt: skip
-    takes("--content-scale", type=float, metavar="S", default=1.0,
+    takes(
+        "--guidance",
+        type=float,
+        metavar="W",
+        default=1.0,
+        help="weight of the prompt; 1 = none beyond the prompt itself (default: %(default)s)",
+    )
+    takes(
+        "--content-scale",
+        type=float,
+        metavar="S",
+        default=1.0,
         help="share of the adapter's update in the model that guides, as generate.adapted_guidance of a suite "
-        "(default: %(default)s)")  # fmt: skip
-    takes("--statistics", choices=["target", "own"], default=None,
+        "(default: %(default)s)",
+    )
+    takes(
+        "--statistics",
+        choices=["target", "own"],
+        default=None,
         help="means and deviations of the noise that b becomes: those of a' (the first), or its own, which keep more of "
-        "b's colours (default: target; not with analogy.context: grid)")  # fmt: skip
-    takes("--seed", type=int, metavar="N", default=None,
-        help="of the noise that OUT is painted from, with analogy.context: grid (default: 0)")  # fmt: skip
+        "b's colours (default: target; not with analogy.context: grid)",
+    )
+    takes(
+        "--seed",
+        type=int,
+        metavar="N",
+        default=None,
+        help="of the noise that OUT is painted from, with analogy.context: grid (default: 0)",
+    )
     takes(
         "--scale",
         type=float,
@@ -70,8 +89,12 @@ def add(commands: Any) -> None:
         help="factor on the adapter's update (default: %(default)s)",
     )
     takes("--steps", type=int, metavar="N", default=25, help="DDIM steps each way (default: %(default)s)")
-    takes("--base-model", metavar="NAME", default=None,
-        help="mini, sd15, sdxl, a folder or a hub id (default: the one that the artifact says, else mini)")  # fmt: skip
+    takes(
+        "--base-model",
+        metavar="NAME",
+        default=None,
+        help="mini, sd15, sdxl, a folder or a hub id (default: the one that the artifact says, else mini)",
+    )
     takes(
         "--resolution",
         type=int,
@@ -79,8 +102,13 @@ def add(commands: Any) -> None:
         default=None,
         help="of a base model that is a folder or a hub id",
     )
-    takes("--store", type=Path, metavar="FOLDER", default=None,
-        help="where a KEY is looked up (default: $TERRABENCH_STORE, else results/store)")  # fmt: skip
+    takes(
+        "--store",
+        type=Path,
+        metavar="FOLDER",
+        default=None,
+        help="where a KEY is looked up (default: $TERRABENCH_STORE, else results/store)",
+    )
     takes(
         "--strip",
         type=Path,

@@ -39,9 +39,13 @@ def add_command(
 def with_plugins(sub: argparse.ArgumentParser) -> None:
     """Adds --plugin."""
     sub.add_argument(
-        "--plugin", type=Path, metavar="FILE", action="append", default=[],
+        "--plugin",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        default=[],
         help="a Python file that declares a method (see the README); may be given more than once",
-    )  # fmt: skip
+    )
 
 
 def with_json(sub: argparse.ArgumentParser) -> None:
@@ -58,13 +62,19 @@ def with_suite(sub: argparse.ArgumentParser) -> None:
     """Adds a suite, where its artifacts and its results are, and how to answer."""
     sub.add_argument("suite", help="a suite's file, or its name under benchmarks/")
     sub.add_argument(
-        "--store", type=Path, metavar="FOLDER", default=None,
+        "--store",
+        type=Path,
+        metavar="FOLDER",
+        default=None,
         help="where artifacts are kept (default: $TERRABENCH_STORE, else results/store)",
-    )  # fmt: skip
+    )
     sub.add_argument(
-        "--results", type=Path, metavar="FOLDER", default=None,
+        "--results",
+        type=Path,
+        metavar="FOLDER",
+        default=None,
         help="where records, tables and plots are written (default: results/)",
-    )  # fmt: skip
+    )
     with_plugins(sub)
     with_json(sub)
     with_quiet(sub)
@@ -73,7 +83,9 @@ def with_suite(sub: argparse.ArgumentParser) -> None:
 def with_part(sub: argparse.ArgumentParser) -> None:
     """Adds --only, a part of a suite, and --cpu."""
     sub.add_argument(
-        "--only", metavar="WHICH", default=None,
+        "--only",
+        metavar="WHICH",
+        default=None,
         help="a part of the suite: task, method, augmentation or seed, as in --only 'task=MN->MM,method=MCC'",
-    )  # fmt: skip
+    )
     sub.add_argument("--cpu", action="store_true", help="use no GPU, even for what would take days without")

@@ -89,22 +89,34 @@ class Speed:
 
 SPEEDS = (
     Speed(
-        "classify", "pipeline.bench.classify", "how fast training reads images, and what its loop costs", CLASSIFY,
+        "classify",
+        "pipeline.bench.classify",
+        "how fast training reads images, and what its loop costs",
+        CLASSIFY,
         Count("workers", 1, "threads that read images, and processes of the DataLoader"),
     ),
     Speed("report", "pipeline.bench.report", "how long tables, page and t-SNE take", REPORT),
     Speed(
-        "adapters", "pipeline.bench.adapters", "what Terra costs beside a LoRA and the base model", ADAPTERS,
+        "adapters",
+        "pipeline.bench.adapters",
+        "what Terra costs beside a LoRA and the base model",
+        ADAPTERS,
         Count("turns", 15, "how often each side is timed"),
     ),
     Speed(
-        "data", "pipeline.bench.data", "how fast images are prepared, and in how much memory", DATA,
+        "data",
+        "pipeline.bench.data",
+        "how fast images are prepared, and in how much memory",
+        DATA,
         Count("images", 10_000, "how many"),
     ),
     Speed(
-        "execution", "pipeline.bench.execution", "what the store, a finished suite and a Ray cluster cost", EXECUTION
+        "execution",
+        "pipeline.bench.execution",
+        "what the store, a finished suite and a Ray cluster cost",
+        EXECUTION,
     ),
-)  # fmt: skip
+)
 
 
 def add(commands: Any) -> None:
@@ -123,9 +135,12 @@ def add(commands: Any) -> None:
         sub = add_command(benches, speed.name, call, speed.about, description=speed.more)
         if speed.count is not None:
             sub.add_argument(
-                f"--{speed.count.name}", type=positive, metavar="N", default=speed.count.default,
+                f"--{speed.count.name}",
+                type=positive,
+                metavar="N",
+                default=speed.count.default,
                 help=f"{speed.count.about} (default: %(default)s)",
-            )  # fmt: skip
+            )
         with_json(sub)
         with_quiet(sub)
 

@@ -27,8 +27,12 @@ are, which is said. FOLDER may also be an archive (zip, tar, tar.gz), which is u
 
 def add(commands: Any) -> None:
     """Adds `datasets`."""
-    parser = commands.add_parser("datasets", help="list, show, fetch, verify or import data sets", description=ABOUT,
-                                 formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = commands.add_parser(
+        "datasets",
+        help="list, show, fetch, verify or import data sets",
+        description=ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def verb(name: str, carried_out_by: str, about: str, more: str = "") -> Any:
@@ -41,10 +45,18 @@ def add(commands: Any) -> None:
 
     verb("list", "list_cards", "list the data sets, and say which are in place")
     verb("show", "show_card", "show a data set's card, whether it is in place, and what gets it")
-    verb("fetch", "fetch_images", "download a data set, check it, and put it in place",
-         "Goes on where it broke off. Where a licence wants a form or a click, it prints what to do.")  # fmt: skip
-    verb("verify", "verify_images", "check that a data set's images are all there, and as many as its card says",
-         "exit codes: 0 all is as the card says; 1 something differs; 2 it is not in place")  # fmt: skip
+    verb(
+        "fetch",
+        "fetch_images",
+        "download a data set, check it, and put it in place",
+        "Goes on where it broke off. Where a licence wants a form or a click, it prints what to do.",
+    )
+    verb(
+        "verify",
+        "verify_images",
+        "check that a data set's images are all there, and as many as its card says",
+        "exit codes: 0 all is as the card says; 1 something differs; 2 it is not in place",
+    )
     taken = verb("import", "import_images", "take a data set from a folder that you have", IMPORT)
     taken.add_argument(
         "folder", type=Path, metavar="FOLDER", help="where its images are, or an archive of them"

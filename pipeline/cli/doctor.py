@@ -12,10 +12,13 @@ from pipeline.cli.suite_loading import store_root
 def add(commands: Any) -> None:
     """Adds `doctor`."""
     doctor = add_command(
-        commands, "doctor", examine, "what this machine has, and for what is missing the command that gets it",
+        commands,
+        "doctor",
+        examine,
+        "what this machine has, and for what is missing the command that gets it",
         "Looks at python, torch,\nGPUs, disk, packages and extras, and the weights and data sets that the suites of "
         "benchmarks/ name.\n\nexit codes: 0 SUITE can be run; 1 something that it needs is missing",
-    )  # fmt: skip
+    )
     doctor.add_argument(
         "suite", nargs="?", default="digits", help="a name under benchmarks/ (default: %(default)s)"
     )

@@ -22,29 +22,39 @@ def time_point(text: str) -> list[float]:
 def add(commands: Any) -> None:
     """Adds `export-lora`."""
     export = add_command(
-        commands, "export-lora", export_adapter, "write an adapter at one t as a standard LoRA",
+        commands,
+        "export-lora",
+        export_adapter,
+        "write an adapter at one t as a standard LoRA",
         "A Terra is\nanother LoRA at every t: at 0 that of the source domain, at 1 that of the target, blends between"
         " and exaggerations\nbeyond. Stock diffusers loads the file and renders what Terra renders at that t:\n\n"
         "  run_benchmark.py export-lora results/store/artifacts/finetune/KEY --t 0.5 --to half.safetensors\n"
-        "  pipe.load_lora_weights(\"half.safetensors\")   # pipe: the base model it was fine-tuned on\n\n"
+        '  pipe.load_lora_weights("half.safetensors")   # pipe: the base model it was fine-tuned on\n\n'
         "No base model is loaded. A warning says if K(t) of a layer is singular at that t.",
-    )  # fmt: skip
+    )
     export.add_argument(
-        "adapter", type=Path, metavar="ARTIFACT_OR_FILE",
+        "adapter",
+        type=Path,
+        metavar="ARTIFACT_OR_FILE",
         help="the folder of a finished fine-tuning, as `plan --json` names its key, or an adapter.safetensors",
-    )  # fmt: skip
+    )
     export.add_argument(
-        "--t", type=time_point, metavar="T",
+        "--t",
+        type=time_point,
+        metavar="T",
         help="the time: a number such as 0.5, or as many as t has dimensions, such as 0.5,-1 (--t=-1,0.5 if the "
         "first is negative); a plain LoRA takes none",
-    )  # fmt: skip
+    )
     export.add_argument(
         "--to", type=Path, metavar="FILE", required=True, help="what to write, named *.safetensors"
     )
     export.add_argument(
-        "--scale", type=float, metavar="S", default=1.0,
+        "--scale",
+        type=float,
+        metavar="S",
+        default=1.0,
         help="a factor on the update, as generate.scale of a suite (default: %(default)s)",
-    )  # fmt: skip
+    )
     with_json(export)
 
 

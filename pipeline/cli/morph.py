@@ -55,12 +55,21 @@ def add(commands: Any) -> None:
     takes("--prompt-y", "what Y shows; may be the same", metavar="TEXT")
     takes("--method", "see above (default: %(default)s)", choices=METHODS, default="terra")
     takes("--frames", "with both ends (default: %(default)s)", type=frame_count, default=16, metavar="N")
-    takes("--base-model", "mini, sd15, sdxl, or a diffusers folder or hub id (default: %(default)s)", default="mini",
-        metavar="MODEL")  # fmt: skip
+    takes(
+        "--base-model",
+        "mini, sd15, sdxl, or a diffusers folder or hub id (default: %(default)s)",
+        default="mini",
+        metavar="MODEL",
+    )
     takes("--resolution", "of MODEL, unless it is one of the three named", type=positive, metavar="PIXELS")
     takes("--steps", "of tuning (default: %(default)s)", type=positive, default=200, metavar="N")
-    takes("--learning-rate", "of tuning (default: %(default)s; mini likes 0.002)", type=float,
-        default=2e-4, metavar="RATE")  # fmt: skip
+    takes(
+        "--learning-rate",
+        "of tuning (default: %(default)s; mini likes 0.002)",
+        type=float,
+        default=2e-4,
+        metavar="RATE",
+    )
     takes("--rank", "of Terra and LoRAs (default: %(default)s)", type=positive, default=16, metavar="N")
     takes(
         "--sampling-steps",
@@ -69,8 +78,11 @@ def add(commands: Any) -> None:
         default=25,
         metavar="N",
     )
-    takes("--distance", "by which diffmorpher places frames, as in `metrics` (default: digits for mini, else alex)",
-        metavar="NETWORK")  # fmt: skip
+    takes(
+        "--distance",
+        "by which diffmorpher places frames, as in `metrics` (default: digits for mini, else alex)",
+        metavar="NETWORK",
+    )
     takes("--seed", "of tuning and noise (default: %(default)s)", type=int, default=0, metavar="N")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="a folder that is not there yet"

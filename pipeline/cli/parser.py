@@ -54,9 +54,11 @@ exit codes: 0 done; 1 some jobs failed (the rest were made), or compare found a 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(
-        prog="run_benchmark.py", description=ABOUT, epilog=EXAMPLES,
+        prog="run_benchmark.py",
+        description=ABOUT,
+        epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run.add(commands)
     suites.add_plan(commands)

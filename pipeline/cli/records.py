@@ -20,31 +20,43 @@ def port(text: str) -> int:
 def add_report(commands: Any) -> None:
     """Adds `report`."""
     page = add_command(
-        commands, "report", show_report, "write index.html, a page with a suite's tables, pictures, settings and times",
+        commands,
+        "report",
+        show_report,
+        "write index.html, a page with a suite's tables, pictures, settings and times",
         "It is drawn\nfrom the suite's results folder alone (records.csv, run.json, plots/), with no artifacts, and is one\n"
         "file that needs no network: send it to whom you like. `run` and `tables` write it too.\n\n"
         "  report digits                       of the suite digits, in results/digits/\n"
         "  report results/reference/digits     of any folder with a records.csv\n"
         "  report digits --serve               and look at it in a browser on this machine",
-    )  # fmt: skip
+    )
     page.add_argument("what", metavar="SUITE|FOLDER", help="a suite's file or name, or a folder of results")
     page.add_argument(
-        "--results", type=Path, metavar="FOLDER", default=None,
+        "--results",
+        type=Path,
+        metavar="FOLDER",
+        default=None,
         help="where the suite's folder is, if a suite is named (default: results/)",
-    )  # fmt: skip
+    )
     page.add_argument(
         "--serve", action="store_true", help="then serve the folder at http://127.0.0.1, until Ctrl-C"
     )
     page.add_argument(
-        "--port", type=port, metavar="N", default=8000,
+        "--port",
+        type=port,
+        metavar="N",
+        default=8000,
         help="where to serve it (default: %(default)s; 0: any that is free)",
-    )  # fmt: skip
+    )
 
 
 def add_compare(commands: Any) -> None:
     """Adds `compare`."""
     compare = add_command(
-        commands, "compare", compare_runs, "which accuracies changed between two runs, and by more than their noise",
+        commands,
+        "compare",
+        compare_runs,
+        "which accuracies changed between two runs, and by more than their noise",
         "Reads records alone, in\nseconds. B is measured against A, cell by cell: a task, a method, an augmentation, a "
         "backbone, a selection rule.\n\nA change is beyond noise if Welch's t-test between the seeds of A and of B says "
         "so (p < 0.05, adjusted for the\nnumber of cells by Benjamini and Hochberg's rule). With one seed the noise is "
@@ -52,7 +64,7 @@ def add_compare(commands: Any) -> None:
         "listed; they do not count as differences.\n\n"
         "example: run_benchmark.py compare results/reference/digits results/digits\n\n"
         "exit codes: 0 nothing differs by more than noise; 1 something does; 2 a mistake in the command or a file",
-    )  # fmt: skip
+    )
     compare.add_argument("run_a", metavar="RUN_A", help="a results folder, a records.csv, or a suite")
     compare.add_argument("run_b", metavar="RUN_B", help="the run to measure against it")
     compare.add_argument("--json", action="store_true", help="every cell, as JSON on standard output")
@@ -62,7 +74,10 @@ def add_compare(commands: Any) -> None:
 def add_export(commands: Any) -> None:
     """Adds `export`."""
     export = add_command(
-        commands, "export", export_records, "write records for other programs",
+        commands,
+        "export",
+        export_records,
+        "write records for other programs",
         "Reads records alone.\n\n"
         "  FILE.csv, FILE.parquet   one accuracy a row: over all classes, and of each class (column `class`)\n"
         "  tensorboard:FOLDER       event files: a run for each row of the tables, a scalar for each selection rule and\n"
@@ -70,7 +85,7 @@ def add_export(commands: Any) -> None:
         "  wandb:FOLDER             the same as offline runs of Weights & Biases, for `wandb sync`\n\n"
         "Parquet needs pyarrow, the last two the packages of their names: pip install 'terrabench[parquet]', and so on.\n\n"
         "example: run_benchmark.py export digits --to digits.csv",
-    )  # fmt: skip
+    )
     export.add_argument("run", metavar="RUN", help="a results folder, a records.csv, or a suite")
     export.add_argument("--to", required=True, metavar="WHERE", help="what to write, as above")
     with_results(export)
@@ -79,9 +94,12 @@ def add_export(commands: Any) -> None:
 def with_results(sub: argparse.ArgumentParser) -> None:
     """Adds --results, where suites are looked up."""
     sub.add_argument(
-        "--results", type=Path, metavar="FOLDER", default=None,
+        "--results",
+        type=Path,
+        metavar="FOLDER",
+        default=None,
         help="where the folders of suites are (default: results/)",
-    )  # fmt: skip
+    )
 
 
 def show_report(options: argparse.Namespace) -> int:

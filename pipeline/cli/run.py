@@ -19,22 +19,32 @@ if TYPE_CHECKING:
 def add(commands: Any) -> None:
     """Adds `run`."""
     run = add_command(
-        commands, "run", run_suite, "make what is missing of a suite, then its records, tables, plots and page",
+        commands,
+        "run",
+        run_suite,
+        "make what is missing of a suite, then its records, tables, plots and page",
         "Ctrl-C stops it; the same command goes on from the last checkpoint of every job.",
-    )  # fmt: skip
+    )
     with_suite(run)
     run.add_argument(
-        "--workers", type=positive, metavar="N", default=None,
+        "--workers",
+        type=positive,
+        metavar="N",
+        default=None,
         help="most jobs at a time (default: as many as there are CPU cores and GPUs for); results do not depend on it",
-    )  # fmt: skip
+    )
     run.add_argument(
-        "--executor", choices=["local", "ray"], default="local",
+        "--executor",
+        choices=["local", "ray"],
+        default="local",
         help="where jobs run: processes of this machine, or tasks of a Ray cluster (default: %(default)s)",
-    )  # fmt: skip
+    )
     run.add_argument(
-        "--address", metavar="HOST:PORT", default=None,
+        "--address",
+        metavar="HOST:PORT",
+        default=None,
         help="of the Ray cluster, or auto for the one that this machine is of (default: a Ray of this machine alone)",
-    )  # fmt: skip
+    )
     with_part(run)
 
 

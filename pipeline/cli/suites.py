@@ -14,9 +14,12 @@ from pipeline.cli.suite_loading import open_any_suite, open_suite
 def add_plan(commands: Any) -> None:
     """Adds `plan`."""
     plan = add_command(
-        commands, "plan", show_plan, "print the jobs of a suite, which are done, and what the others will need",
+        commands,
+        "plan",
+        show_plan,
+        "print the jobs of a suite, which are done, and what the others will need",
         "Hours, disk and GPU memory are\nestimates; it is said which rates are measured, and which are stated.",
-    )  # fmt: skip
+    )
     with_suite(plan)
     with_part(plan)
 

@@ -13,9 +13,19 @@ from pipeline import __version__
 from pipeline.config import ROOT
 
 LIBRARIES = (
-    "torch", "torchvision", "diffusers", "transformers", "timm", "skada", "dalib", "numpy", "scipy", "scikit-learn",
-    "pillow", "opencv-python-headless",
-)  # fmt: skip
+    "torch",
+    "torchvision",
+    "diffusers",
+    "transformers",
+    "timm",
+    "skada",
+    "dalib",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pillow",
+    "opencv-python-headless",
+)
 
 
 @cache

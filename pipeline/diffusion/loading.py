@@ -26,7 +26,11 @@ def load_pipeline(spec: BaseModelSpec, dtype: torch.dtype) -> Any:
     for library in (diffusers_logging, transformers_logging):
         library.set_verbosity_error()
         library.disable_progress_bar()
-    own = {} if spec.vae is None else {"vae": _load(AutoencoderKL, spec.vae, spec.vae_revision, "base_model.vae", dtype)}  # fmt: skip
+    own = (
+        {}
+        if spec.vae is None
+        else {"vae": _load(AutoencoderKL, spec.vae, spec.vae_revision, "base_model.vae", dtype)}
+    )
     return _load(
         DiffusionPipeline, base_model_path(spec), spec.revision, f"base_model {spec.name!r}", dtype, **own
     )

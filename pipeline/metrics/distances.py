@@ -38,7 +38,11 @@ def make_distances(name: str) -> Distances:
         return _lpips(name)
     network = backbone(name)
     if name == DIGITS:
-        return partial(layer_distances, prepare=partial(normalised, network=network), layers=partial(_after_relu, network))  # fmt: skip
+        return partial(
+            layer_distances,
+            prepare=partial(normalised, network=network),
+            layers=partial(_after_relu, network),
+        )
     maps = _timm_maps(name)
     return partial(layer_distances, prepare=partial(normalised, network=network), layers=maps)
 

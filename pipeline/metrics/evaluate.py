@@ -44,8 +44,13 @@ def score(
     for method in dict.fromkeys(one.method for one in sequences):
         own = [one.frames for one in sequences if one.method == method]
         paths = [smoothness(distances(frames)) for frames in own]
-        row = [method, len(own), sum(map(len, own)), np.mean([path.ppl for path in paths]),
-               np.mean([path.variation for path in paths])]  # fmt: skip
+        row = [
+            method,
+            len(own),
+            sum(map(len, own)),
+            np.mean([path.ppl for path in paths]),
+            np.mean([path.variation for path in paths]),
+        ]
         if known is None:
             near, note = [np.nan, np.nan], None
         else:

@@ -238,7 +238,11 @@ def gpu_gib(job: Job) -> float:
         share = CHECKPOINTED if settings.gradient_checkpointing else 1.0
         kept = share * at_once * network.activations * network.at(params.base_model.resolution)
         half = _half(params)
-        return (4 * ENCODERS * network.parameters / half + each * network.per_rank * params.adapter.width + kept / half) / GIB  # fmt: skip
+        return (
+            4 * ENCODERS * network.parameters / half
+            + each * network.per_rank * params.adapter.width
+            + kept / half
+        ) / GIB
     if isinstance(params, SamplingParams):  # three denoisers, of which one is at work, and keeps only a layer
         network = denoiser(params.base_model)
         at_once = params.batch_size * _quarters(params)
@@ -302,31 +306,42 @@ def what_to_lower(params: Strict) -> str:
     """Where the GPU's memory is too small: which fields of the suite to change, those that cost least in quality first."""
     if isinstance(params, TrainParams):
         settings = params.settings
-        fields = [("train.precision", settings.precision, "bf16"), ("train.batch_size", settings.batch_size, None),
-                  ("train.backbone", settings.backbone, "a smaller one")]  # fmt: skip
+        fields = [
+            ("train.precision", settings.precision, "bf16"),
+            ("train.batch_size", settings.batch_size, None),
+            ("train.backbone", settings.backbone, "a smaller one"),
+        ]
     elif isinstance(params, TPredictorParams):
-        fields = [("t_predictor.batch_size", params.settings.batch_size, None),
-                  ("t_predictor.backbone", params.settings.backbone, "a smaller one")]  # fmt: skip
+        fields = [
+            ("t_predictor.batch_size", params.settings.batch_size, None),
+            ("t_predictor.backbone", params.settings.backbone, "a smaller one"),
+        ]
     elif isinstance(params, SamplingParams):
-        fields = [("generate.batch_size", params.batch_size, None),
-                  ("generate.precision", params.precision, "bf16"),
-                  ("base_model.resolution", params.base_model.resolution, None)]  # fmt: skip
+        fields = [
+            ("generate.batch_size", params.batch_size, None),
+            ("generate.precision", params.precision, "bf16"),
+            ("base_model.resolution", params.base_model.resolution, None),
+        ]
     elif isinstance(params, FinetuneParams):
         settings = params.settings
         passes = settings.batch_size // settings.processes
-        fields = [("finetune.gradient_checkpointing", settings.gradient_checkpointing, True),
-                  ("finetune.gradient_accumulation", settings.gradient_accumulation, passes),
-                  ("finetune.precision", settings.precision, "bf16"),
-                  ("finetune.optimizer", settings.optimizer, "adamw8bit"),
-                  ("finetune.batch_size", settings.batch_size, None),
-                  ("adapter.rank", params.adapter.rank, None),
-                  ("base_model.resolution", params.base_model.resolution, None)]  # fmt: skip
+        fields = [
+            ("finetune.gradient_checkpointing", settings.gradient_checkpointing, True),
+            ("finetune.gradient_accumulation", settings.gradient_accumulation, passes),
+            ("finetune.precision", settings.precision, "bf16"),
+            ("finetune.optimizer", settings.optimizer, "adamw8bit"),
+            ("finetune.batch_size", settings.batch_size, None),
+            ("adapter.rank", params.adapter.rank, None),
+            ("base_model.resolution", params.base_model.resolution, None),
+        ]
     elif isinstance(params, PairLorasParams | MorphsParams):
         field = "morph" if isinstance(params, MorphsParams) else "generate.between.morph"
-        fields = [(f"{field}.at_a_time", params.morph.at_a_time, 3),
-                  (f"{field}.batch_size", params.morph.batch_size, None),
-                  (f"{field}.rank", params.morph.rank, None),
-                  ("base_model.resolution", params.base_model.resolution, None)]  # fmt: skip
+        fields = [
+            (f"{field}.at_a_time", params.morph.at_a_time, 3),
+            (f"{field}.batch_size", params.morph.batch_size, None),
+            (f"{field}.rank", params.morph.rank, None),
+            ("base_model.resolution", params.base_model.resolution, None),
+        ]
     else:
         return "use a GPU with more memory"
     done = {None: (1,), "bf16": ("bf16", "fp16")}

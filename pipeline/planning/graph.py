@@ -267,8 +267,14 @@ def _generate(
     return Job("generate", params, inputs, f"generate {what}")
 
 
-def _finetune(suite: Suite, base: BaseModelSpec, adapter: AdapterSpec, what: dict[str, Strict | None],
-              label: str, inputs: dict[str, Job]) -> Job:  # fmt: skip
+def _finetune(
+    suite: Suite,
+    base: BaseModelSpec,
+    adapter: AdapterSpec,
+    what: dict[str, Strict | None],
+    label: str,
+    inputs: dict[str, Job],
+) -> Job:
     params = FinetuneParams(
         base_model=base, adapter=adapter, settings=suite.finetune, threads=suite.threads, **what
     )
@@ -296,8 +302,9 @@ def analogies_of(spec: AdapterSpec, name: str, task: PairParams, card: DatasetCa
     return AnalogiesParams(pairs=pairs)
 
 
-def _pair_jobs(suite: Suite, card: DatasetCard, base: BaseModelSpec, name: str, source: str, target: str,
-               data: Job) -> AdapterJobs:  # fmt: skip
+def _pair_jobs(
+    suite: Suite, card: DatasetCard, base: BaseModelSpec, name: str, source: str, target: str, data: Job
+) -> AdapterJobs:
     """Stages one and two of the adapter `name` under uda, for one ordered pair."""
     pair, spec = PairParams(source=source, target=target, words=_words(card)), suite.adapter_of(name)
     shown = f"{source}->{target}" + ("" if name == "terra" else f" {name}")
@@ -326,8 +333,9 @@ def _pair_jobs(suite: Suite, card: DatasetCard, base: BaseModelSpec, name: str, 
     return AdapterJobs(finetune, made, flow=flow)
 
 
-def _domains_jobs(suite: Suite, card: DatasetCard, base: BaseModelSpec, name: str, sources: tuple[str, ...],
-                  data: Job) -> AdapterJobs:  # fmt: skip
+def _domains_jobs(
+    suite: Suite, card: DatasetCard, base: BaseModelSpec, name: str, sources: tuple[str, ...], data: Job
+) -> AdapterJobs:
     """Stages one and two of the adapter `name` under dg, over all source domains; none knows which one is held out."""
     spec, domains, shown = suite.adapter_of(name), list(sources), f"{'+'.join(sources)}"
     predictor = TPredictorParams(
@@ -353,8 +361,9 @@ def _domains_jobs(suite: Suite, card: DatasetCard, base: BaseModelSpec, name: st
     return AdapterJobs(finetune, {"interpolated": interpolated}, times=times)
 
 
-def _morph_jobs(suite: Suite, card: DatasetCard, base: BaseModelSpec, name: str, sources: tuple[str, ...],
-                data: Job) -> AdapterJobs:  # fmt: skip
+def _morph_jobs(
+    suite: Suite, card: DatasetCard, base: BaseModelSpec, name: str, sources: tuple[str, ...], data: Job
+) -> AdapterJobs:
     """Stages one and two of the morphing method `name` under dg, over all source domains."""
     settings, shown = suite.generate.between, "+".join(sources)
     told = {
@@ -371,8 +380,15 @@ def _morph_jobs(suite: Suite, card: DatasetCard, base: BaseModelSpec, name: str,
     return AdapterJobs(loras, {"interpolated": between})
 
 
-def _task_jobs(suite: Suite, card: DatasetCard, base: BaseModelSpec, name: str, sources: tuple[str, ...],
-               target: str, data: Job) -> AdapterJobs:  # fmt: skip
+def _task_jobs(
+    suite: Suite,
+    card: DatasetCard,
+    base: BaseModelSpec,
+    name: str,
+    sources: tuple[str, ...],
+    target: str,
+    data: Job,
+) -> AdapterJobs:
     """Stages one and two of the augmentation `name`, which is an adapter's or, under dg, a morphing method's."""
     if suite.setting == "uda":
         return _pair_jobs(suite, card, base, name, sources[0], target, data)
@@ -380,8 +396,17 @@ def _task_jobs(suite: Suite, card: DatasetCard, base: BaseModelSpec, name: str, 
     return jobs(suite, card, base, name, sources, data)
 
 
-def _train(suite: Suite, card: DatasetCard, sources: tuple[str, ...], target: str, method: MethodSpec,
-           augmentation: str, seed: int, inputs: dict[str, Job], plugin: Plugin | None) -> Cell:  # fmt: skip
+def _train(
+    suite: Suite,
+    card: DatasetCard,
+    sources: tuple[str, ...],
+    target: str,
+    method: MethodSpec,
+    augmentation: str,
+    seed: int,
+    inputs: dict[str, Job],
+    plugin: Plugin | None,
+) -> Cell:
     params = TrainParams(
         dataset=card.name,
         setting=suite.setting,

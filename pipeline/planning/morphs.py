@@ -37,9 +37,13 @@ def make_morph_plan(suite: MorphSuite, card: DatasetCard, base_model: BaseModelS
             )
             morphs = Job("morphs", params, {"data": data}, f"morphs {kind} {method}")
             params = ScoreParams(
-                kind=kind, method=method, domains=domains, distance=suite.distance, features=suite.features,
+                kind=kind,
+                method=method,
+                domains=domains,
+                distance=suite.distance,
+                features=suite.features,
                 threads=suite.threads,
-            )  # fmt: skip
+            )
             inputs = {"data": data, "morphs": morphs}
             scores[kind, method] = Job("score", params, inputs, f"score {kind} {method}")
     return MorphPlan(suite, card, ordered(scores.values()), scores)

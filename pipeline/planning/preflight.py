@@ -81,8 +81,14 @@ def check(todo: Sequence[Job], store: Store, capacity: Capacity, *, cpu: bool) -
 
 def describe(job: Job, needs: Needs, store: Store) -> dict[str, Any]:
     """One job for `plan --json`."""
-    return {"kind": job.kind, "label": job.label, "key": job.key, "done": store.has(job.kind, job.key),
-            "inputs": [needed.key for needed in job.inputs.values()], "needs": asdict(needs)}  # fmt: skip
+    return {
+        "kind": job.kind,
+        "label": job.label,
+        "key": job.key,
+        "done": store.has(job.kind, job.key),
+        "inputs": [needed.key for needed in job.inputs.values()],
+        "needs": asdict(needs),
+    }
 
 
 def as_json(plan: Plan, store: Store, capacity: Capacity) -> dict[str, Any]:

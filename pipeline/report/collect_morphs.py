@@ -40,8 +40,11 @@ def report_morphs(plan: MorphPlan, store: Store, folder: Path, *, as_json: bool)
     write_atomic(folder / "tables" / "morphs.md", text)
     write_atomic(folder / "tables" / "morphs.csv", morph_table.wide(records).to_csv())
     for kind in plan.suite.kinds:
-        made = {method: store.path(job.kind, job.key) / "000" for (of, method), score in plan.scores.items()
-                if of == kind and store.has((job := score.inputs["morphs"]).kind, job.key)}  # fmt: skip
+        made = {
+            method: store.path(job.kind, job.key) / "000"
+            for (of, method), score in plan.scores.items()
+            if of == kind and store.has((job := score.inputs["morphs"]).kind, job.key)
+        }
         if made:
             title = f"{plan.suite.name}: the first of the {kind}"
             draw = partial(contact_sheet.draw_morphs, made, title)

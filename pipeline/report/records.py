@@ -16,9 +16,21 @@ from pipeline.core.errors import UserError
 from pipeline.core.store import write_atomic
 
 COLUMNS = [
-    "suite", "dataset", "setting", "task", "method", "augmentation", "backbone", "seed", "selection",
-    "accuracy", "per_class", "seconds", "key", "version",
-]  # fmt: skip
+    "suite",
+    "dataset",
+    "setting",
+    "task",
+    "method",
+    "augmentation",
+    "backbone",
+    "seed",
+    "selection",
+    "accuracy",
+    "per_class",
+    "seconds",
+    "key",
+    "version",
+]
 """The columns that every records.csv has, in order. A file may hold more; they are kept as text."""
 
 LATER = {"library": "", "status": "done", "reason": ""}

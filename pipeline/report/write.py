@@ -15,7 +15,12 @@ from pipeline.report.plots.figure_cache import draw_picture
 from pipeline.report.tables import accuracy, published, significance, significance_text
 from pipeline.report.tables import write as tables
 
-FORMATS = {".csv": tables.csv, ".md": tables.markdown, ".tex": tables.latex, ".html": html_table.accuracy_html}
+FORMATS = {
+    ".csv": tables.csv,
+    ".md": tables.markdown,
+    ".tex": tables.latex,
+    ".html": html_table.accuracy_html,
+}
 PUBLISHED_FORMATS = {".csv": published.csv, ".md": published.markdown, ".tex": published.latex}
 STATISTICS_FORMATS = {".csv": significance_text.csv, ".md": significance_text.markdown}
 

@@ -235,11 +235,14 @@ def test_a_file_that_is_no_text(plugin: Path) -> None:
 @pytest.mark.parametrize(
     ("methods", "words"),
     [
-        ("[{name: Mine, hyperparameters: {wait: 1}}]", "Mine takes no hyper-parameter 'wait'; there are: rounds, weight"),
+        (
+            "[{name: Mine, hyperparameters: {wait: 1}}]",
+            "Mine takes no hyper-parameter 'wait'; there are: rounds, weight",
+        ),
         ("[{name: Mine, hyperparameters: {rounds: 1.5}}]", "rounds takes a whole number, such as 3, not 1.5"),
         ("[Mime]", "there is no method 'Mime' (--plugin FILE brings one of your own); there are: "),
     ],
-)  # fmt: skip
+)
 def test_a_suite_refused_in_words(
     tmp_path: Path, plugin: Path, capsys: pytest.CaptureFixture[str], methods: str, words: str
 ) -> None:

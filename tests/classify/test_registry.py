@@ -28,15 +28,33 @@ def test_defaults_are_those_of_the_paper() -> None:
     assert registry.declarations()["ERM"].hyperparameters == {}
     assert registry.declarations()["AFN"].hyperparameters == {"trade_off": 0.05, "delta": 1.0}
     assert registry.declarations()["ELS"].hyperparameters == {
-        "eps": 0.1, "rho": 0.02, "temperature": 2.5, "trade_off": 1.0, "hidden": 1024,
-    }  # fmt: skip
+        "eps": 0.1,
+        "rho": 0.02,
+        "temperature": 2.5,
+        "trade_off": 1.0,
+        "hidden": 1024,
+    }
 
 
 def test_all_are_there() -> None:
     assert registry.names() == [
-        "AFN", "CDAN", "CDAN+E", "CORAL", "DAN", "DANN", "ELS", "ERM", "GroupDRO", "JAN", "MCC", "MCD", "MDD",
-        "MIRO", "SAGM", "SDAT",
-    ]  # fmt: skip
+        "AFN",
+        "CDAN",
+        "CDAN+E",
+        "CORAL",
+        "DAN",
+        "DANN",
+        "ELS",
+        "ERM",
+        "GroupDRO",
+        "JAN",
+        "MCC",
+        "MCD",
+        "MDD",
+        "MIRO",
+        "SAGM",
+        "SDAT",
+    ]
 
 
 def test_checking_imports_no_torch() -> None:

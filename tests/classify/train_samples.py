@@ -37,15 +37,33 @@ def domain(count: int, inverted: bool, seed: int) -> DomainArrays:
 def parameters(**changes: Any) -> TrainParams:
     """A short training; `changes` of TrainParams, or of its settings."""
     settings = {
-        "backbone": "digits_cnn", "iterations": 12, "batch_size": 8, "optimizer": "adam",
-        "learning_rate": 3e-3, "backbone_lr_factor": 1.0, "schedule": "cosine", "augment_shift": 2,
-        "checkpoint_every": 5, "keep_weights": True,
-    }  # fmt: skip
+        "backbone": "digits_cnn",
+        "iterations": 12,
+        "batch_size": 8,
+        "optimizer": "adam",
+        "learning_rate": 3e-3,
+        "backbone_lr_factor": 1.0,
+        "schedule": "cosine",
+        "augment_shift": 2,
+        "checkpoint_every": 5,
+        "keep_weights": True,
+    }
     params = {
-        "dataset": "bars", "setting": "uda", "sources": ["S"], "target": "T", "classes": CLASSES,
-        "image_size": 32, "method": "ERM", "hyperparameters": {}, "augmentation": "none",
-        "made_fraction": None, "made_weight": 1.0, "selections": ["last"], "seed": 0, "threads": 1,
-    }  # fmt: skip
+        "dataset": "bars",
+        "setting": "uda",
+        "sources": ["S"],
+        "target": "T",
+        "classes": CLASSES,
+        "image_size": 32,
+        "method": "ERM",
+        "hyperparameters": {},
+        "augmentation": "none",
+        "made_fraction": None,
+        "made_weight": 1.0,
+        "selections": ["last"],
+        "seed": 0,
+        "threads": 1,
+    }
     for name, value in changes.items():
         (params if name in params else settings)[name] = value
     return TrainParams(**params, settings=TrainSettings(**settings))

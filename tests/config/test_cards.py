@@ -76,7 +76,10 @@ def test_the_key_depends_on_the_images_and_not_on_words_and_pages(data_root: Pat
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda card: card["domains"]["P"].update(images=1), r"domains\.P: per_class has 7 numbers with the sum 1670"),
+        (
+            lambda card: card["domains"]["P"].update(images=1),
+            r"domains\.P: per_class has 7 numbers with the sum 1670",
+        ),
         (lambda card: card["domains"]["P"].update(test=1), r"domains\.P: test goes with `split: lists`"),
         (lambda card: card.update(split="half"), r"line \d+, split: 'half' is none of its values.*'all'"),
         (lambda card: card["sources"][0]["archives"][0].update(into="../x"), "a file and a folder below"),
@@ -84,7 +87,7 @@ def test_the_key_depends_on_the_images_and_not_on_words_and_pages(data_root: Pat
         (lambda card: card.pop("sources"), r"sources: this field is missing"),
         (lambda card: card.update(prompt_words={"cat": "x"}), "'cat'"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_card_is_refused_by_its_line_and_field(tmp_path, monkeypatch, change, told) -> None:
     content = yaml.safe_load((config.card_folder() / "pacs.yaml").read_text())
     change(content)

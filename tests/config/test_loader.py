@@ -148,8 +148,9 @@ def test_a_method_stands_in_a_suite_twice_under_labels_of_its_own(tmp_path: Path
     assert [(one.name, suite.label(one)) for one in suite.methods] == [("ELS", "ELS eps=0.2"), ("ELS", "ELS")]
     cells = make_plan(suite, config.read_card("digits"), suite.base_model).cells
     assert {cell.method: cell.job.params.hyperparameters for cell in cells} == {
-        "ELS eps=0.2": {"eps": 0.2}, "ELS": {},
-    }  # fmt: skip
+        "ELS eps=0.2": {"eps": 0.2},
+        "ELS": {},
+    }
     assert {cell.job.params.method for cell in cells} == {"ELS"}
     told = broken(tmp_path, "methods: [ERM, MCC]", "methods: [ERM, ERM]")
     assert "methods names ['ERM'] more than once; give each a label of its own" in told
@@ -173,8 +174,10 @@ def test_a_method_stands_in_a_suite_twice_under_labels_of_its_own(tmp_path: Path
 )
 def test_what_setting_dg_cannot_have_is_refused(tmp_path: Path, field: str, value: str, told: str) -> None:
     changed = {"setting": "dg", "augmentations": "[none, base]", "mix": "{}"} | {field: value}
-    lines = [next((f"{k}: {v}" for k, v in changed.items() if line.startswith(f"{k}:")), line)
-             for line in SUITE.splitlines()]  # fmt: skip
+    lines = [
+        next((f"{k}: {v}" for k, v in changed.items() if line.startswith(f"{k}:")), line)
+        for line in SUITE.splitlines()
+    ]
     path = tmp_path / "mine.yaml"
     path.write_text("\n".join(lines))
     with pytest.raises(UserError, match=told):

@@ -45,7 +45,5 @@ def test_the_commit_and_whether_files_differ_from_it(tmp_path: Path):
 
 
 def test_no_torch_is_imported():
-    code = (
-        "import sys; from pipeline.core.provenance import made_with; made_with(); assert 'torch' not in sys.modules"
-    )
+    code = "import sys; from pipeline.core.provenance import made_with; made_with(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)

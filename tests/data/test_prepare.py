@@ -23,8 +23,12 @@ def test_the_same_bytes_each_time(digits_artifact, tmp_path):
     run(changed(), tmp_path)
     written = sorted(tmp_path.iterdir())
     assert [path.name for path in written] == [
-        "UC.images.npy", "UC.json", "UC.labels.npy", "UC.names.npy", "UC.split.npy"
-    ]  # fmt: skip
+        "UC.images.npy",
+        "UC.json",
+        "UC.labels.npy",
+        "UC.names.npy",
+        "UC.split.npy",
+    ]
     for path in written:
         assert path.read_bytes() == (digits_artifact / path.name).read_bytes()
 

@@ -247,8 +247,12 @@ def test_odd_images_are_read_and_bad_ones_left_out_and_named(tmp_path: Path, pac
         assert reason in report[name]["reason"]
     counted = {row["class"]: row for row in table(artifact / "counts.csv") if row["domain"] == "P"}
     assert counted["horse"] | {"expected": ""} == {
-        "domain": "P", "class": "horse", "expected": "", "found": str(2 + len(GOOD) + len(BAD)), "left_out": str(len(BAD)),
-    }  # fmt: skip
+        "domain": "P",
+        "class": "horse",
+        "expected": "",
+        "found": str(2 + len(GOOD) + len(BAD)),
+        "left_out": str(len(BAD)),
+    }
     told = [str(warning.message) for warning in said]
     assert any(
         f"domain P: {len(BAD)} images are left out, such as horse/" in text and "report.csv" in text

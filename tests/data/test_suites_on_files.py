@@ -38,11 +38,18 @@ pytestmark = [
 
 PER_CLASS = 2
 STAGES_ONE_AND_TWO = {
-    "finetune": {"steps": 1, "batch_size": 2, "precision": "fp32", "gradient_checkpointing": False,
-                 "optimizer": "adamw", "validate_every": 1, "validation": {"classes": 1, "steps": 1}},
+    "finetune": {
+        "steps": 1,
+        "batch_size": 2,
+        "precision": "fp32",
+        "gradient_checkpointing": False,
+        "optimizer": "adamw",
+        "validate_every": 1,
+        "validation": {"classes": 1, "steps": 1},
+    },
     "t_predictor": {"backbone": "digits_cnn", "pretrained": None, "epochs": 1},
     "adapter": {"rank": 2, "alpha": 2},
-}  # fmt: skip
+}
 GENERATE = {"steps": 1, "batch_size": 130, "precision": "fp32", "generated": 1}
 TRAIN = {"backbone": "digits_cnn", "pretrained": None, "batch_size": 4, "workers": 0}
 
@@ -157,7 +164,11 @@ def test_office_home(
 ) -> None:
     labelled: list[str] = []
     load = domain_data.load_labelled
-    monkeypatch.setattr(domain_data, "load_labelled", lambda data, domain, split: labelled.append(domain) or load(data, domain, split))  # fmt: skip
+    monkeypatch.setattr(
+        domain_data,
+        "load_labelled",
+        lambda data, domain, split: labelled.append(domain) or load(data, domain, split),
+    )
     card = read_card("office_home")
     layout = write_folders(tmp_path / "OfficeHomeDataset_10072016", card, OFFICE_HOME, PER_CLASS)
     ran = Ran("office_home", layout, tmp_path, sdxl_folder)
@@ -204,7 +215,10 @@ def test_visda2017(tmp_path: Path, sdxl_folder: Path, prompts: list[str]) -> Non
     card, layout = read_card("visda2017"), tmp_path / "visda"
     write_folders(layout, card, VISDA, PER_CLASS)
     for part in VISDA.values():
-        lines = [f"{path.parent.name}/{path.name} {card.classes.index(path.parent.name)}" for path in sorted((layout / part).rglob("*.jpg"))]  # fmt: skip
+        lines = [
+            f"{path.parent.name}/{path.name} {card.classes.index(path.parent.name)}"
+            for path in sorted((layout / part).rglob("*.jpg"))
+        ]
         (layout / part / "image_list.txt").write_text("\n".join(lines) + "\n")
     ran = Ran("visda2017", layout, tmp_path, sdxl_folder)
     assert recorded(ran.records) == cells(ran.suite, ["S->R"])

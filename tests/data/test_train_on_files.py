@@ -53,10 +53,19 @@ def test_a_training_on_each_layout(
     prepare.run(PrepareParams(card=resolve_card(card)), {}, data, quiet)
     assert len((data / "report.csv").read_text().splitlines()) == 2
     params = {
-        "dataset": name, "setting": "uda", "classes": card.classes, "image_size": 32, "hyperparameters": {},
-        "augmentation": "none", "made_fraction": None, "made_weight": 1.0, "selections": ["last"], "seed": 0,
-        "threads": 1, "settings": SETTINGS,
-    }  # fmt: skip
+        "dataset": name,
+        "setting": "uda",
+        "classes": card.classes,
+        "image_size": 32,
+        "hyperparameters": {},
+        "augmentation": "none",
+        "made_fraction": None,
+        "made_weight": 1.0,
+        "selections": ["last"],
+        "seed": 0,
+        "threads": 1,
+        "settings": SETTINGS,
+    }
     run(TrainParams(**params | about), {"data": data}, workspace, quiet)
     (record,) = json.loads((workspace / "records.json").read_text())
     assert len(record["per_class"]) == len(card.classes) and 0 <= record["accuracy"] <= 100

@@ -46,12 +46,22 @@ def params_of(
 def generation(contents: str, context: str = "inversion") -> GenerateParams:
     inverted = contents == "adapted" and context == "inversion"
     return GenerateParams(
-        contents=contents, pair=PAIR, words=WORDS, per_class=2, base_model=BaseModelSpec(name="mini"),
-        guidance=Guidance(weight=2.0, content_scale=0.5), steps=2, batch_size=2, scale=0.9, source_prompt="a {class}",
-        target_prompt="an image", seed=0, threads=1,
+        contents=contents,
+        pair=PAIR,
+        words=WORDS,
+        per_class=2,
+        base_model=BaseModelSpec(name="mini"),
+        guidance=Guidance(weight=2.0, content_scale=0.5),
+        steps=2,
+        batch_size=2,
+        scale=0.9,
+        source_prompt="a {class}",
+        target_prompt="an image",
+        seed=0,
+        threads=1,
         inversion=InversionSettings(depth=1.0, refinements=0, statistics="target" if inverted else "own"),
         context=context,
-    )  # fmt: skip
+    )
 
 
 def tuned(folder: Path, params: FinetuneParams, data: Path) -> Path:

@@ -73,9 +73,14 @@ def test_sampling_equals_the_stock_pipeline_with_ddim(model: BaseModel, noise: t
     )
     pipe.set_progress_bar_config(disable=True)
     asked = {
-        "prompt": PROMPTS, "negative_prompt": ["an image"] * 3, "num_inference_steps": 10, "guidance_scale": 5.0,
-        "height": SIZE, "width": SIZE, "latents": noise,
-    }  # fmt: skip
+        "prompt": PROMPTS,
+        "negative_prompt": ["an image"] * 3,
+        "num_inference_steps": 10,
+        "guidance_scale": 5.0,
+        "height": SIZE,
+        "width": SIZE,
+        "latents": noise,
+    }
     theirs = pipe(**asked, output_type="latent").images
     assert torch.allclose(ours, theirs, atol=1e-4 * float(theirs.abs().max()))
     images = (pipe(**asked, output_type="np").images * 255).round()
@@ -125,12 +130,15 @@ def sampling(params: FinetuneParams, contents: str, **changes: object) -> dict[s
     return {
         "base_model": params.base_model,
         "guidance": Guidance(weight=2.0, content_scale=0.5),
-        "inversion": InversionSettings(
-            depth=1.0, refinements=1, statistics="target" if inverted else "own"
-        ),
-        "steps": 3, "batch_size": 2, "scale": 0.9, "source_prompt": "A {class}", "target_prompt": "An image",
-        "seed": 0, "threads": 1,
-    } | changes  # fmt: skip
+        "inversion": InversionSettings(depth=1.0, refinements=1, statistics="target" if inverted else "own"),
+        "steps": 3,
+        "batch_size": 2,
+        "scale": 0.9,
+        "source_prompt": "A {class}",
+        "target_prompt": "An image",
+        "seed": 0,
+        "threads": 1,
+    } | changes
 
 
 def generation(params: FinetuneParams, contents: str, **changes: object) -> GenerateParams:

@@ -206,15 +206,21 @@ def test_the_job_of_a_lost_node_is_made_on_another_and_a_store_that_is_not_share
     pytest.importorskip("ray")
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("lost_node.py")), str(tmp_path)],
-        capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "outcome").read_text() == "made: lost, other; retried: lost"
     assert "does not see the store" in (tmp_path / "told").read_text()
 
 
 def test_a_cluster_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="is for --executor ray"), local_executor.opened(None, "auto", cpu=False):
+    with (
+        pytest.raises(UserError, match="is for --executor ray"),
+        local_executor.opened(None, "auto", cpu=False),
+    ):
         pass
     monkeypatch.setitem(sys.modules, "ray", None)
     with (

@@ -21,9 +21,15 @@ PATIENCE = 300
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["torch", "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion", "matplotlib.pyplot", "sklearn.manifold",
-     "pandas", "rich.progress"]
-)  # fmt: skip
+    [
+        "torch",
+        "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
+        "matplotlib.pyplot",
+        "sklearn.manifold",
+        "pandas",
+        "rich.progress",
+    ]
+)
 
 
 def _go(arguments: list[str], said: Path, prepare: Callable[[], None] | None) -> None:

@@ -47,9 +47,17 @@ def test_kid_is_that_of_torch_fidelity(features: tuple[np.ndarray, np.ndarray]) 
     """On as many images of both, of which there is one subset: all."""
     made, real = features[0][:140], features[1]
     theirs = kid_features_to_metric(
-        torch.from_numpy(made), torch.from_numpy(real), kid_subsets=2, kid_subset_size=140, kid_kernel="poly",
-        kid_kernel_poly_degree=3, kid_kernel_poly_gamma=None, kid_kernel_poly_coef0=1, rng_seed=0, verbose=False,
-    )  # fmt: skip
+        torch.from_numpy(made),
+        torch.from_numpy(real),
+        kid_subsets=2,
+        kid_subset_size=140,
+        kid_kernel="poly",
+        kid_kernel_poly_degree=3,
+        kid_kernel_poly_gamma=None,
+        kid_kernel_poly_coef0=1,
+        rng_seed=0,
+        verbose=False,
+    )
     assert kid(made, real) == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-3)
 
 

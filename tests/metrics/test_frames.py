@@ -100,8 +100,17 @@ def test_with_few_images_kid_stands_for_fid_and_that_is_said(
             Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(
                 tmp_path / name / f"{i}.png"
             )
-    command = ["metrics", str(tmp_path / "few"), str(tmp_path / "many"), "--reference", str(tmp_path / "reference"),
-               "--features", "digits", "--distance", "pixels"]  # fmt: skip
+    command = [
+        "metrics",
+        str(tmp_path / "few"),
+        str(tmp_path / "many"),
+        "--reference",
+        str(tmp_path / "reference"),
+        "--features",
+        "digits",
+        "--distance",
+        "pixels",
+    ]
     assert main([*command, "--json"]) == 0
     few, many = (told := json.loads(capsys.readouterr().out))["rows"]
     assert few["FID"] is None and few["KID"] is not None and many["FID"] > 0

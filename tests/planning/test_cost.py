@@ -129,9 +129,14 @@ def test_small_jobs_take_no_gpu_and_large_ones_do() -> None:
 def test_sizes_of_a_folder_are_read_from_its_weights(tmp_path: Path) -> None:
     (tmp_path / "unet").mkdir()
     save_file(
-        {"a.weight": np.zeros((8, 4), "float32"), "a.bias": np.zeros(8, "float32"),
-         "b.weight": np.zeros((6, 5, 3, 3), "float16")}, tmp_path / "unet" / "model.safetensors", {"format": "pt"},
-    )  # fmt: skip
+        {
+            "a.weight": np.zeros((8, 4), "float32"),
+            "a.bias": np.zeros(8, "float32"),
+            "b.weight": np.zeros((6, 5, 3, 3), "float16"),
+        },
+        tmp_path / "unet" / "model.safetensors",
+        {"format": "pt"},
+    )
     found = denoiser(BaseModelSpec(name=str(tmp_path), resolution=64))
     assert found.parameters == 32 + 8 + 270
     assert found.per_rank == (4 + 8) + (45 + 6)
@@ -173,7 +178,9 @@ def test_no_gpu_where_one_is_needed_is_said_with_what_to_do_instead(tmp_path: Pa
 
 
 def test_too_little_gpu_memory_is_said_with_what_to_lower_in_order(tmp_path: Path) -> None:
-    said = preflight.check(plan(**HEAVY).jobs, Store(tmp_path), Capacity(cpus=2, gpus=(SMALL_GPU,)), cpu=False)
+    said = preflight.check(
+        plan(**HEAVY).jobs, Store(tmp_path), Capacity(cpus=2, gpus=(SMALL_GPU,)), cpu=False
+    )
     (tuned,) = [text for text in said if "finetune" in text]
     assert "NVIDIA T4 has 15" in tuned
     assert tuned.endswith(
@@ -200,10 +207,16 @@ def test_more_processes_than_gpus_are_refused_and_fewer_share_the_time(tmp_path:
     assert preflight.at_a_time(shared, Capacity(cpus=8, gpus=(A100,) * 5)) == 2
 
 
-@pytest.mark.parametrize("lower", [
-    {"gradient_checkpointing": True}, {"optimizer": "adamw8bit"}, {"precision": "fp16"}, {"processes": 2},
-    {"gradient_accumulation": 2},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "lower",
+    [
+        {"gradient_checkpointing": True},
+        {"optimizer": "adamw8bit"},
+        {"precision": "fp16"},
+        {"processes": 2},
+        {"gradient_accumulation": 2},
+    ],
+)
 def test_what_lowers_memory_lowers_its_estimate(lower: dict[str, object]) -> None:
     def memory(**changes: object) -> float:
         tuned = HEAVY["finetune"].model_copy(update=changes)
@@ -275,9 +288,15 @@ TWO_GPUS = "0, GPU-aaaa, NVIDIA A100, 81920\\n1, GPU-bbbb, NVIDIA T4, 15360\\n"
 
 @pytest.mark.parametrize(
     ("visible", "names"),
-    [(None, ["NVIDIA A100", "NVIDIA T4"]), ("1", ["NVIDIA T4"]), ("1,0", ["NVIDIA T4", "NVIDIA A100"]),
-     ("GPU-bb", ["NVIDIA T4"]), ("", []), ("-1", [])],
-)  # fmt: skip
+    [
+        (None, ["NVIDIA A100", "NVIDIA T4"]),
+        ("1", ["NVIDIA T4"]),
+        ("1,0", ["NVIDIA T4", "NVIDIA A100"]),
+        ("GPU-bb", ["NVIDIA T4"]),
+        ("", []),
+        ("-1", []),
+    ],
+)
 def test_gpus_are_those_that_may_be_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, names: list[str]
 ) -> None:

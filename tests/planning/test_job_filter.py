@@ -27,8 +27,11 @@ def test_one_training_and_what_it_stands_on() -> None:
 
 def test_a_plain_training_needs_no_images() -> None:
     assert kinds(pick(PLAN, "augmentation=none,seed=0,method=ERM")) == {
-        "prepare": 1, "finetune": 0, "generate": 0, "train": 12,
-    }  # fmt: skip
+        "prepare": 1,
+        "finetune": 0,
+        "generate": 0,
+        "train": 12,
+    }
 
 
 def test_values_of_one_field_add_up_and_fields_narrow() -> None:

@@ -57,20 +57,32 @@ def test_a_plan_has_morphs_and_scores_of_each_kind_and_method_after_their_inputs
 
 def test_another_network_scores_anew_and_makes_no_morph_again() -> None:
     other = SUITE.model_copy(update={"features": "inception"})
-    keys = [{kind: [job.key for job in plan.jobs if job.kind == kind] for kind in ("morphs", "score")}
-            for plan in (make_morph_plan(SUITE, CARD, BASE), make_morph_plan(other, CARD, BASE))]  # fmt: skip
+    keys = [
+        {kind: [job.key for job in plan.jobs if job.kind == kind] for kind in ("morphs", "score")}
+        for plan in (make_morph_plan(SUITE, CARD, BASE), make_morph_plan(other, CARD, BASE))
+    ]
     assert keys[0]["morphs"] == keys[1]["morphs"]
     assert not set(keys[0]["score"]) & set(keys[1]["score"])
 
 
 def test_the_table_has_methods_by_kinds_and_its_best_in_bold() -> None:
     rows = [
-        {"kind": kind, "method": method, "FID": fid, "PPL": ppl, "PPL variation": 0.5, "KID": 0.1, "psnr": ratio}
+        {
+            "kind": kind,
+            "method": method,
+            "FID": fid,
+            "PPL": ppl,
+            "PPL variation": 0.5,
+            "KID": 0.1,
+            "psnr": ratio,
+        }
         for kind, method, fid, ppl, ratio in [
-            ("images", "ddim", 30.0, 2.0, 28.0), ("images", "terra", 20.0, 3.0, 29.0),
-            ("styles", "ddim", float("nan"), 0.0, float("nan")), ("styles", "terra", 12.345, 1.0, float("nan")),
+            ("images", "ddim", 30.0, 2.0, 28.0),
+            ("images", "terra", 20.0, 3.0, 29.0),
+            ("styles", "ddim", float("nan"), 0.0, float("nan")),
+            ("styles", "terra", 12.345, 1.0, float("nan")),
         ]
-    ]  # fmt: skip
+    ]
     lines = morphs.markdown(pd.DataFrame(rows), SUITE).splitlines()
     assert lines[2].startswith("| Method | images: FID | images: PPL | images: variation | styles: FID")
     assert lines[4] == "| ddim | 30 | **2** | **0.5** | – | 0 | **0.5** |"
@@ -102,4 +114,8 @@ def test_morphs_leave_the_jobs_of_the_suite_that_they_extend_as_they_are() -> No
         if job.key not in plain
     ]
     assert {job.kind for job in more} == {"pair_loras", "between", "train"}
-    assert all("SWAD" in job.label and any(name in job.label for name in config.MORPHS) for job in more if job.kind == "train")  # fmt: skip
+    assert all(
+        "SWAD" in job.label and any(name in job.label for name in config.MORPHS)
+        for job in more
+        if job.kind == "train"
+    )

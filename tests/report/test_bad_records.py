@@ -15,8 +15,15 @@ from tests.report.report_samples import make_row
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
     """A suite of one task, one method, two augmentations and two seeds."""
-    lines = ["extends: digits", "name: small", "tasks: [MN->MM]", "methods: [ERM]", "augmentations: [none, terra]",
-             "seeds: [0, 1]", "selections: [last, oracle]"]  # fmt: skip
+    lines = [
+        "extends: digits",
+        "name: small",
+        "tasks: [MN->MM]",
+        "methods: [ERM]",
+        "augmentations: [none, terra]",
+        "seeds: [0, 1]",
+        "selections: [last, oracle]",
+    ]
     (tmp_path / "small.yaml").write_text("\n".join([*lines, ""]))
     return tmp_path / "small.yaml"
 
@@ -66,11 +73,17 @@ def tables(suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypat
     ("spoil", "said"),
     [
         (lambda text: text[:-30], "line 9: "),
-        (lambda text: text + text.splitlines()[-1] + "\n", "line 10: repeats the record of line 9; remove one of them"),
-        (lambda text: text.replace(",50.0,", ",nan,", 1), "line 2, column accuracy: expected a percentage from 0 to 100, not 'nan'"),
+        (
+            lambda text: text + text.splitlines()[-1] + "\n",
+            "line 10: repeats the record of line 9; remove one of them",
+        ),
+        (
+            lambda text: text.replace(",50.0,", ",nan,", 1),
+            "line 2, column accuracy: expected a percentage from 0 to 100, not 'nan'",
+        ),
     ],
     ids=["cut off", "repeated", "not a number"],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("command", ["tables", "report"])
 def test_a_file_that_is_wrong_is_named_and_nothing_is_drawn(
     tables, cells, tmp_path, capsys, spoil, said, command

@@ -93,15 +93,19 @@ def test_a_row_that_could_not_be_read_is_not_written(tmp_path):
         ("digits_cnn,1", "digits_cnn,-1", "line 3, column seed: expected a whole number from 0, not '-1'"),
         ("digits_cnn,1", "digits_cnn,0", "line 3: repeats the record of line 2; remove one of them"),
         (",1.5,0123,", ",inf,0123,", "line 2, column seconds: expected a number from 0"),
-        (',1.5,0123,0.1.0,,done,\n', "\n", "line 2: 11 fields, 17 expected"),
+        (",1.5,0123,0.1.0,,done,\n", "\n", "line 2: 11 fields, 17 expected"),
         (",12.5,", ",,", "line 3: a record without accuracy is a failed one, and no other is"),
-        ("0.1.0,,done", "0.1.0,,failed", "line 2: a record without accuracy is a failed one, and no other is"),
+        (
+            "0.1.0,,done",
+            "0.1.0,,failed",
+            "line 2: a record without accuracy is a failed one, and no other is",
+        ),
         ("0.1.0,,done", "0.1.0,,doing", "line 2, column status: expected done or failed, not 'doing'"),
         ("library", "status", "line 1: the column 'status' stands there more than once"),
         ("accuracy", "precision", "line 1: the column 'accuracy' is missing"),
         ("version,", "seed,", "line 1: the column 'seed' stands there more than once"),
     ],
-)  # fmt: skip
+)
 def test_faults_are_named(tmp_path, old, new, said):
     path = tmp_path / "records.csv"
     records.write(path, [make_row("MN->MM", "none", 0, 50.0), make_row("MN->MM", "none", 1, 12.5)])

@@ -88,8 +88,11 @@ def test_where_the_mean_of_classes_counts_each_task_has_a_table_of_them(tmp_path
     write_report(suite, records.read(tmp_path / "records.csv"), artifacts, tmp_path / "results", silent)
     folder = tmp_path / "results" / "tables"
     assert {path.stem for path in folder.iterdir()} == {
-        "accuracy_last", "classes_MN-to-MM_last", "classes_MN-to-UC_last", "statistics_last",
-    }  # fmt: skip
+        "accuracy_last",
+        "classes_MN-to-MM_last",
+        "classes_MN-to-UC_last",
+        "statistics_last",
+    }
     table = pd.read_csv(folder / "classes_MN-to-UC_last.csv").loc[0]
     assert list(table[CLASSES].astype(float).round(6).fillna(-1)) == [80.0, 20.0, -1, 50.0, 20.0]
     assert table["Avg"] == 42.5 and table["Avg error"] == 2.5  # the seeds' means are 45 and 40

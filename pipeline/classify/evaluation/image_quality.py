@@ -23,9 +23,16 @@ from pipeline.data.image_sets import ImageSet, load_labelled
 from pipeline.metrics.definitions import fid
 
 CHECK = TrainSettings(
-    backbone="digits_cnn", iterations=1200, batch_size=64, optimizer="adam", learning_rate=3e-3,
-    backbone_lr_factor=1.0, weight_decay=0.0, schedule="cosine", augment_shift=2,
-)  # fmt: skip
+    backbone="digits_cnn",
+    iterations=1200,
+    batch_size=64,
+    optimizer="adam",
+    learning_rate=3e-3,
+    backbone_lr_factor=1.0,
+    weight_decay=0.0,
+    schedule="cosine",
+    augment_shift=2,
+)
 """A longer training than a suite's, for it is the measure of the others."""
 
 

@@ -73,28 +73,48 @@ def _matplotlib_fonts(family: str, *names: str) -> tuple[FontFile, ...]:
 
 BENCHMARK_FONTS: tuple[FontFile, ...] = (
     *_fonts("Roboto", "font-roboto", "Roboto-Light", "Roboto-Medium", "Roboto-BlackItalic"),
-    *_fonts("Source Serif Pro", "font-source-serif-pro", "SourceSerifPro-Regular", "SourceSerifPro-It",
-            "SourceSerifPro-Bold"),
-    *_fonts("Hanken Grotesk", "font-hanken-grotesk", "HankenGrotesk-Regular", "HankenGrotesk-BoldItalic",
-            suffix=".otf"),
+    *_fonts(
+        "Source Serif Pro",
+        "font-source-serif-pro",
+        "SourceSerifPro-Regular",
+        "SourceSerifPro-It",
+        "SourceSerifPro-Bold",
+    ),
+    *_fonts(
+        "Hanken Grotesk",
+        "font-hanken-grotesk",
+        "HankenGrotesk-Regular",
+        "HankenGrotesk-BoldItalic",
+        suffix=".otf",
+    ),
     *_fonts("Caladea", "font-caladea", "Caladea-Regular", "Caladea-BoldItalic"),
-)  # fmt: skip
+)
 
 GENERIC_FONTS: tuple[FontFile, ...] = (
-    *_matplotlib_fonts("DejaVu Sans", "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique",
-                       "DejaVuSans-BoldOblique"),
-    *_matplotlib_fonts("DejaVu Serif", "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic",
-                       "DejaVuSerif-BoldItalic"),
+    *_matplotlib_fonts(
+        "DejaVu Sans", "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique"
+    ),
+    *_matplotlib_fonts(
+        "DejaVu Serif", "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic"
+    ),
     *_matplotlib_fonts("DejaVu Sans Mono", "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique"),
     *_matplotlib_fonts("STIX", "STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
     *_matplotlib_fonts("Computer Modern", "cmr10", "cmb10", "cmss10", "cmtt10", "cmti10"),
-    *_fonts("Source Sans Pro", "font-source-sans-pro", "SourceSansPro-ExtraLight", "SourceSansPro-Regular",
-            "SourceSansPro-Semibold", "SourceSansPro-Black", "SourceSansPro-It", "SourceSansPro-BoldIt"),
+    *_fonts(
+        "Source Sans Pro",
+        "font-source-sans-pro",
+        "SourceSansPro-ExtraLight",
+        "SourceSansPro-Regular",
+        "SourceSansPro-Semibold",
+        "SourceSansPro-Black",
+        "SourceSansPro-It",
+        "SourceSansPro-BoldIt",
+    ),
     *_fonts("Manrope", "font-manrope", "Manrope-Light", "Manrope-Regular", "Manrope-ExtraBold"),
     *_fonts("Amatic SC", "font-amatic-sc", "AmaticSC-Regular", "AmaticSC-Bold"),
     *_fonts("Fredoka One", "font-fredoka-one", "FredokaOne-Regular"),
     *_fonts("Intuitive", "font-intuitive", "Intuitive"),
-)  # fmt: skip
+)
 
 
 def font_paths(fonts: Iterable[FontFile]) -> list[Path]:

@@ -18,9 +18,15 @@ from pipeline.data.digits.build import CLASSES, DRAWN, SIZE, blend, crop, enlarg
 from pipeline.data.digits.glyphs import GENERIC_FONTS, GlyphStyle, colours, font_paths, render
 
 SHAPE = GlyphStyle(
-    rotation=(-15.0, 15.0), shear=(-0.3, 0.3), scale=(0.55, 0.75), aspect=(0.75, 1.25), weight=(-0.01, 0.02),
-    warp=(0.01, 0.06), palette="plain", grey=(1.0, 1.0),
-)  # fmt: skip
+    rotation=(-15.0, 15.0),
+    shear=(-0.3, 0.3),
+    scale=(0.55, 0.75),
+    aspect=(0.75, 1.25),
+    weight=(-0.01, 0.02),
+    warp=(0.01, 0.06),
+    palette="plain",
+    grey=(1.0, 1.0),
+)
 
 
 generic_fonts = lru_cache(maxsize=1)(lambda: font_paths(GENERIC_FONTS))

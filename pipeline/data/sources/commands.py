@@ -48,10 +48,16 @@ def list_cards(options: argparse.Namespace) -> int:
     """`datasets list`."""
     cards = [read_card(path.stem) for path in sorted(card_folder().glob("*.yaml"))]
     rows = [
-        {"name": card.name, "title": card.title, "domains": list(card.domains), "classes": len(card.classes),
-         "images": sum(sum(_counts(domain).values()) for domain in card.domains.values()), **_status(card)}
+        {
+            "name": card.name,
+            "title": card.title,
+            "domains": list(card.domains),
+            "classes": len(card.classes),
+            "images": sum(sum(_counts(domain).values()) for domain in card.domains.values()),
+            **_status(card),
+        }
         for card in cards
-    ]  # fmt: skip
+    ]
     if options.json:
         print(json.dumps(rows))
         return 0

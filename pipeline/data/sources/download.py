@@ -54,8 +54,13 @@ class _Wrong(_Failed):
     """All bytes came, and they are wrong."""
 
 
-def download(url: str, to: Path, checksum: str | None = None, patience: Patience = PATIENT,
-             progress: Progress = lambda have, total: None) -> None:  # fmt: skip
+def download(
+    url: str,
+    to: Path,
+    checksum: str | None = None,
+    patience: Patience = PATIENT,
+    progress: Progress = lambda have, total: None,
+) -> None:
     """Makes `to` the file at `url`, unless it is there. checksum: as in a card's archive.
 
     UserError if it cannot be had; what came of it is kept, and the same call goes on from there.

@@ -38,8 +38,9 @@ class About:
     content: str
 
 
-def write_inventory(place: Path, table: pd.DataFrame, layout: str, folder: Path, how: str,
-                    notes: list[str]) -> About:  # fmt: skip
+def write_inventory(
+    place: Path, table: pd.DataFrame, layout: str, folder: Path, how: str, notes: list[str]
+) -> About:
     """Writes index.csv and dataset.json of the data set in `place`. table: see COLUMNS."""
     text = table[list(COLUMNS)].to_csv(index=False, lineterminator="\n")
     counts = {str(domain): int(count) for domain, count in table.groupby("domain", sort=False).size().items()}

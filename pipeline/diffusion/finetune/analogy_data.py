@@ -98,8 +98,15 @@ class Drawn:
 class PairAnalogies:
     """What is learned from one ordered pair of domains. folder: where latents are kept."""
 
-    def __init__(self, model: BaseModel, spec: AnalogySpec, encoder: ImageEncoder, pair: PairParams, data: Path,
-                 folder: Path) -> None:  # fmt: skip
+    def __init__(
+        self,
+        model: BaseModel,
+        spec: AnalogySpec,
+        encoder: ImageEncoder,
+        pair: PairParams,
+        data: Path,
+        folder: Path,
+    ) -> None:
         self.in_grid = spec.context == "grid"
         images = load_labelled(data, pair.source, "train")
         self.labels = torch.from_numpy(images.labels)
@@ -107,8 +114,15 @@ class PairAnalogies:
         self.latents = kept_latents(model, images.images, folder, f"source_{pair.source}")
         self._load_target(model, spec, encoder, pair, data, folder)
 
-    def _load_target(self, model: BaseModel, spec: AnalogySpec, encoder: ImageEncoder, pair: PairParams, data: Path,
-                     folder: Path) -> None:  # fmt: skip
+    def _load_target(
+        self,
+        model: BaseModel,
+        spec: AnalogySpec,
+        encoder: ImageEncoder,
+        pair: PairParams,
+        data: Path,
+        folder: Path,
+    ) -> None:
         images = load_unlabelled(data, pair.target, "train")
         self.target = embedded_target(spec, encoder, images, self.source)
         self.target_latents = kept_latents(model, images.images, folder, f"target_{pair.target}")
@@ -144,8 +158,15 @@ class PairAnalogies:
 class RenderedAnalogies(PairAnalogies):
     """The same of rendered pairs: b' is b in the manner of the target, and what leads from a to a' leads from b to b'."""
 
-    def _load_target(self, model: BaseModel, spec: AnalogySpec, encoder: ImageEncoder, pair: PairParams, data: Path,
-                     folder: Path) -> None:  # fmt: skip
+    def _load_target(
+        self,
+        model: BaseModel,
+        spec: AnalogySpec,
+        encoder: ImageEncoder,
+        pair: PairParams,
+        data: Path,
+        folder: Path,
+    ) -> None:
         from pipeline.data.digits.paired import exact_pairs
 
         self.members, seed = spec.examples + 1, derive(0, "analogies", pair.source, pair.target)

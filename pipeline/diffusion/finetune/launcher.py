@@ -42,10 +42,15 @@ def together(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, p
 def _start(rank: int, count: int, port: int, connection: Connection) -> subprocess.Popen:
     """One process; the environment tells accelerate which."""
     told = {
-        "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count,
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1,
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": count,
+        "LOCAL_WORLD_SIZE": count,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "OMP_NUM_THREADS": 1,
         "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
-    }  # fmt: skip
+    }
     return subprocess.Popen(
         [sys.executable, "-m", "pipeline.diffusion.finetune.worker", str(connection.fileno())],
         env=os.environ | {name: str(value) for name, value in told.items()},

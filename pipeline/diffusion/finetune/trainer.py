@@ -142,7 +142,10 @@ class Tuner:
         tensors = self.adapter.tensors() | {f"ema.{name}": tensor for name, tensor in self.average.items()}
         if self.accelerator.scaler is not None:
             state = self.accelerator.scaler.state_dict()
-            tensors |= {f"scaler.{name}": torch.tensor(float(value), dtype=torch.float64) for name, value in state.items()}  # fmt: skip
+            tensors |= {
+                f"scaler.{name}": torch.tensor(float(value), dtype=torch.float64)
+                for name, value in state.items()
+            }
         save_checkpoint(path, tensors, self.optimizer, log)
 
     def resume(self, path: Path) -> list[list[float]]:
@@ -154,5 +157,7 @@ class Tuner:
         scaler = self.accelerator.scaler
         if scaler is not None:
             kinds = {name: type(value) for name, value in scaler.state_dict().items()}
-            scaler.load_state_dict({name: kind(tensors[f"scaler.{name}"].item()) for name, kind in kinds.items()})  # fmt: skip
+            scaler.load_state_dict(
+                {name: kind(tensors[f"scaler.{name}"].item()) for name, kind in kinds.items()}
+            )
         return log

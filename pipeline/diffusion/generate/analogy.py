@@ -83,7 +83,9 @@ def read_pictures(options: argparse.Namespace, spec: AdapterSpec, size: int) -> 
             with Image.open(path) as image:
                 if (image.mode, image.size) != ("RGB", (size, size)):
                     across, down = image.size
-                    said.append(f"{path} is {image.mode} of {across}x{down}: taken is its middle square, as RGB of {size}x{size}")  # fmt: skip
+                    said.append(
+                        f"{path} is {image.mode} of {across}x{down}: taken is its middle square, as RGB of {size}x{size}"
+                    )
         return images
 
     return Pictures(read(options.a), read(options.a_prime), read([options.b])), said
@@ -115,7 +117,10 @@ class Manner:
 def manner_of(options: argparse.Namespace, spec: AdapterSpec) -> Manner:
     """As the user has it; UserError if an option is for another context than that of the adapter."""
     context = spec.analogy.context
-    for option, given, wanted in (("--seed", options.seed, "grid"), ("--statistics", options.statistics, "inversion")):  # fmt: skip
+    for option, given, wanted in (
+        ("--seed", options.seed, "grid"),
+        ("--statistics", options.statistics, "inversion"),
+    ):
         if given is not None and context != wanted:
             raise UserError(
                 f"{option} is for an adapter whose analogy.context is {wanted}; that of --adapter {options.adapter} is {context}"
@@ -174,7 +179,11 @@ def strip(pictures: Pictures, made: np.ndarray) -> np.ndarray:
 
 def carry_out(options: argparse.Namespace) -> int:
     """The command; what it wrote is printed, what it converted is said on standard error."""
-    for path, suffix, what in ((options.out, ".png", "-o"), (options.strip, ".png", "--strip"), (options.lora, ".safetensors", "--lora")):  # fmt: skip
+    for path, suffix, what in (
+        (options.out, ".png", "-o"),
+        (options.strip, ".png", "--strip"),
+        (options.lora, ".safetensors", "--lora"),
+    ):
         if path is not None and path.suffix != suffix:
             raise UserError(f"{what} {path}: expected a name that ends in {suffix}")
     adapter, spec = find_adapter(options.adapter, store_folder(options.store))

@@ -66,9 +66,15 @@ class Painter:
         """What the manifest says of example `i` at t, but for its file."""
         label = int(self.source.labels[i])
         word = self.params.pair.words[label]
-        return {"label": label, "class": word, "seed": self.params.seed, "t": f"{t:g}",
-                "prompt": prompt(self.params.source_prompt, word), "source": self.source.names[i],
-                "style": self.styles[i]}  # fmt: skip
+        return {
+            "label": label,
+            "class": word,
+            "seed": self.params.seed,
+            "t": f"{t:g}",
+            "prompt": prompt(self.params.source_prompt, word),
+            "source": self.source.names[i],
+            "style": self.styles[i],
+        }
 
 
 def between(first: Predict, second: Predict, share: float) -> Predict:

@@ -100,7 +100,9 @@ def statistics(network: DigitsCnn, images: np.ndarray) -> dict[str, Tensor]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Draw, train, write."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.diffusion.mini.encoder", description=__doc__.split("\n\n")[0])  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.diffusion.mini.encoder", description=__doc__.split("\n\n")[0]
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder for the drawn images")
     parser.add_argument("--out", type=Path, default=ENCODER, help="file to write (default: %(default)s)")
     parser.add_argument("--images", type=int, default=16000, help="glyphs to draw (default: %(default)s)")

@@ -46,8 +46,10 @@ def draw_style(rng: np.random.Generator) -> GlyphStyle:
     """About 35 % plain, 45 % coloured on a flat colour, the rest on busy backgrounds, blurred or coarse."""
     hand = {"warp": (0.01, 0.06), "rotation": (-15.0, 15.0), "shear": (-0.3, 0.3), "aspect": (0.75, 1.25)}
     common = {"scale": (0.5, 0.85), "weight": (-0.02, 0.03), "aspect": (0.8, 1.25)}
-    kind = rng.choice(["hand", "plain", "flat", "gradient", "texture", "blur", "coarse"],
-                      p=[0.23, 0.12, 0.45, 0.05, 0.06, 0.04, 0.05])  # fmt: skip
+    kind = rng.choice(
+        ["hand", "plain", "flat", "gradient", "texture", "blur", "coarse"],
+        p=[0.23, 0.12, 0.45, 0.05, 0.06, 0.04, 0.05],
+    )
     if kind == "hand":
         return GlyphStyle(**{**common, **hand}, palette="plain", inverted=0.15, blur=(0.0, 0.015))
     if kind == "plain":

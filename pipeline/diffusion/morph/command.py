@@ -110,9 +110,14 @@ def _base_model(options: argparse.Namespace) -> BaseModelSpec:
 
 
 def _settings(options: argparse.Namespace) -> MorphSettings:
-    told = {"tune_steps": options.steps, "learning_rate": options.learning_rate, "rank": options.rank,
-            "steps": options.sampling_steps, "seed": options.seed,
-            "perceptual": options.distance or DISTANCE.get(options.base_model, "alex")}  # fmt: skip
+    told = {
+        "tune_steps": options.steps,
+        "learning_rate": options.learning_rate,
+        "rank": options.rank,
+        "steps": options.sampling_steps,
+        "seed": options.seed,
+        "perceptual": options.distance or DISTANCE.get(options.base_model, "alex"),
+    }
     try:
         return MorphSettings(**told)
     except ValidationError as error:

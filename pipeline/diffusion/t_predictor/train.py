@@ -31,8 +31,9 @@ SCORED = 5000
 """The most images that the silhouette is computed of, for it takes all their distances."""
 
 
-def losses(predictor: Predictor, images: np.ndarray, domains: np.ndarray, settings: TPredictorSettings
-) -> dict[str, torch.Tensor]:  # fmt: skip
+def losses(
+    predictor: Predictor, images: np.ndarray, domains: np.ndarray, settings: TPredictorSettings
+) -> dict[str, torch.Tensor]:
     """The parts of the loss on a batch: images uint8 [n, H, W, 3] or files, domains int64 [n]."""
     t = predictor(predictor.read(images))
     same, different = contrastive(t, torch.from_numpy(domains).to(t.device), settings.margin)
@@ -87,9 +88,13 @@ def summarise(times: pd.DataFrame) -> dict[str, Any]:
         size = SCORED if len(test) > SCORED else None
         score = float(silhouette_score(test[columns], test["domain"], sample_size=size, random_state=0))
     about = {
-        domain: {"images": len(rows), "mean": rows[columns].mean().tolist(), "std": rows[columns].std(ddof=0).tolist()}
+        domain: {
+            "images": len(rows),
+            "mean": rows[columns].mean().tolist(),
+            "std": rows[columns].std(ddof=0).tolist(),
+        }
         for domain, rows in times.astype(dict.fromkeys(columns, np.float64)).groupby("domain", sort=False)
-    }  # fmt: skip
+    }
     return {
         "silhouette": score,
         "domains": about,

@@ -33,13 +33,16 @@ QUALITY = 75
 """Of WebP, from 0 to 100: a contact sheet takes a quarter of what its PNG does, and looks the same."""
 
 OVERVIEW = {
-    "accuracy_time": ("Accuracy against time", "A point is a row of the table; the line joins those of one method."),
+    "accuracy_time": (
+        "Accuracy against time",
+        "A point is a row of the table; the line joins those of one method.",
+    ),
     "ranks": ("Average ranks", "1 is best; a bar joins rows that the test does not tell apart."),
     "distance": (
         "A-distance",
         "How well a linear classifier tells images from the target's by the network's features: 2 always, 0 not at all.",
     ),
-}  # fmt: skip
+}
 """Pictures of the whole run, which stand in one group: by how the name of a file begins, with a name and what is to be seen."""
 
 GROUPS = {
@@ -49,14 +52,17 @@ GROUPS = {
     ),
     "contact": ("Images", "Images of the made sets by class; adapted ones are beneath their sources."),
     "flow": ("Domain flow", "One source image a line, rendered at every t."),
-    "times": ("Predicted t", "Where each image lies between the domains, and the points at which new domains are made."),
+    "times": (
+        "Predicted t",
+        "Where each image lies between the domains, and the points at which new domains are made.",
+    ),
     "classes": ("Accuracy by class", "Mean over seeds; lines are standard errors."),
     "confusion": (
         "Confusion matrices",
         "Rows are true classes, columns what the network says of their test images, in percent.",
     ),
     "loss": ("Losses of fine-tuning", "Each step faint, the running mean bold."),
-}  # fmt: skip
+}
 """How the other pictures are grouped, in order: as above, with a heading."""
 
 OTHER = ("Other pictures", "")
@@ -163,7 +169,10 @@ def _failed(records: pd.DataFrame) -> list[tuple[str, str]]:
     """The trainings that failed, each with its reason."""
     there = records[records["status"] == "failed"].drop_duplicates("key")
     return [
-        (f"{row.task}, {significance_text.row_name(row.method, row.augmentation)}, seed {row.seed}", row.reason)
+        (
+            f"{row.task}, {significance_text.row_name(row.method, row.augmentation)}, seed {row.seed}",
+            row.reason,
+        )
         for row in there.itertuples()
     ]
 

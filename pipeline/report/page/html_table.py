@@ -17,8 +17,11 @@ def surroundings() -> jinja2.Environment:
     """What templates are filled in by: everything is escaped, and a name that is not there is an error."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PARTS),
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
     made.filters |= {"arrow": tables.arrow, "full_label": full_label}
     return made
 

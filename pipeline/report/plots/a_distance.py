@@ -100,8 +100,11 @@ def draw(networks: Sequence[Network], title: str) -> dict[str, bytes]:
         figure.supxlabel(
             "proxy A-distance to the target's test images: 2 (1 − 2 err) of a linear SVM on halves, seed "
             f"{SEED};\n2: told apart by the network's features, 0: not at all",
-            size=7.5, color=style.FAINT, x=0.01, ha="left",
-        )  # fmt: skip
+            size=7.5,
+            color=style.FAINT,
+            x=0.01,
+            ha="left",
+        )
         _legend(figure, panels, title)
         written = found.to_csv(index=False, float_format="%.4f", lineterminator="\n").encode()
         return {".csv": written, ".pdf": style.pdf(figure), ".png": style.png(figure)}
@@ -116,9 +119,16 @@ def _panel(axes: Axes, found: pd.DataFrame, place: Mapping[str, int]) -> None:
         if len(chosen):
             face = colour if filled else "white"
             axes.scatter(
-                chosen["distance"], chosen["task"].map(place) + height,
-                marker=marker, facecolors=face, edgecolors=colour, linewidths=1.3, s=30, label=name, zorder=3,
-            )  # fmt: skip
+                chosen["distance"],
+                chosen["task"].map(place) + height,
+                marker=marker,
+                facecolors=face,
+                edgecolors=colour,
+                linewidths=1.3,
+                s=30,
+                label=name,
+                zorder=3,
+            )
     axes.axvline(0, color="#B0B0B0", linewidth=0.8)
     axes.grid(axis="y", color="#E6E6E6", linewidth=0.6)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -133,6 +143,13 @@ def _legend(figure: Figure, panels: Sequence[Axes], title: str) -> None:
     }
     names = [name for name, _, _ in LINES.values() if name in marks]
     figure.legend(
-        [marks[name] for name in names], names, loc="outside upper left", ncols=3, fontsize=8, handletextpad=0.2,
-        title=title, title_fontproperties={"weight": "bold", "size": 10}, alignment="left",
-    )  # fmt: skip
+        [marks[name] for name in names],
+        names,
+        loc="outside upper left",
+        ncols=3,
+        fontsize=8,
+        handletextpad=0.2,
+        title=title,
+        title_fontproperties={"weight": "bold", "size": 10},
+        alignment="left",
+    )

@@ -22,10 +22,16 @@ def points(table: AccuracyTable, records: pd.DataFrame) -> pd.DataFrame:
         "seconds"
     ].median()  # other work on the machine lengthens some
     rows = [
-        (row.method, row.augmentation, seconds[row.method, row.augmentation], row.average.mean, row.average.error)
+        (
+            row.method,
+            row.augmentation,
+            seconds[row.method, row.augmentation],
+            row.average.mean,
+            row.average.error,
+        )
         for row in table.rows
         if row.averaged == len(row.tasks)  # an average over fewer tasks stands for other work
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows, columns=["method", "augmentation", "seconds", "accuracy", "error"])
 
 
@@ -34,10 +40,14 @@ def draw(found: pd.DataFrame, title: str) -> dict[str, bytes]:
     with style.house_style():
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.add_subplot()
-        marks = {name: MARKS.get(name, OTHERS[place % len(OTHERS)])
-                 for place, name in enumerate(found["augmentation"].unique())}  # fmt: skip
-        entries = [Line2D([], [], ls="", marker=mark, color=style.INK, label=shown(name) or "alone")
-                   for name, mark in marks.items()]  # fmt: skip
+        marks = {
+            name: MARKS.get(name, OTHERS[place % len(OTHERS)])
+            for place, name in enumerate(found["augmentation"].unique())
+        }
+        entries = [
+            Line2D([], [], ls="", marker=mark, color=style.INK, label=shown(name) or "alone")
+            for name, mark in marks.items()
+        ]
         for index, (method, rows) in enumerate(found.groupby("method", sort=False)):
             colour = style.COLOURS[index % len(style.COLOURS)]
             stroke = STROKES[index // len(style.COLOURS) % len(STROKES)]
@@ -45,9 +55,15 @@ def draw(found: pd.DataFrame, title: str) -> dict[str, bytes]:
             entries.append(Line2D([], [], ls=stroke, color=colour, linewidth=2, label=method))
             for row in rows.itertuples():
                 axes.errorbar(
-                    row.seconds, row.accuracy, yerr=None if pd.isna(row.error) else row.error,
-                    fmt=marks[row.augmentation], color=colour, markersize=6, elinewidth=1, capsize=2,
-                )  # fmt: skip
+                    row.seconds,
+                    row.accuracy,
+                    yerr=None if pd.isna(row.error) else row.error,
+                    fmt=marks[row.augmentation],
+                    color=colour,
+                    markersize=6,
+                    elinewidth=1,
+                    capsize=2,
+                )
         if found["seconds"].max() > 10 * found["seconds"].min():
             axes.set_xscale("log")
         else:  # from 0, so that what is mere noise of the clock looks small

@@ -23,9 +23,7 @@ def draw(ranks: Ranks, title: str) -> dict[str, bytes]:
         _scale(axes, ranks, -(beneath + 0.5))
         for place, (first, last) in enumerate(groups):
             ends = [ranks.average[first] - 0.04, ranks.average[last] + 0.04]
-            axes.plot(
-                ends, [-(place + 1)] * 2, color=style.COLOURS[5], linewidth=3.5, solid_capstyle="butt"
-            )
+            axes.plot(ends, [-(place + 1)] * 2, color=style.COLOURS[5], linewidth=3.5, solid_capstyle="butt")
         _labels(axes, ranks, start=len(groups) + 1)
         axes.set_title(title)
         figure.supxlabel(ranks_caption(ranks), fontsize=7, color=style.FAINT, wrap=True)
@@ -56,5 +54,10 @@ def _labels(axes: Axes, ranks: Ranks, start: int) -> None:
         end = 1 - margin if left else count + margin
         axes.plot([average, average, end], [0, height, height], color=style.FAINT, linewidth=0.7)
         said = f"{row_name(*row)}  {average:.2f}" if left else f"{average:.2f}  {row_name(*row)}"
-        axes.text(end - margin / 4 if left else end + margin / 4, height, said, ha="right" if left else "left",
-                  va="center")  # fmt: skip
+        axes.text(
+            end - margin / 4 if left else end + margin / 4,
+            height,
+            said,
+            ha="right" if left else "left",
+            va="center",
+        )

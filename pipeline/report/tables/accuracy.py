@@ -21,7 +21,15 @@ RULES = {
 }
 """How the checkpoint whose accuracy is shown was selected; the oracle is named with what it looked at."""
 
-MADE = {"none": "", "base": "base", "terra": "Terra", "lora": "LoRA", "lorweb": "LoRWeB", "lora_interp": "LoRA interpolation", "diffmorpher": "DiffMorpher"}  # fmt: skip
+MADE = {
+    "none": "",
+    "base": "base",
+    "terra": "Terra",
+    "lora": "LoRA",
+    "lorweb": "LoRWeB",
+    "lora_interp": "LoRA interpolation",
+    "diffmorpher": "DiffMorpher",
+}
 """The augmentations as tables print them."""
 
 
@@ -300,8 +308,14 @@ def _made_by(suite: Suite, augmentation: str) -> str:
     return f"images made with a LoRWeB, its analogies {PAIRINGS[spec.analogy.pairing]}{grid}"
 
 
-def _caption(records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selection: str, rows: Sequence[Row],
-             measured: str) -> str:  # fmt: skip
+def _caption(
+    records: pd.DataFrame,
+    suite: Suite,
+    tasks: Sequence[str],
+    selection: str,
+    rows: Sequence[Row],
+    measured: str,
+) -> str:
     """What a reader has to know: what was measured, on what, with which checkpoint, and what is missing."""
     backbones = sorted({suite.train_settings(method).backbone for method in suite.methods})
     seeds = len(suite.seeds)

@@ -79,10 +79,16 @@ def _panel(axes: Axes, shares: pd.DataFrame, augmentations: Sequence[str]) -> No
         colour, hatch = FILL.get(name, OTHERS[index % len(OTHERS)])
         axes.bar(
             np.arange(shares.shape[1]) + (index - (len(augmentations) - 1) / 2) * width,
-            values.mean(), width, yerr=values.sem() if len(values) > 1 else None,
-            color=colour, hatch=hatch, edgecolor="white", linewidth=0.4, label=shown(name) or "alone",
+            values.mean(),
+            width,
+            yerr=values.sem() if len(values) > 1 else None,
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+            linewidth=0.4,
+            label=shown(name) or "alone",
             error_kw={"elinewidth": 0.8, "ecolor": style.INK},
-        )  # fmt: skip
+        )
     axes.set_ylim(0, 100)
     axes.grid(axis="y", color="#E6E6E6", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -281,9 +281,11 @@ def csv(published: PublishedTable) -> str:
         for task, pair in zip((*table.columns, AVERAGE), comparison.pairs, strict=True)
         if pair.difference is not None
     ]
-    return pd.DataFrame(figures).astype({"tasks averaged": "Int64"}).to_csv(
-        index=False, float_format="%.2f", lineterminator="\n"
-    )  # fmt: skip
+    return (
+        pd.DataFrame(figures)
+        .astype({"tasks averaged": "Int64"})
+        .to_csv(index=False, float_format="%.2f", lineterminator="\n")
+    )
 
 
 def _shown(comparison: Comparison) -> tuple[list[str], list[str], list[str]]:

@@ -123,8 +123,9 @@ def gain(method: str, augmentation: str, over: str, values: np.ndarray, other: n
     """The gain of `values` over `other`: accuracies in percent [tasks, seeds], NaN where there is none."""
     differences = values - other
     there = ~np.isnan(differences)
-    of_tasks = np.round([line[known].mean() for line, known in zip(differences, there, strict=True) if known.any()],
-                        _EXACT)  # fmt: skip
+    of_tasks = np.round(
+        [line[known].mean() for line, known in zip(differences, there, strict=True) if known.any()], _EXACT
+    )
     shared, moved = len(of_tasks), int(np.count_nonzero(of_tasks))
     interval, p, untested = None, None, ""
     if shared < FEWEST_TASKS:
@@ -138,11 +139,19 @@ def gain(method: str, augmentation: str, over: str, values: np.ndarray, other: n
         else:
             p = signed_rank_p(of_tasks[of_tasks != 0])
     return Gain(
-        method, augmentation, over,
-        mean=float(of_tasks.mean()) if shared else None, interval=interval, p=p,
-        better=int((of_tasks > 0).sum()), tasks=shared, asked=len(values),
-        pairs=int(there.sum()), pairs_asked=values.size, untested=untested,
-    )  # fmt: skip
+        method,
+        augmentation,
+        over,
+        mean=float(of_tasks.mean()) if shared else None,
+        interval=interval,
+        p=p,
+        better=int((of_tasks > 0).sum()),
+        tasks=shared,
+        asked=len(values),
+        pairs=int(there.sum()),
+        pairs_asked=values.size,
+        untested=untested,
+    )
 
 
 def signed_rank_p(gains: np.ndarray) -> float:

@@ -139,9 +139,14 @@ def csv(statistics: Statistics) -> str:
 def _gain_columns(gain: Gain | None, over: str) -> dict[str, float | int | None]:
     low, high = gain.interval if gain and gain.interval else (None, None)
     values = {
-        "": gain and gain.mean, " low": low, " high": high, " p": gain and gain.p,
-        " better": gain and gain.better, " tasks": gain and gain.tasks, " pairs": gain and gain.pairs,
-    }  # fmt: skip
+        "": gain and gain.mean,
+        " low": low,
+        " high": high,
+        " p": gain and gain.p,
+        " better": gain and gain.better,
+        " tasks": gain and gain.tasks,
+        " pairs": gain and gain.pairs,
+    }
     return {f"gain over {over}{name}": value for name, value in values.items()}
 
 

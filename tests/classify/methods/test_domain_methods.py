@@ -68,8 +68,10 @@ def slow_alignment(features: np.ndarray) -> float:
     for one, other in ((0, 1), (0, 2), (1, 2)):
         a, b = features[DOMAINS == one], features[DOMAINS == other]
         means = [sum(part) / 3 for part in (a, b)]
-        covariances = [sum(np.outer(f - mean, f - mean) for f in part) / 2
-                       for part, mean in zip((a, b), means, strict=True)]  # fmt: skip
+        covariances = [
+            sum(np.outer(f - mean, f - mean) for f in part) / 2
+            for part, mean in zip((a, b), means, strict=True)
+        ]
         total += ((means[0] - means[1]) ** 2).sum() / FEATURES
         total += ((covariances[0] - covariances[1]) ** 2).sum() / FEATURES**2
     return total / 3

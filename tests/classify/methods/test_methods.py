@@ -104,10 +104,12 @@ def test_an_impossible_temperature_is_refused() -> None:
         ("MDD", {"margin": float("nan")}, "method MDD: margin must be above 0, not nan"),
         ("MCD", {"width": 0}, "method MCD: width must be above 0, not 0"),
         ("CDAN+E", {"hidden": -3}, "method CDAN\\+E: hidden must be above 0, not -3"),
-        *((name, {"trade_off": -1.0}, f"method {name}: trade_off must be at least 0, not -1.0")
-          for name in ("DANN", "CDAN", "DAN", "JAN", "AFN", "MCD", "MDD", "SDAT", "ELS")),
+        *(
+            (name, {"trade_off": -1.0}, f"method {name}: trade_off must be at least 0, not -1.0")
+            for name in ("DANN", "CDAN", "DAN", "JAN", "AFN", "MCD", "MDD", "SDAT", "ELS")
+        ),
     ],
-)  # fmt: skip
+)
 def test_impossible_hyperparameters_are_refused(name: str, hyperparameters: dict, words: str) -> None:
     with pytest.raises(UserError, match=f"^{words}$"):
         tiny_method(name, **hyperparameters)

@@ -47,13 +47,23 @@ def test_what_is_written(train: Make, prepared: Make, generated: Make) -> None:
         inputs, augmentation="terra", method="MCC", selections=["last", "source", "oracle"], seed=5
     )
     assert list(products(workspace)) == [
-        "features.npz", "history.csv", "model.safetensors", "predictions.npz", "records.json",
-    ]  # fmt: skip
+        "features.npz",
+        "history.csv",
+        "model.safetensors",
+        "predictions.npz",
+        "records.json",
+    ]
     for record, selection in zip(records(workspace), ["last", "source", "oracle"], strict=True):
         assert record == record | {
-            "dataset": "bars", "setting": "uda", "task": "S->T", "method": "MCC", "augmentation": "terra",
-            "backbone": "digits_cnn", "seed": 5, "selection": selection,
-        }  # fmt: skip
+            "dataset": "bars",
+            "setting": "uda",
+            "task": "S->T",
+            "method": "MCC",
+            "augmentation": "terra",
+            "backbone": "digits_cnn",
+            "seed": 5,
+            "selection": selection,
+        }
         assert record["accuracy"] == pytest.approx(np.mean(record["per_class"]))
         assert record["library"] == ""
         assert len(record["per_class"]) == len(CLASSES)
@@ -67,11 +77,15 @@ def test_what_is_written(train: Make, prepared: Make, generated: Make) -> None:
     with np.load(workspace / "features.npz", allow_pickle=False) as arrays:
         shapes = {name: array.shape for name, array in arrays.items()}
     assert shapes == {
-        "source.features": (48, 128), "source.labels": (48,),
-        "target.features": (15, 128), "target.labels": (15,),
-        "adapted.features": (18, 128), "adapted.labels": (18,),
-        "generated.features": (150, 128), "generated.labels": (150,),
-    }  # fmt: skip
+        "source.features": (48, 128),
+        "source.labels": (48,),
+        "target.features": (15, 128),
+        "target.labels": (15,),
+        "adapted.features": (18, 128),
+        "adapted.labels": (18,),
+        "generated.features": (150, 128),
+        "generated.labels": (150,),
+    }
 
 
 def test_it_learns(train: Make, prepared: Make) -> None:
@@ -99,9 +113,14 @@ def test_killed_and_run_again_gives_the_same_bytes(
 ) -> None:
     inputs = {"data": prepared(), "adapted": generated("adapted"), "generated": generated("generated")}
     choice = {
-        "method": "MCC", "augmentation": "terra", "made_fraction": 0.3, "optimizer": optimizer,
-        "evaluate_every": 3, "selections": ["last", "source", "oracle"], "iterations": 17,
-    }  # fmt: skip
+        "method": "MCC",
+        "augmentation": "terra",
+        "made_fraction": 0.3,
+        "optimizer": optimizer,
+        "evaluate_every": 3,
+        "selections": ["last", "source", "oracle"],
+        "iterations": 17,
+    }
     whole = products(train(inputs, **choice))
     workspace = tmp_path / "killed"
     starts = []
@@ -120,9 +139,14 @@ def test_with_crops_workers_and_kills_change_no_byte(
     monkeypatch.setenv("TERRABENCH_CACHE", str(tmp_path / "cache"))
     inputs = {"data": prepared(), "adapted": generated("adapted")}
     choice = {
-        "method": "SDAT", "hyperparameters": {"hidden": 8}, "augmentation": "terra", "made_fraction": 0.5,
-        "crop": "random_resized", "flip": True, "augment_shift": 0,
-    }  # fmt: skip
+        "method": "SDAT",
+        "hyperparameters": {"hidden": 8},
+        "augmentation": "terra",
+        "made_fraction": 0.5,
+        "crop": "random_resized",
+        "flip": True,
+        "augment_shift": 0,
+    }
     one, two = (products(train(inputs, workers=workers, **choice)) for workers in (1, 2))
     assert one == two == products(train(inputs, **choice))
     assert len([path for path in (tmp_path / "cache").rglob("*") if path.is_file()]) == 6 * len(CLASSES)
@@ -170,8 +194,10 @@ def test_garbage_target_labels_change_accuracies_alone(
     monkeypatch.setattr(
         train_stage, "target_predictions", lambda *given: trained.append(given) or original(*given)
     )
-    right, wrong = (train({"data": prepared(name, garbage_labels=garbage)}, **choice)
-                    for name, garbage in (("right", False), ("wrong", True)))  # fmt: skip
+    right, wrong = (
+        train({"data": prepared(name, garbage_labels=garbage)}, **choice)
+        for name, garbage in (("right", False), ("wrong", True))
+    )
     # What was selected with garbage for labels, and is measured by the right ones, has the right numbers.
     (*_, evaluations), classes = trained[1], len(CLASSES)
     labels, garbage = (load_labelled(given[0], "T", "test").labels for given in trained)
@@ -205,8 +231,10 @@ def test_selections_take_the_best_and_of_equals_the_latest() -> None:
         Evaluation(i, source, np.eye(3)[guess]) for i, (source, guess) in enumerate(zip(sources, guesses))
     ]
     assert {name: select(name, evaluations, labels).step for name in ("last", "source", "oracle")} == {
-        "last": 3, "source": 3, "oracle": 1,
-    }  # fmt: skip
+        "last": 3,
+        "source": 3,
+        "oracle": 1,
+    }
     assert select("source", evaluations[:3], labels).step == 2
 
 

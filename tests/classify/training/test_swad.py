@@ -41,7 +41,7 @@ CURVES = {
     "too few": ([1, 2], RULE, None),
     # n_tolerance below n_converge: 1.0 * (1 + 1 + 4) / 3 = 2; evaluation 3 is above it, the end is evaluation 2.
     "impatient": ([1, 1, 4, 3], Swad(n_converge=3, n_tolerance=1, tolerance_ratio=0), Valley(0, 2)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CURVES)

@@ -75,10 +75,14 @@ def test_crops_agree_with_those_of_torchvision(tmp_path: Path, photos: list[Path
 
 
 def test_an_evaluation_sees_the_centre_as_torchvision_has_it(tmp_path: Path, photos: list[Path]) -> None:
-    recipe = transforms.Compose([
-        transforms.Resize((SIDE, SIDE)), transforms.CenterCrop(224), transforms.ToTensor(),
-        transforms.Normalize(bench.MEAN, bench.STD),
-    ])  # fmt: skip
+    recipe = transforms.Compose(
+        [
+            transforms.Resize((SIDE, SIDE)),
+            transforms.CenterCrop(224),
+            transforms.ToTensor(),
+            transforms.Normalize(bench.MEAN, bench.STD),
+        ]
+    )
     expected = torch.stack([recipe(Image.open(path).convert("RGB")) for path in photos])
     for crop in ("random_resized", "centre"):
         found = list(inputs(tmp_path, crop=crop).evaluation(image_files(photos, None)).batches(4))
@@ -96,17 +100,24 @@ def test_boxes_are_distributed_as_those_of_torchvision() -> None:
     count, blank = 2000, torch.empty(3, SIDE, SIDE)
     for scale in (0.08, 0.7):
         torch.manual_seed(0)
-        theirs = np.array([
-            transforms.RandomResizedCrop.get_params(blank, [scale, 1.0], [3 / 4, 4 / 3]) for _ in range(count)
-        ])  # fmt: skip
+        theirs = np.array(
+            [
+                transforms.RandomResizedCrop.get_params(blank, [scale, 1.0], [3 / 4, 4 / 3])
+                for _ in range(count)
+            ]
+        )
         ours = random_boxes(count, SIDE, scale, np.random.default_rng(0))
         assert (ours[:, 2:] > 0).all() and (ours[:, :2] >= 0).all()
         assert (ours[:, :2] + ours[:, 2:] <= SIDE).all()
         for number in (
-            lambda box: box[:, 0], lambda box: box[:, 1], lambda box: box[:, 2], lambda box: box[:, 3],
-            lambda box: box[:, 2] * box[:, 3], lambda box: box[:, 3] / box[:, 2],
+            lambda box: box[:, 0],
+            lambda box: box[:, 1],
+            lambda box: box[:, 2],
+            lambda box: box[:, 3],
+            lambda box: box[:, 2] * box[:, 3],
+            lambda box: box[:, 3] / box[:, 2],
             lambda box: box[:, 0] / np.maximum(1, SIDE - box[:, 2]),
-        ):  # fmt: skip
+        ):
             assert ks_2samp(number(ours), number(theirs)).pvalue > 1e-3
 
 

@@ -51,8 +51,14 @@ def test_list_says_what_is_in_place_and_what_gets_the_others(
 def test_show_tells_all_of_a_card(capsys: pytest.CaptureFixture[str], data_root: Path) -> None:
     code, text, _ = called(capsys, "show", "office_home")
     assert code == 0
-    for told in ("Ar    2,427 images  Art", "Mouse as 'computer mouse'", "hemanthdv.org", "venkateswara2017deep",
-                 "every image is for training and for testing", f"not in place ({data_root / 'office_home'})"):  # fmt: skip
+    for told in (
+        "Ar    2,427 images  Art",
+        "Mouse as 'computer mouse'",
+        "hemanthdv.org",
+        "venkateswara2017deep",
+        "every image is for training and for testing",
+        f"not in place ({data_root / 'office_home'})",
+    ):
         assert told in text
     shown = json.loads(called(capsys, "show", "domainnet", "--json")[1])
     assert (

@@ -356,8 +356,12 @@ def test_where_a_click_is_wanted_it_says_what_to_do(pacs: FolderCard, server: Se
     by_hand = pacs.model_copy(update={"sources": pacs.sources[:1]})
     with pytest.raises(UserError) as raised:
         fetch(by_hand, lambda text: None, quiet, HASTY)
-    for told in ("no source gives it without a click", "http://example.org/pacs", "Fill in the form.",
-                 "datasets import pacs FOLDER_OR_ARCHIVE"):  # fmt: skip
+    for told in (
+        "no source gives it without a click",
+        "http://example.org/pacs",
+        "Fill in the form.",
+        "datasets import pacs FOLDER_OR_ARCHIVE",
+    ):
         assert told in str(raised.value)
     assert not server.asked
 

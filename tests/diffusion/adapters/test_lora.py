@@ -35,9 +35,14 @@ def pipe(request: pytest.FixtureRequest) -> DiffusionPipeline:
 def image(pipe: DiffusionPipeline) -> np.ndarray:
     """float32 [32, 32, 3] in 0..1, always from the same noise."""
     return pipe(
-        "a seven", num_inference_steps=4, guidance_scale=3.0, height=32, width=32, output_type="np",
+        "a seven",
+        num_inference_steps=4,
+        guidance_scale=3.0,
+        height=32,
+        width=32,
+        output_type="np",
         generator=torch.Generator().manual_seed(1),
-    ).images[0]  # fmt: skip
+    ).images[0]
 
 
 @torch.no_grad()
@@ -115,10 +120,22 @@ def test_a_lora_file_with_an_alpha_keeps_it(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_lora_of_this_model_is_refused_with_both_sides(tmp_path: Path) -> None:
     path, unet = tmp_path / "lora.safetensors", mini().unet
-    save_file({"unet.conv_in.lora_A.weight": torch.zeros(2, 9, 3, 3), "unet.conv_in.lora_B.weight": torch.zeros(32, 2, 1, 1)}, path)  # fmt: skip
+    save_file(
+        {
+            "unet.conv_in.lora_A.weight": torch.zeros(2, 9, 3, 3),
+            "unet.conv_in.lora_B.weight": torch.zeros(32, 2, 1, 1),
+        },
+        path,
+    )
     with pytest.raises(UserError, match=r"LoRA of this UNet2DConditionModel: .*size"):
         TerraAdapter.from_lora(unet, path, seed=0)
-    save_file({"text_encoder.a.lora_A.weight": torch.zeros(2, 9), "text_encoder.a.lora_B.weight": torch.zeros(9, 2)}, path)  # fmt: skip
+    save_file(
+        {
+            "text_encoder.a.lora_A.weight": torch.zeros(2, 9),
+            "text_encoder.a.lora_B.weight": torch.zeros(9, 2),
+        },
+        path,
+    )
     with pytest.raises(UserError, match=r"text_encoder.a.*on the unet alone"):
         TerraAdapter.from_lora(mini().unet, path, seed=0)
 

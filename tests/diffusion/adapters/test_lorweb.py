@@ -277,9 +277,14 @@ def test_its_lora_is_what_it_is_for_one_analogy(tmp_path: Path) -> None:
 def test_diffusers_renders_the_lora_of_an_analogy_as_the_adapter_does(tmp_path: Path) -> None:
     def image(pipe: DiffusionPipeline) -> np.ndarray:
         return pipe(
-            "a seven", num_inference_steps=4, guidance_scale=3.0, height=32, width=32, output_type="np",
+            "a seven",
+            num_inference_steps=4,
+            guidance_scale=3.0,
+            height=32,
+            width=32,
+            output_type="np",
             generator=torch.Generator().manual_seed(1),
-        ).images[0]  # fmt: skip
+        ).images[0]
 
     pipe = DiffusionPipeline.from_pretrained(MINI, use_safetensors=True)
     pipe.set_progress_bar_config(disable=True)
@@ -357,8 +362,14 @@ def test_the_encoder_of_mini_is_small_and_embeds_any_size_at_length_one() -> Non
 def test_a_clip_or_a_siglip_in_a_folder_is_an_encoder(tmp_path: Path, kind: str) -> None:
     import transformers
 
-    about = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-             "image_size": 24, "patch_size": 8}  # fmt: skip
+    about = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 24,
+        "patch_size": 8,
+    }
     if kind == "clip":
         model = transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**about))
         processor = transformers.CLIPImageProcessor(size={"shortest_edge": 24}, crop_size=24)

@@ -148,10 +148,17 @@ def test_the_average_is_the_recursion_and_is_what_is_kept(tuner: Tuner) -> None:
 # ------------------------------------------------------------------------------------------------------- resuming
 
 EVERYTHING = {
-    "precision": "bf16", "gradient_accumulation": 2, "gradient_checkpointing": True, "snr_gamma": 5.0, "ema": 0.8,
-    "steps": 5, "schedule": "cosine", "warmup": 2, "validate_every": 2,
+    "precision": "bf16",
+    "gradient_accumulation": 2,
+    "gradient_checkpointing": True,
+    "snr_gamma": 5.0,
+    "ema": 0.8,
+    "steps": 5,
+    "schedule": "cosine",
+    "warmup": 2,
+    "validate_every": 2,
     "validation": {"classes": 2, "times": [0.0, 1.0], "steps": 2},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("killed_at", [3, 4])
@@ -172,8 +179,10 @@ def test_a_fine_tuning_killed_with_every_option_on_ends_with_the_same_bytes(
     finetune.run(wanted, inputs, tmp_path / "cut", silent)
     made = product(tmp_path / "whole")
     assert set(made) == {
-        "adapter.safetensors", "losses.csv", *(f"validation/{name}" for name in ("000002.png", "000004.png", "about.json"))
-    }  # fmt: skip
+        "adapter.safetensors",
+        "losses.csv",
+        *(f"validation/{name}" for name in ("000002.png", "000004.png", "about.json")),
+    }
     assert product(tmp_path / "cut") == made
     assert Image.open(tmp_path / "cut/validation/000004.png").size == (2 * 16, 2 * 16)
 

@@ -44,7 +44,11 @@ def picture(path: Path, size: tuple[int, int] = (32, 32), mode: str = "RGB", see
 
 def arguments(folder: Path, adapter: Path, *more: str) -> list[str]:
     named = {"--a": "a.png", "--a-prime": "a2.png", "--b": "b.png"}
-    given = [part for seed, (flag, file) in enumerate(named.items()) for part in (flag, str(picture(folder / file, seed=seed)))]  # fmt: skip
+    given = [
+        part
+        for seed, (flag, file) in enumerate(named.items())
+        for part in (flag, str(picture(folder / file, seed=seed)))
+    ]
     return [
         "analogy",
         *given,
@@ -109,9 +113,13 @@ def test_other_sizes_and_modes_are_converted_and_it_is_said_how(
     ],
 )
 def test_what_cannot_be_done_is_a_sentence(
-    tmp_path: Path, adapter: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
-    more: tuple[str, ...], said: str,
-) -> None:  # fmt: skip
+    tmp_path: Path,
+    adapter: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    more: tuple[str, ...],
+    said: str,
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TERRABENCH_STORE", str(tmp_path / "store"))
     assert main(arguments(tmp_path, adapter, *more)) == 2
@@ -135,7 +143,12 @@ def test_in_a_grid_the_image_is_painted_from_the_noise_of_a_seed(
     tmp_path: Path, adapter: Path, grid_adapter: Path
 ) -> None:
     made = []
-    for path, more in ((adapter, ()), (grid_adapter, ()), (grid_adapter, ("--seed", "0")), (grid_adapter, ("--seed", "1"))):  # fmt: skip
+    for path, more in (
+        (adapter, ()),
+        (grid_adapter, ()),
+        (grid_adapter, ("--seed", "0")),
+        (grid_adapter, ("--seed", "1")),
+    ):
         assert main(arguments(tmp_path, path, *more)) == 0
         made.append((tmp_path / "out.png").read_bytes())
     assert made[1] == made[2], "the default seed is 0"

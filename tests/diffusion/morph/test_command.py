@@ -23,8 +23,15 @@ LITTLE = ["--steps", "1", "--sampling-steps", "2", "--frames", "3", "--quiet"]
 def pictures(tmp_path: Path) -> dict[str, str]:
     """x and y of 32 px, one of 16, one wide, a grey one; and folders of two and of one."""
     rng = np.random.default_rng(0)
-    for name, shape in {"x": (32, 32, 3), "y": (32, 32, 3), "small": (16, 16, 3), "small2": (16, 16, 3), "wide": (32, 64, 3),
-                        "wide2": (32, 64, 3), "grey": (32, 32)}.items():  # fmt: skip
+    for name, shape in {
+        "x": (32, 32, 3),
+        "y": (32, 32, 3),
+        "small": (16, 16, 3),
+        "small2": (16, 16, 3),
+        "wide": (32, 64, 3),
+        "wide2": (32, 64, 3),
+        "grey": (32, 32),
+    }.items():
         Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(tmp_path / f"{name}.png")
     for folder, count in (("many", 2), ("one", 1)):
         (tmp_path / folder).mkdir()
@@ -46,7 +53,13 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_the_defaults_are_those_of_suites() -> None:
     """The parser states them itself, so as to import nothing that takes time."""
     given = build_parser().parse_args(["morph", "x", "y", "-o", "out"])
-    told = {"tune_steps": given.steps, "learning_rate": given.learning_rate, "rank": given.rank, "steps": given.sampling_steps, "seed": given.seed}  # fmt: skip
+    told = {
+        "tune_steps": given.steps,
+        "learning_rate": given.learning_rate,
+        "rank": given.rank,
+        "steps": given.sampling_steps,
+        "seed": given.seed,
+    }
     assert MorphSettings().model_dump() == MorphSettings(**told).model_dump()
     assert METHODS == get_args(MorphMethod)
 
@@ -72,8 +85,14 @@ def test_frames_strip_gif_and_what_was_done_are_written(
     assert told["method"] == "diffmorpher" and told["settings"]["perceptual"] == "digits"
     assert told["places"][0] == 0 and told["places"][-1] == 1 and len(told["psnr"]) == 2
     assert told["resized_from"] is None
-    assert {path.name for path in out.iterdir()} == {"frame_000.png", "frame_001.png", "frame_002.png", "strip.png",
-                                                     "morph.gif", "about.json"}  # fmt: skip
+    assert {path.name for path in out.iterdir()} == {
+        "frame_000.png",
+        "frame_001.png",
+        "frame_002.png",
+        "strip.png",
+        "morph.gif",
+        "about.json",
+    }
     assert [path.name for path in out.parent.iterdir()] == ["out"]  # and nothing half-written beside it
     with Image.open(out / "morph.gif") as gif:
         assert gif.n_frames == 4 and gif.size == (128, 128)  # there and back, without the ends twice
@@ -106,9 +125,14 @@ def test_images_of_another_size_are_resized_which_is_said(
     ],
 )
 def test_mistakes_are_one_sentence(
-    x: str, y: str, more: list[str], said: str, tmp_path: Path, pictures: dict[str, str],
+    x: str,
+    y: str,
+    more: list[str],
+    said: str,
+    tmp_path: Path,
+    pictures: dict[str, str],
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     out = tmp_path / "out"
     told = refused(
         capsys, pictures[x], pictures[y], *more, *LITTLE, "--method", "diffmorpher", "-o", str(out)

@@ -193,7 +193,9 @@ class Projection(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         attention = nn.ModuleDict({name: nn.Linear(3, 2) for name in ("to_k", "to_v", "to_q")})
-        self.up_blocks = nn.ModuleList([nn.ModuleDict({"attn1": attention, "attn2": nn.ModuleDict({"to_k": nn.Linear(3, 2)})})])  # fmt: skip
+        self.up_blocks = nn.ModuleList(
+            [nn.ModuleDict({"attn1": attention, "attn2": nn.ModuleDict({"to_k": nn.Linear(3, 2)})})]
+        )
         self.down_blocks = nn.ModuleList([nn.ModuleDict({"attn1": nn.ModuleDict({"to_k": nn.Linear(3, 2)})})])
 
 
@@ -220,7 +222,9 @@ def test_attention_is_replaced_in_self_attention_on_the_way_up_alone(mini: BaseM
     names = [name for name, _ in Projection().named_modules() if is_replaced(name)]
     assert names == ["up_blocks.0.attn1.to_k", "up_blocks.0.attn1.to_v"]
     replaced = [name for name, _ in mini.denoiser.named_modules() if is_replaced(name)]
-    assert len(replaced) == 2 * sum(name.endswith("attn1") and name.startswith("up_") for name, _ in mini.denoiser.named_modules())  # fmt: skip
+    assert len(replaced) == 2 * sum(
+        name.endswith("attn1") and name.startswith("up_") for name, _ in mini.denoiser.named_modules()
+    )
     assert replaced
 
 

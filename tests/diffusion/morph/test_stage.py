@@ -123,9 +123,19 @@ KINDS = {"images": (True, False), "styles": (False, True), "subjects": (True, Fa
 @pytest.mark.parametrize("kind", KINDS)
 def test_ends_of_a_kind_differ_in_what_it_morphs(kind: str) -> None:
     params = MorphsParams(
-        kind=kind, method="ddim", domains=["A", "B"], words=WORDS, base_model=BaseModelSpec(name="mini"), pairs=20,
-        several=2, frames=2, prompt="a {class}", morph=MORPH, seed=0, threads=1,
-    )  # fmt: skip
+        kind=kind,
+        method="ddim",
+        domains=["A", "B"],
+        words=WORDS,
+        base_model=BaseModelSpec(name="mini"),
+        pairs=20,
+        several=2,
+        frames=2,
+        prompt="a {class}",
+        morph=MORPH,
+        seed=0,
+        threads=1,
+    )
     ends = morphs.draw_ends(params)
     one_domain, one_class = KINDS[kind]
     assert ((ends["domain_x"] == ends["domain_y"]) == one_domain).all()
@@ -138,9 +148,19 @@ def test_ends_of_a_kind_differ_in_what_it_morphs(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["images", "styles"])
 def test_morphs_of_a_suite_are_made_once_and_scored(kind: str, tmp_path: Path, data: Path) -> None:
     params = MorphsParams(
-        kind=kind, method="terra", domains=["A", "B"], words=WORDS, base_model=BaseModelSpec(name="mini"), pairs=2,
-        several=2, frames=3, prompt="a {class}", morph=MORPH, seed=0, threads=1,
-    )  # fmt: skip
+        kind=kind,
+        method="terra",
+        domains=["A", "B"],
+        words=WORDS,
+        base_model=BaseModelSpec(name="mini"),
+        pairs=2,
+        several=2,
+        frames=3,
+        prompt="a {class}",
+        morph=MORPH,
+        seed=0,
+        threads=1,
+    )
     with pytest.raises(Killed):
         morphs.run(params, {"data": data}, tmp_path / "cut", killed_after(1))
     for folder in ("cut", "whole"):

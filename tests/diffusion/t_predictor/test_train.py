@@ -62,9 +62,13 @@ def parameters(
     t_dim: int = 2, domains: tuple[str, ...] = tuple(LEVELS), **changes: object
 ) -> TPredictorParams:
     settings = {
-        "backbone": "digits_cnn", "pretrained": None, "learning_rate": 1e-3, "batch_size": 30, "epochs": 3,
+        "backbone": "digits_cnn",
+        "pretrained": None,
+        "learning_rate": 1e-3,
+        "batch_size": 30,
+        "epochs": 3,
         "checkpoint_every": 2,
-    } | changes  # fmt: skip
+    } | changes
     return TPredictorParams(
         domains=list(domains), t_dim=t_dim, image_size=32, settings=TPredictorSettings(**settings), threads=1
     )

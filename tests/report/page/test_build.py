@@ -176,7 +176,9 @@ def test_the_reference_run_tells_its_commit_and_fits_into_a_mail():
 def test_the_command_of_a_row_asks_for_its_jobs(tmp_path, augmentation):
     """The shell writes a suite whose trainings have the keys of that row's in the whole suite."""
     suite = config.read_suite("digits")
-    command = reproduce_command.command(suite, "benchmarks/digits.yaml", "MCC", augmentation, ["my method.py"])
+    command = reproduce_command.command(
+        suite, "benchmarks/digits.yaml", "MCC", augmentation, ["my method.py"]
+    )
     write, run = command.splitlines()
     subprocess.run(["sh", "-ec", write], cwd=tmp_path, check=True)
     assert run == f"{reproduce_command.PROGRAM} run row.yaml --plugin 'my method.py'"
@@ -246,8 +248,9 @@ def test_report_of_a_folder_without_run_json(tmp_path, capsys):
         in said
     )
     assert {path.name for path in (tmp_path / "digits" / "plots").iterdir()} == {
-        "classes_MN-to-MM.pdf", "classes_MN-to-MM.png",
-    }  # fmt: skip
+        "classes_MN-to-MM.pdf",
+        "classes_MN-to-MM.png",
+    }
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,11 @@ def test_each_set_that_belongs_to_an_augmentation_is_measured(features):
     networks = [a_distance.Network("MN->MM", "ERM", name, features) for name in ("none", "terra")]
     found = a_distance.measure(networks)
     assert list(zip(found["augmentation"], found["set"], strict=True)) == [
-        ("none", "source"), ("terra", "source"), ("terra", "adapted"), ("terra", "generated"),
-    ]  # fmt: skip
+        ("none", "source"),
+        ("terra", "source"),
+        ("terra", "adapted"),
+        ("terra", "generated"),
+    ]
     with np.load(features) as arrays:
         sets = arrays["adapted.features"], arrays["target.features"]
     assert found["distance"][2] == a_distance.proxy_a_distance(*sets)

@@ -22,15 +22,24 @@ def test_every_augmentation_has_a_mark_and_a_bar_of_its_own() -> None:
     )
     assert set(accuracy_time.draw(found, "time")) == {".pdf", ".png"}
     told = config.read_suite("digits_dg").model_dump(exclude_unset=True)
-    told |= {"adapters": {name: told["adapter"] for name in ("of_my_own",)}, "methods": ["ERM"],
-             "augmentations": [name for name in NAMES if name != "lora"]}  # fmt: skip
+    told |= {
+        "adapters": {name: told["adapter"] for name in ("of_my_own",)},
+        "methods": ["ERM"],
+        "augmentations": [name for name in NAMES if name != "lora"],
+    }
     suite = config.Suite.model_validate(told)
-    records = pd.DataFrame([
-        {"task": "->MM", "method": "ERM", "augmentation": name, "seed": 0, "per_class": [50.0, 60.0 + i]}
-        for i, name in enumerate(suite.augmentations)
-    ])  # fmt: skip
-    drawn = [per_class.draw(records[records["augmentation"].isin(suite.augmentations[:count])], suite, ["a", "b"], "bars")[".png"]
-             for count in (4, 5)]  # fmt: skip
+    records = pd.DataFrame(
+        [
+            {"task": "->MM", "method": "ERM", "augmentation": name, "seed": 0, "per_class": [50.0, 60.0 + i]}
+            for i, name in enumerate(suite.augmentations)
+        ]
+    )
+    drawn = [
+        per_class.draw(
+            records[records["augmentation"].isin(suite.augmentations[:count])], suite, ["a", "b"], "bars"
+        )[".png"]
+        for count in (4, 5)
+    ]
     assert drawn[0] != drawn[1]
 
 

@@ -98,9 +98,18 @@ def test_a_flow_has_each_source_first_and_then_each_time(tmp_path: Path) -> None
 
 
 def test_losses_of_several_domains_are_drawn_by_their_names(tmp_path: Path) -> None:
-    assert [name for name, _ in loss_curve.lines(["step", "loss", "MN_loss", "UC_loss", "SY_loss"]).values()] == [
-        "MN", "UC", "SY", "all",
-    ]  # fmt: skip
-    assert [name for name, _ in loss_curve.lines(["step", "loss", "source_loss", "target_loss"]).values()] == [
-        "source (t = 0)", "target (t = 1)", "both",
-    ]  # fmt: skip
+    assert [
+        name for name, _ in loss_curve.lines(["step", "loss", "MN_loss", "UC_loss", "SY_loss"]).values()
+    ] == [
+        "MN",
+        "UC",
+        "SY",
+        "all",
+    ]
+    assert [
+        name for name, _ in loss_curve.lines(["step", "loss", "source_loss", "target_loss"]).values()
+    ] == [
+        "source (t = 0)",
+        "target (t = 1)",
+        "both",
+    ]

@@ -74,8 +74,9 @@ def test_markdown(frame):
         "| ERM | 31.0 ± 1.0 | <u>60.6</u> ± 0.6 | 45.8 ± 0.8 |\n"
         "| + base | <u>70.5</u> ± 0.5 | <u>60.6</u> ± 0.0 | <u>65.6</u> ± 0.3 (+19.8) |\n"
         "| + Terra | **76.9** ± 1.7 | **85.1** ± 5.1 | **81.0** ± 3.4 (+35.2) |\n\n"
-        + CAPTION.replace("_", "\\_") + "\n"
-    )  # fmt: skip
+        + CAPTION.replace("_", "\\_")
+        + "\n"
+    )
 
 
 def test_latex(frame):
@@ -151,9 +152,12 @@ def test_full_suite_fits_a_terminal_of_80_columns():
 
 def test_the_selection_rule_is_named(rows):
     frame = pd.DataFrame(
-        [row | {"selection": rule, "accuracy": row["accuracy"] + extra} for row in rows
-         for rule, extra in (("last", 0.0), ("oracle", 5.0))]
-    )  # fmt: skip
+        [
+            row | {"selection": rule, "accuracy": row["accuracy"] + extra}
+            for row in rows
+            for rule, extra in (("last", 0.0), ("oracle", 5.0))
+        ]
+    )
     suite = {"selections": ["last", "oracle"]}
     oracle = table_of(frame, selection="oracle", **suite)
     for writer in (tables.markdown, tables.latex):

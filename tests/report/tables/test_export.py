@@ -134,8 +134,14 @@ def test_a_missing_package_is_named(frame, file, tmp_path, monkeypatch, to, pack
         export.export(frame, file, to)
 
 
-@pytest.mark.parametrize(("to", "said"), [("all.xlsx", "expected FILE.csv"), ("records.csv", "the records themselves"),
-                                          ("tensorboard:.", "new or empty")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("to", "said"),
+    [
+        ("all.xlsx", "expected FILE.csv"),
+        ("records.csv", "the records themselves"),
+        ("tensorboard:.", "new or empty"),
+    ],
+)
 def test_places_that_cannot_be(frame, file, tmp_path, monkeypatch, to, said):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=said):

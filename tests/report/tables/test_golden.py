@@ -82,7 +82,10 @@ def signed_rank_p(differences: list[float]) -> float:
     """The share of all patterns of signs whose rank sum is as far out, on either side."""
     sizes = mean_ranks([abs(value) for value in differences])
     seen = sum(size for size, value in zip(sizes, differences, strict=True) if value > 0)
-    sums = [sum(s for s, up in zip(sizes, signs, strict=True) if up) for signs in product((0, 1), repeat=len(sizes))]  # fmt: skip
+    sums = [
+        sum(s for s, up in zip(sizes, signs, strict=True) if up)
+        for signs in product((0, 1), repeat=len(sizes))
+    ]
     lower, upper = (
         mean(test for test in tests) for tests in zip(*((s <= seen, s >= seen) for s in sums), strict=True)
     )
@@ -197,9 +200,17 @@ def test_gains(folder, grid, over):
     interval = [float(found[f"gain over {over} {end}"]) for end in ("low", "high")]
     assert interval == pytest.approx(bootstrap(differences), abs=0.4)
     low, high = (f"{bound:.1f}" for bound in interval)
-    shown = ["MCC + Terra", ROWS[over], f"+{mean(of_tasks):.1f}", f"{low} to {high}", f"{p:.2g}", f"{better} of 7", "14 of 14"]  # fmt: skip
+    shown = [
+        "MCC + Terra",
+        ROWS[over],
+        f"+{mean(of_tasks):.1f}",
+        f"{low} to {high}",
+        f"{p:.2g}",
+        f"{better} of 7",
+        "14 of 14",
+    ]
     text = (folder / "tables" / "statistics_last.md").read_text()
-    sentence = f"MCC + Terra gains {mean(of_tasks):.1f} points on average over {ROWS[over]} (95 %: {low} to {high}; p = {p:.2g}), better on {better} of 7 tasks."  # fmt: skip
+    sentence = f"MCC + Terra gains {mean(of_tasks):.1f} points on average over {ROWS[over]} (95 %: {low} to {high}; p = {p:.2g}), better on {better} of 7 tasks."
     assert shown in pipe_tables(text)[0] and sentence in text
     html = (folder / page.FILE).read_text()
     assert shown in Cells(html).tables[1] and sentence in html

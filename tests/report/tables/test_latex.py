@@ -17,8 +17,11 @@ HOSTILE = r"A & B_<i> 50% $x$ #1 {y} ~z^2 \w |v| \input{none} “é”"
 def write_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The tables of a suite with a table of classes and a published counterpart; a training failed, one is missing."""
     suite = make_suite(
-        title=HOSTILE, metric="class_mean", selections=["last", "oracle"], methods=[{"name": "ERM", "label": HOSTILE}]
-    )  # fmt: skip
+        title=HOSTILE,
+        metric="class_mean",
+        selections=["last", "oracle"],
+        methods=[{"name": "ERM", "label": HOSTILE}],
+    )
     failed = {"status": "failed", "reason": HOSTILE, "accuracy": None, "per_class": []}
     cells = [(task, name, seed) for task in TASKS for name in ("none", "base", "terra") for seed in (0, 1)]
     rows = [
@@ -43,9 +46,14 @@ def write_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_every_table_compiles(tmp_path, monkeypatch):
     tables = [path for path in write_all(tmp_path, monkeypatch) if path.suffix == ".tex"]
     assert [path.stem for path in tables] == [
-        "accuracy_last", "classes_MN-to-MM_last", "classes_MN-to-UC_last",
-        "accuracy_oracle", "classes_MN-to-MM_oracle", "classes_MN-to-UC_oracle", "published_oracle",
-    ]  # fmt: skip
+        "accuracy_last",
+        "classes_MN-to-MM_last",
+        "classes_MN-to-UC_last",
+        "accuracy_oracle",
+        "classes_MN-to-MM_oracle",
+        "classes_MN-to-UC_oracle",
+        "published_oracle",
+    ]
     inputs = "\n".join(f"\\input{{tables/{path.stem}}}" for path in tables)
     (tmp_path / "main.tex").write_text(
         "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs, graphicx}"

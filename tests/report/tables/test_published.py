@@ -15,9 +15,13 @@ BACKBONE = "resnet50.tv_in1k"
 
 def home(**changes):
     plain = {
-        "name": "home", "dataset": "office_home", "tasks": "all", "augmentations": ["none", "terra"],
-        "selections": ["oracle", "last"], "train": {"backbone": BACKBONE, "iterations": 1},
-    }  # fmt: skip
+        "name": "home",
+        "dataset": "office_home",
+        "tasks": "all",
+        "augmentations": ["none", "terra"],
+        "selections": ["oracle", "last"],
+        "train": {"backbone": BACKBONE, "iterations": 1},
+    }
     return make_suite(**plain | changes)
 
 
@@ -65,9 +69,11 @@ def test_others_name_the_domain_held_out_by_its_first_letter(figures):
     suite = home(setting="dg", augmentations=["none"], selections=["source"])
     found = published.published_table(rows(held_out, setting="dg"), suite, held_out, "source", figures)
     mine = figures[
-        (figures["dataset"] == "office_home") & (figures["setting"] == "dg") & (figures["method"] == "ERM")
+        (figures["dataset"] == "office_home")
+        & (figures["setting"] == "dg")
+        & (figures["method"] == "ERM")
         & (figures["selection"] == "training-domain validation set")
-    ].set_index("task")["accuracy"]  # fmt: skip
+    ].set_index("task")["accuracy"]
     theirs = [pair.theirs for pair in found.comparisons[0].pairs]
     assert theirs == [mine[name] for name in ("A", "C", "P", "R", "avg")]
     assert published._their_name("->MN", ["->MN", "->MM"], {"M": 1.0}) == "MN", "M may be either"
@@ -94,13 +100,22 @@ def test_a_users_file_with_an_augmentation(tmp_path):
     ("text", "said"),
     [
         (HEAD.replace("backbone", "network") + LINE, "line 1: the column 'backbone' is missing"),
-        (HEAD + LINE.replace("70.0", "170"), "line 2, column accuracy: expected a percentage from 0 to 100, not '170'"),
-        (HEAD + LINE.replace("70.0", "nan"), "line 2, column accuracy: expected a percentage from 0 to 100, not 'nan'"),
+        (
+            HEAD + LINE.replace("70.0", "170"),
+            "line 2, column accuracy: expected a percentage from 0 to 100, not '170'",
+        ),
+        (
+            HEAD + LINE.replace("70.0", "nan"),
+            "line 2, column accuracy: expected a percentage from 0 to 100, not 'nan'",
+        ),
         (HEAD + LINE.replace("Ar->Cl", ""), "line 2, column task: empty; fill it in, or remove the line"),
-        (HEAD + LINE.replace("ours 2026", "ours, 2026"), "line 2: not as many fields as the first line names; put"),
+        (
+            HEAD + LINE.replace("ours 2026", "ours, 2026"),
+            "line 2: not as many fields as the first line names; put",
+        ),
         (HEAD + LINE + LINE, "line 3: repeats the figure of "),
     ],
-)  # fmt: skip
+)
 def test_faults_are_named(tmp_path, text, said):
     (tmp_path / "mine.csv").write_text(text)
     with pytest.raises(UserError) as error:

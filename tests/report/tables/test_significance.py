@@ -68,7 +68,11 @@ def test_tasks_are_resampled_and_then_their_seeds():
     """Two tasks of two and one seed: the distribution of the mean by enumeration of all draws, alike likely."""
     differences = np.array([[0.0, 4.0], [10.0, np.nan]])
     of_task = [[0.0, 2.0, 2.0, 4.0], [10.0] * 4]  # means of the four ways to draw two seeds of two
-    exact = [(a + b) / 2 for first, second in product((0, 1), repeat=2) for a, b in product(of_task[first], of_task[second])]  # fmt: skip
+    exact = [
+        (a + b) / 2
+        for first, second in product((0, 1), repeat=2)
+        for a, b in product(of_task[first], of_task[second])
+    ]
     drawn = significance.resampled_gains(differences, resamples=40_000)
     assert drawn.mean() == pytest.approx(np.mean(exact), abs=0.06)
     assert drawn.std() == pytest.approx(np.std(exact), abs=0.06)
@@ -175,8 +179,9 @@ def test_the_files_say_the_same():
     suite = make_suite(tasks=TASKS)
     found = significance.statistics(records(), suite, TASKS, "last")
     assert [(each.augmentation, each.over, each.mean) for each in found.gains] == [
-        ("terra", "none", 5.0), ("terra", "base", 3.0),
-    ]  # fmt: skip
+        ("terra", "none", 5.0),
+        ("terra", "base", 3.0),
+    ]
     assert found.gains[0].p == pytest.approx(2 / 2**8) and found.gains[0].interval == (5.0, 5.0)
     text = significance_text.markdown(found)
     assert "| ERM + Terra | ERM + base | +3.0 | 3.0 to 3.0 | 0.0078 | 8 of 8 | 16 of 16 |" in text
