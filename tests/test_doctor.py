@@ -39,7 +39,8 @@ def test_a_package_that_is_missing_or_too_old_is_named_with_the_command(
     assert told["ready"] is False
     missing = {one["what"]: one for one in told["findings"] if one["missing"]}
     assert missing["peft"]["get"].endswith("-m pip install 'peft>=0.18'")
-    assert missing["numpy"]["found"].startswith("1.0, but") and ">=2.0" in missing["numpy"]["found"]
+    assert missing["numpy"]["found"].startswith("1.0, but")
+    assert ">=2.0" in missing["numpy"]["found"]
     assert missing["cluster"]["get"].endswith("-m pip install 'ray>=2.49'")
     assert missing["cluster"]["suites"] == []  # nothing is kept from running by an extra
     assert cli.main(["doctor", "--store", str(tmp_path)]) == 1
@@ -53,9 +54,8 @@ def test_weights_of_the_hub_are_looked_for_in_its_cache(
 
     hub = DIGITS.model_copy(update={"base_model": BaseModelSpec(name="someone/model", resolution=512)})
     absent = findings(tmp_path, hub)["base model", "someone/model"]
-    assert (
-        absent.missing and "DiffusionPipeline.download('someone/model', use_safetensors=True)" in absent.get
-    )
+    assert absent.missing
+    assert "DiffusionPipeline.download('someone/model', use_safetensors=True)" in absent.get
     assert doctor.wanting([absent], "digits") == [absent]
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, file: f"/cache/{repo}/{file}")
     assert not findings(tmp_path, hub)["base model", "someone/model"].missing
@@ -81,7 +81,8 @@ def test_what_a_suite_of_sdxl_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("vae", "madebyollin/sdxl-vae-fp16-fix"),
     ]
     assert [(one.group, one.what) for one in doctor.wanting(list(found.values()), "digits")] == lacks
-    assert "pip install 'bitsandbytes" in found["extra", "gpu"].get and "--cpu" in found["machine", "gpu"].get
+    assert "pip install 'bitsandbytes" in found["extra", "gpu"].get
+    assert "--cpu" in found["machine", "gpu"].get
     plain = findings(tmp_path, suite.model_copy(update={"augmentations": ["none"]}))
     assert doctor.wanting(list(plain.values()), "digits") == []
 
@@ -98,10 +99,12 @@ def test_weights_in_files_and_folders(tmp_path: Path) -> None:
     folder, file = tmp_path / "model", tmp_path / "net.safetensors"
     train = {"train": DIGITS.train.model_copy(update={"backbone": "resnet50", "pretrained": str(file)})}
     model = {"base_model": BaseModelSpec(name=str(folder))}
-    assert looked_for(**train).missing and looked_for(**model).missing
+    assert looked_for(**train).missing
+    assert looked_for(**model).missing
     file.write_bytes(b"")
     shutil.copytree(config.MINI, folder)
-    assert not looked_for(**train).missing and not looked_for(**model).missing
+    assert not looked_for(**train).missing
+    assert not looked_for(**model).missing
 
 
 def test_a_backbone_of_the_hub_is_one_of_timms(tmp_path: Path) -> None:
@@ -113,7 +116,8 @@ def test_a_backbone_of_the_hub_is_one_of_timms(tmp_path: Path) -> None:
 def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
     disk = findings(tmp_path / "not" / "yet")["machine", "disk"]
-    assert disk.missing and "--store" in disk.get
+    assert disk.missing
+    assert "--store" in disk.get
 
 
 def test_a_data_set_of_files_is_in_place_or_is_to_be_fetched(
@@ -121,7 +125,8 @@ def test_a_data_set_of_files_is_in_place_or_is_to_be_fetched(
 ) -> None:
     monkeypatch.setenv("TERRABENCH_DATA", str(tmp_path / "data"))
     absent = findings(tmp_path, DIGITS.model_copy(update={"dataset": "pacs"}))["data set", "pacs"]
-    assert absent.missing and absent.suites == ("digits",)
+    assert absent.missing
+    assert absent.suites == ("digits",)
     assert "datasets fetch pacs" in absent.get
     place = tmp_path / "data" / "pacs"
     place.mkdir(parents=True)

@@ -44,7 +44,7 @@ class Network(nn.Module):
         self.head = nn.Linear(self.feature_count, classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """images float [n, 3, H, W], normalised, to features [n, feature_count]: the head's input."""
+        """Images float [n, 3, H, W], normalised, to features [n, feature_count]: the head's input."""
         return self.dropout(self.bottleneck(self.backbone(images)))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -78,7 +78,8 @@ class Count:
 @dataclass(frozen=True)
 class Speed:
     """A measurement that needs no suite: the module `of` has `measure`, of `count` and of what says how far it is, and
-    `described`."""
+    `described`.
+    """
 
     name: str
     of: str

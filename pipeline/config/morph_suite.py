@@ -76,6 +76,6 @@ class MorphSuite(Strict):
             given = getattr(self, name)
             if len(set(given)) < len(given):
                 raise ValueError(f"{name} has {max(given, key=given.count)!r} more than once")
-        if PIXELS == self.features:
+        if self.features == PIXELS:
             raise ValueError("features: 'pixels' is a distance, and no network; take digits, or another")
         return self

@@ -33,7 +33,7 @@ def load_checkpoint(path: Path, optimizer: torch.optim.Optimizer) -> tuple[dict[
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
         held: dict[str, Any] = json.loads(metadata.get("optimizer", "{}"))
-        for key in file.keys():  # noqa: SIM118 - not a dict
+        for key in file.keys():
             (held if key.startswith("optimizer.") else tensors)[key] = file.get_tensor(key)
     state = {int(index): own for index, own in _nested(held).get("optimizer", {}).items()}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

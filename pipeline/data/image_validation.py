@@ -26,7 +26,7 @@ def fault(path: str) -> str | None:
             if image.mode in ("I", "F"):
                 return f"has values of 32 bits (mode {image.mode}), of which no brightness is known"
             as_rgb(image)
-    except Exception as error:  # noqa: BLE001 - decoders raise anything at all on broken files; the reason is reported
+    except Exception as error:
         told = " ".join(str(error).replace(repr(path), "").split()).rstrip(
             " :"
         )  # the same wherever the images are

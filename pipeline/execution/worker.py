@@ -109,7 +109,7 @@ def attempt(job: Job, store: Store, say: Callable[[Message], None]) -> Message:
         if error.errno in NO_ROOM:
             return Message("stop", f"{error.strerror}: {error.filename or store.root}")
         return Message("failed", f"{type(error).__name__}: {error}", detail=traceback.format_exc())
-    except Exception as error:  # noqa: BLE001 - reported with its traceback by the parent
+    except Exception as error:
         if type(error).__name__ == "OutOfMemoryError":  # of torch, which need not be there
             return Message("failed", f"the GPU's memory is too small; {what_to_lower(job.params)}")
         return Message("failed", f"{type(error).__name__}: {error}", detail=traceback.format_exc())

@@ -95,7 +95,8 @@ def test_a_file_is_declared_and_loaded(plugin: Path) -> None:
     made = registry.load("Mine")
     assert (made.name, made.weight) == ("Mine", 0.5)
     assert made is registry.load("Mine")
-    assert "Mine" in registry.describe_methods() and str(plugin) in registry.describe_methods()
+    assert "Mine" in registry.describe_methods()
+    assert str(plugin) in registry.describe_methods()
     registry.use([])
     assert "Mine" not in registry.names()
 
@@ -203,7 +204,8 @@ def test_a_file_refused_in_words(
     plugin.write_text(text)
     assert cli.main(["methods", "--plugin", str(plugin)]) == 2
     told = capsys.readouterr().err
-    assert told.startswith("error: ") and told.count("\n") == 1
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1
     assert all(word in told for word in ["my_method.py", *words]), told
 
 
@@ -223,7 +225,9 @@ def test_a_path_refused_in_words(
     suite = [] if command == "methods" else ["digits_smoke"]
     assert cli.main([*command.split(), *suite, "--plugin", str(tmp_path / name)]) == 2
     told = capsys.readouterr().err
-    assert str(tmp_path / name) in told and words in told and told.count("\n") == 1
+    assert str(tmp_path / name) in told
+    assert words in told
+    assert told.count("\n") == 1
 
 
 def test_a_file_that_is_no_text(plugin: Path) -> None:
@@ -307,7 +311,8 @@ def test_a_training_that_diverges_is_recorded_as_failed_and_the_others_go_on(
         "method Mine: the loss became nan at step 12 of 20; try a lower train.learning_rate"
     )
     kept = store.workspace("train", plan.cells[0].job.key) / "scratch" / "checkpoint.safetensors"
-    assert f"the last good checkpoint, {kept}, is kept" in reason and kept.exists()
+    assert f"the last good checkpoint, {kept}, is kept" in reason
+    assert kept.exists()
     table = (folder / "tables" / "accuracy_last.md").read_text()
     assert "Missing: 1 of 2 trainings, 1 of them failed" in table
 

@@ -113,4 +113,6 @@ def test_hyperparameters_are_inherited_from_the_file_and_from_methods(tmp_path: 
 
 def test_description_names_all() -> None:
     text = registry.describe_methods()
-    assert "MCC" in text and "temperature=2.5, trade_off=1.0" in text and "hyper-parameters: none" in text
+    assert "MCC" in text
+    assert "temperature=2.5, trade_off=1.0" in text
+    assert "hyper-parameters: none" in text

@@ -40,7 +40,8 @@ def test_cards_state_the_published_counts(name: str) -> None:
     assert len(card.classes) == len(set(card.classes)) == classes
     assert {short: domain.images for short, domain in card.domains.items()} == domains
     assert sum(domains.values()) == images
-    assert card.licence and card.citation.startswith("@")
+    assert card.licence
+    assert card.citation.startswith("@")
     assert any(source.automatic for source in card.sources) or name == "vlcs"
     if name != "domainnet":  # in the order of the authors' lists
         assert card.classes == sorted(card.classes)  # as ImageFolder numbers folders
@@ -49,7 +50,8 @@ def test_cards_state_the_published_counts(name: str) -> None:
 def test_words_of_classes_in_prompts() -> None:
     card = read_card("office_home")
     words = {name: card.word(label) for label, name in enumerate(card.classes)}
-    assert words["Mouse"] == "computer mouse" and words["Marker"] == "marker pen"
+    assert words["Mouse"] == "computer mouse"
+    assert words["Marker"] == "marker pen"
     assert words["Alarm_Clock"] == "alarm clock"
 
 

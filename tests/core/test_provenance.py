@@ -16,7 +16,8 @@ from pipeline.core import provenance
 
 def test_versions_are_those_in_use():
     found = provenance.made_with()
-    assert found["terrabench"] == __version__ and found["python"] == platform.python_version()
+    assert found["terrabench"] == __version__
+    assert found["python"] == platform.python_version()
     assert found["numpy"] == np.__version__
     assert all(found.values())
 

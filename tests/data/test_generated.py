@@ -29,7 +29,8 @@ def artifact(tmp_path):
 def test_images_come_with_the_labels_of_the_manifest(artifact):
     found = load_generated(artifact)
     np.testing.assert_array_equal(found.images, IMAGES)
-    assert found.images.dtype == np.uint8 and found.labels.dtype == np.int64
+    assert found.images.dtype == np.uint8
+    assert found.labels.dtype == np.int64
     assert found.labels.tolist() == [2, 0, 9]
     assert found.names == [f"images/00000{i}.png" for i in range(3)]
 

@@ -24,7 +24,8 @@ def test_labelled_and_unlabelled_are_the_same_images(digits_artifact):
         unlabelled = load_unlabelled(digits_artifact, "UC", split)
         np.testing.assert_array_equal(labelled.images, unlabelled.images)
         assert labelled.names == unlabelled.names
-        assert labelled.labels.dtype == np.int64 and unlabelled.labels is None
+        assert labelled.labels.dtype == np.int64
+        assert unlabelled.labels is None
 
 
 @pytest.mark.parametrize("labels", [None, b"garbage"])

@@ -61,7 +61,9 @@ def test_office_home_is_read_as_it_is_on_the_disk(tmp_path: Path) -> None:
     for domain, folder in (("Ar", "Art"), ("Rw", "Real World")):
         train, test = (load_labelled(artifact, domain, split) for split in ("train", "test"))
         unlabelled = load_unlabelled(artifact, domain, "train")
-        assert isinstance(train, ImageFiles) and len(train) == 130 and unlabelled.labels is None
+        assert isinstance(train, ImageFiles)
+        assert len(train) == 130
+        assert unlabelled.labels is None
         assert (
             train.names == test.names == unlabelled.names
         )  # the target is trained on, without labels, and tested on
@@ -108,7 +110,8 @@ def test_no_image_is_held_out_and_trained_on(tmp_path: Path, pacs: Path) -> None
     whole = load_whole(artifact, "A")
     assert len(whole) == len(set(whole.names)) == 14
     kept, held = split_domain(artifact, "A", 0.2, seed=1)
-    assert (len(kept), len(held)) == (11, 3) and sorted(kept.names + held.names) == sorted(whole.names)
+    assert (len(kept), len(held)) == (11, 3)
+    assert sorted(kept.names + held.names) == sorted(whole.names)
 
 
 def test_nothing_of_the_product_depends_on_where_images_are(tmp_path: Path, pacs: Path) -> None:
@@ -147,7 +150,9 @@ def test_a_run_that_was_cut_off_goes_on_with_the_next_domain(tmp_path: Path, pac
 
     with pytest.raises(Killed):
         prepare.run(PrepareParams(card=card), {}, cut, until_cartoons)
-    assert seen[-1][0] == 30 and (cut / "A.json").exists() and not (cut / "C.json").exists()
+    assert seen[-1][0] == 30
+    assert (cut / "A.json").exists()
+    assert not (cut / "C.json").exists()
     prepare.run(PrepareParams(card=card), {}, cut, quiet)
     for path in whole.iterdir():
         if path.is_file():
@@ -242,7 +247,8 @@ def test_odd_images_are_read_and_bad_ones_left_out_and_named(tmp_path: Path, pac
     }
     assert taken == {*GOOD, "00001.jpg", "00002.jpg"}
     report = {row["file"].removeprefix("horse/"): row for row in table(artifact / "report.csv")}
-    assert set(report) == set(BAD) and {row["domain"] for row in report.values()} == {"P"}
+    assert set(report) == set(BAD)
+    assert {row["domain"] for row in report.values()} == {"P"}
     for name, (_, reason) in BAD.items():
         assert reason in report[name]["reason"]
     counted = {row["class"]: row for row in table(artifact / "counts.csv") if row["domain"] == "P"}
@@ -291,7 +297,8 @@ def test_whatever_bytes_a_file_has_it_is_read_or_a_reason_is_given(tmp_path: Pat
         if reason is None:
             assert read_resized(str(path), 8).shape == read_square(str(path), 8).shape == (8, 8, 3)
         else:
-            assert reason and "\n" not in reason
+            assert reason
+            assert "\n" not in reason
 
 
 def test_reasons_come_in_the_order_of_the_images(tmp_path: Path) -> None:
@@ -358,7 +365,8 @@ def test_images_by_their_names_are_read_when_they_are_wanted(tmp_path: Path, pac
     images = load_unlabelled(prepared("pacs", pacs, tmp_path / "w"), "P", "train")
     (pacs / "photo" / "dog" / "00002.jpg").unlink()
     by_name = ByName(images, 20)
-    assert list(by_name) == images.names and len(by_name) == 14
+    assert list(by_name) == images.names
+    assert len(by_name) == 14
     np.testing.assert_array_equal(by_name["dog/00001.jpg"], read_square(images.images[0], 20))
     with pytest.raises(UserError, match="cannot be read as an image"):
         by_name["dog/00002.jpg"]

@@ -68,4 +68,5 @@ def test_a_training_on_each_layout(
     }
     run(TrainParams(**params | about), {"data": data}, workspace, quiet)
     (record,) = json.loads((workspace / "records.json").read_text())
-    assert len(record["per_class"]) == len(card.classes) and 0 <= record["accuracy"] <= 100
+    assert len(record["per_class"]) == len(card.classes)
+    assert 0 <= record["accuracy"] <= 100

@@ -198,7 +198,8 @@ def test_the_manifest_has_every_class_at_every_point(
     interpolate.run(interpolation(params), {"adapter": adapter, "times": times}, tmp_path, silent)
     manifest = pd.read_csv(tmp_path / "manifest.csv", dtype=str, keep_default_na=False)
     counts = manifest.groupby(["t", "label"]).size()
-    assert len(counts) == 3 * 2 and (counts == 2).all()
+    assert len(counts) == 3 * 2
+    assert (counts == 2).all()
     uses = manifest.groupby("seed")["t"].nunique()
     assert sorted(uses) == [1] * 3 * 2 + [3] * 2, "the first of each class from the same noise at every point"
     assert all(len(t.split()) == 2 for t in manifest["t"])
@@ -220,7 +221,8 @@ def test_images_from_sources_keep_their_labels_and_domains_take_turns(
         assert [labels[name] for name in rows["source"]] == rows["label"].tolist()
     assert set(manifest["domain"]) == set(SOURCES)
     first = manifest.drop_duplicates(["t", "label"])
-    assert len(first) == 3 * 2 and (first.groupby("label")["source"].nunique() == 1).all()
+    assert len(first) == 3 * 2
+    assert (first.groupby("label")["source"].nunique() == 1).all()
 
 
 def test_at_scale_zero_an_interpolated_domain_is_the_base_models_own(

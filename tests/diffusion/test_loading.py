@@ -20,7 +20,8 @@ def test_names_stand_for_hub_ids_with_their_resolution_and_vae() -> None:
     assert (sd15.resolution, sdxl.resolution, mini.resolution) == (512, 1024, 32)
     assert base_model_path(sd15) == "stable-diffusion-v1-5/stable-diffusion-v1-5"
     assert base_model_path(sdxl) == "stabilityai/stable-diffusion-xl-base-1.0"
-    assert sdxl.vae == "madebyollin/sdxl-vae-fp16-fix" and sd15.vae is None
+    assert sdxl.vae == "madebyollin/sdxl-vae-fp16-fix"
+    assert sd15.vae is None
     assert BaseModelSpec(name="sdxl", vae=None, resolution=512) == BaseModelSpec(
         name="sdxl", vae=None, resolution=512
     )
@@ -47,7 +48,8 @@ def test_a_pickle_among_weights_is_refused_and_never_read(
     for attempt in (resolve_base_model, BaseModel.load):
         with pytest.raises(UserError, match=r"is a pickle.*convert.*save_pretrained") as caught:
             attempt(spec)
-        assert str(pickled) in str(caught.value) and "\n" not in str(caught.value)
+        assert str(pickled) in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_pickle_beside_safetensors_is_left_alone(
@@ -87,7 +89,8 @@ def test_another_vae_takes_the_place_of_the_models_own(tmp_path: Path, sdxl_fold
     other.register_to_config(scaling_factor=0.25)
     other.save_pretrained(tmp_path / "vae")
     after = resolve_base_model(spec)
-    assert before.revision == after.revision and before.vae_revision != after.vae_revision
+    assert before.revision == after.revision
+    assert before.vae_revision != after.vae_revision
     with pytest.raises(UserError, match=r"base_model.vae '.*nowhere': there is no folder"):
         resolve_base_model(spec.model_copy(update={"vae": str(tmp_path / "nowhere")}))
 
@@ -95,7 +98,8 @@ def test_another_vae_takes_the_place_of_the_models_own(tmp_path: Path, sdxl_fold
 def test_a_vae_that_overflows_in_half_precision_stays_in_single(tmp_path: Path, sdxl_folder: Path) -> None:
     spec = BaseModelSpec(name=str(sdxl_folder), resolution=16)
     model = BaseModel.load(spec, "bf16")
-    assert model.denoiser.dtype == torch.bfloat16 and model.pipe.vae.dtype == torch.float32
+    assert model.denoiser.dtype == torch.bfloat16
+    assert model.pipe.vae.dtype == torch.float32
     stable = tiny_pipelines.make_vae()
     stable.register_to_config(force_upcast=False)
     stable.save_pretrained(tmp_path)

@@ -48,7 +48,8 @@ def test_conditions_are_those_of_the_stock_pipeline(model: BaseModel) -> None:
     prompts, _, pooled, _ = model.pipe.encode_prompt(
         PROMPTS, device=torch.device("cpu"), do_classifier_free_guidance=False
     )
-    assert torch.equal(found.prompts, prompts) and torch.equal(found.pooled, pooled)
+    assert torch.equal(found.prompts, prompts)
+    assert torch.equal(found.pooled, pooled)
     assert found.sizes.tolist() == [[SIZE, SIZE, 0, 0, SIZE, SIZE]] * 3
 
 

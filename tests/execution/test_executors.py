@@ -55,7 +55,8 @@ def test_jobs_are_made_after_their_inputs_and_each_once(walk: Walker, tmp_path: 
     assert text(store, last) == "e b a c a d a"
     order = [(what, name) for what, name, _ in events(tmp_path)]
     assert sorted(order) == sorted((what, name) for what in ("begin", "end") for name in "abcde")
-    assert order[0] == ("begin", "a") and order[-1] == ("end", "e")
+    assert order[0] == ("begin", "a")
+    assert order[-1] == ("end", "e")
     assert all(notes.count(what, name) == 1 for what in ("started", "finished") for name in "abcde")
     assert missing([first, *middle, last], store, notes) == []
 

@@ -80,14 +80,19 @@ def test_the_command_scores_by_method(tmp_path: Path, capsys: pytest.CaptureFixt
     folders = [str(tmp_path / name) for name in ("slow", "fast", "uneven")]
     assert main(["metrics", *folders, "--distance", "pixels", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["distance"] == "pixels" and "features" not in told
+    assert told["distance"] == "pixels"
+    assert "features" not in told
     slow, fast, uneven = told["rows"]
-    assert slow["PPL"] == pytest.approx(30 / 255) and fast["PPL"] == pytest.approx(60 / 255)
-    assert slow["PPL variation"] == pytest.approx(0) and uneven["PPL variation"] > 0.5
+    assert slow["PPL"] == pytest.approx(30 / 255)
+    assert fast["PPL"] == pytest.approx(60 / 255)
+    assert slow["PPL variation"] == pytest.approx(0)
+    assert uneven["PPL variation"] > 0.5
     assert slow["FID"] is None
     assert main(["metrics", folders[0], "--distance", "pixels"]) == 0
     out = capsys.readouterr().out
-    assert "slow" in out and "PPL in pixels" in out and "FID" not in out
+    assert "slow" in out
+    assert "PPL in pixels" in out
+    assert "FID" not in out
 
 
 def test_with_few_images_kid_stands_for_fid_and_that_is_said(
@@ -113,7 +118,9 @@ def test_with_few_images_kid_stands_for_fid_and_that_is_said(
     ]
     assert main([*command, "--json"]) == 0
     few, many = (told := json.loads(capsys.readouterr().out))["rows"]
-    assert few["FID"] is None and few["KID"] is not None and many["FID"] > 0
+    assert few["FID"] is None
+    assert few["KID"] is not None
+    assert many["FID"] > 0
     said = "few: no FID, for the covariance of 128 features needs more than 128 images, and there are 12 frames and 140"
     assert told["notes"] == [f"{said} reference images; KID needs no covariance"]
     assert main(command) == 0

@@ -260,7 +260,8 @@ def test_a_grid_is_four_images_in_each_pass_and_nothing_is_inverted() -> None:
     plain, grid = lorweb_jobs("inversion"), lorweb_jobs("grid")
     assert cost.work(grid["finetune"].params, 0) == 4 * cost.work(plain["finetune"].params, 0)
     params = grid["generate"].params
-    assert params.inversion.depth == 1 and params.inversion.statistics == "own"
+    assert params.inversion.depth == 1
+    assert params.inversion.statistics == "own"
     assert cost.gpu_gib(grid["generate"]) > cost.gpu_gib(plain["generate"])
     guided = 1 if params.guidance.weight == 1 else 2
     assert cost.work(params, 1) == params.steps * guided * 4 * one_pass(params.base_model)
@@ -360,11 +361,14 @@ def test_the_table_of_a_plan_says_what_is_needed_and_by_which_rates(tmp_path: Pa
     text = preflight.described(whole, store, Capacity(cpus=2))
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
     assert rows["prepare"][:3] == ["1", "1", "0.00"]
-    assert rows["train"][:2] == ["216", "4"] and rows["train"][-1] == "measured"
+    assert rows["train"][:2] == ["216", "4"]
+    assert rows["train"][-1] == "measured"
     assert rows["finetune"][-1] == "stated"
     assert rows["all"][:2] == ["266", "5"]
     assert float(rows["train"][2]) == pytest.approx(212 * 30 / 3600, abs=0.01)
-    assert "2 at a time here, about" in text and "measured: the median" in text and "stated: 15e9" in text
+    assert "2 at a time here, about" in text
+    assert "measured: the median" in text
+    assert "stated: 15e9" in text
 
 
 def test_json_says_the_same_for_machines(tmp_path: Path) -> None:
@@ -372,7 +376,9 @@ def test_json_says_the_same_for_machines(tmp_path: Path) -> None:
     assert told["device"] == GPU
     (tuned,) = {json.dumps(job["needs"]) for job in told["jobs"] if job["kind"] == "finetune"}
     needs = json.loads(tuned)
-    assert needs["gpu_gib"] > 80 and needs["rate"] == "stated" and needs["cpus"] == 1
+    assert needs["gpu_gib"] > 80
+    assert needs["rate"] == "stated"
+    assert needs["cpus"] == 1
     work = 5000 * 8 * 3 * SDXL.multiply_adds
     assert needs["seconds"] == pytest.approx(work / 1e13)
     assert needs["disk"] == pytest.approx(4 * 8 * SDXL.per_rank)

@@ -31,7 +31,8 @@ def broken(tmp_path: Path, old: str, new: str) -> str:
 
 def test_mistakes_are_told_with_line_and_field(tmp_path: Path) -> None:
     told = broken(tmp_path, "frames: 23", "frmes: 23")
-    assert "frmes: unknown key" in told and "did you mean 'frames'?" in told
+    assert "frmes: unknown key" in told
+    assert "did you mean 'frames'?" in told
     assert "'terr' is none of its values" in broken(tmp_path, "terra, diff", "terr, diff")
     assert "frames: input should be greater than or equal to 2" in broken(tmp_path, "frames: 23", "frames: 1")
     assert "kinds has 'images' more than once" in broken(
@@ -87,7 +88,8 @@ def test_the_table_has_methods_by_kinds_and_its_best_in_bold() -> None:
     assert lines[2].startswith("| Method | images: FID | images: PPL | images: variation | styles: FID")
     assert lines[4] == "| ddim | 30 | **2** | **0.5** | – | 0 | **0.5** |"
     assert lines[5] == "| terra | **20** | 3 | **0.5** | **12.3** | **1** | **0.5** |"
-    assert "ddim 28.0, terra 29.0" in lines[7] and "features of digits" in lines[7]
+    assert "ddim 28.0, terra 29.0" in lines[7]
+    assert "features of digits" in lines[7]
 
 
 def test_morphs_are_augmentations_under_dg_alone_and_share_their_loras() -> None:

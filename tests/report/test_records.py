@@ -18,10 +18,12 @@ def test_numbers_come_back_in_full_precision(tmp_path):
     read = records.read(tmp_path / "records.csv")
     assert list(read.columns) == [*records.COLUMNS, *records.LATER]
     (back,) = read.to_dict("records")
-    assert back["accuracy"] == 100 / 3 and back["seconds"] == 0.1 + 0.2 and back["seed"] == 0
-    assert (
-        back["per_class"][0] == 200 / 3 and math.isnan(back["per_class"][1]) and back["per_class"][2] == 0.0
-    )
+    assert back["accuracy"] == 100 / 3
+    assert back["seconds"] == 0.1 + 0.2
+    assert back["seed"] == 0
+    assert back["per_class"][0] == 200 / 3
+    assert math.isnan(back["per_class"][1])
+    assert back["per_class"][2] == 0.0
     assert {name: back[name] for name in records.CELL} == {name: row[name] for name in records.CELL}
 
 
@@ -52,14 +54,16 @@ REFERENCES = [
 @pytest.mark.parametrize("path", REFERENCES, ids=str)
 def test_records_from_before_the_later_columns_are_read(path: Path):
     read = records.read(path)
-    assert set(read["status"]) == {"done"} and read["accuracy"].notna().all()
+    assert set(read["status"]) == {"done"}
+    assert read["accuracy"].notna().all()
 
 
 def test_a_failed_training_is_a_record_that_is_missing(tmp_path, rows):
     failed = {"status": "failed", "reason": "the loss became nan", "accuracy": None, "per_class": []}
     records.write(tmp_path / "records.csv", [rows[0] | failed, *rows[1:]])
     read = records.read(tmp_path / "records.csv")
-    assert read["reason"][0] == "the loss became nan" and math.isnan(read["accuracy"][0])
+    assert read["reason"][0] == "the loss became nan"
+    assert math.isnan(read["accuracy"][0])
     assert read["per_class"][0] == []
     for found in (records.missing(read, make_suite(), TASKS), records.failed(read, make_suite(), TASKS)):
         assert found[records.CELL].to_dict("records") == [{name: rows[0][name] for name in records.CELL}]
@@ -133,9 +137,11 @@ def test_no_file(tmp_path):
 
 def test_missing_and_stray_records(frame):
     suite = make_suite()
-    assert records.missing(frame, suite, TASKS).empty and records.strays(frame, suite, TASKS).empty
+    assert records.missing(frame, suite, TASKS).empty
+    assert records.strays(frame, suite, TASKS).empty
     third = make_suite(seeds=[0, 1, 2], augmentations=["none"])
     lacking = records.missing(frame, third, TASKS)
-    assert list(lacking["task"]) == TASKS and set(lacking["seed"]) == {2}
+    assert list(lacking["task"]) == TASKS
+    assert set(lacking["seed"]) == {2}
     assert len(records.strays(frame, third, TASKS)) == 8
     assert len(records.strays(frame, make_suite(train={"backbone": "other", "iterations": 1}), TASKS)) == 12

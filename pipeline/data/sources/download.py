@@ -36,7 +36,8 @@ Progress = Callable[[int, int | None], None]
 @dataclass(frozen=True)
 class Patience:
     """How many tries in a row may fail, how long a server may be silent, and the pause after a first failure (doubled
-    with each further one), both in seconds."""
+    with each further one), both in seconds.
+    """
 
     tries: int = 5
     silence: float = 30.0

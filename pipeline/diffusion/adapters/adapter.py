@@ -99,7 +99,7 @@ def read_adapter(path: Path) -> tuple[AdapterSpec, dict[str, Tensor]]:
     """The configuration and the tensors of what `Adapter.save` wrote, for which no base model is needed."""
     spec = saved_spec(path)
     with safe_open(path, "pt") as file:
-        return spec, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        return spec, {name: file.get_tensor(name) for name in file.keys()}
 
 
 def saved_spec(path: Path) -> AdapterSpec:

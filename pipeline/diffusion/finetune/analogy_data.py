@@ -79,7 +79,7 @@ def embedded_target(spec: AnalogySpec, encoder: ImageEncoder, target: ImageSet, 
 
 
 def analogies(source: Embedded, a: Tensor, target: Embedded, a_prime: Tensor, b: Tensor) -> Tensor:
-    """a : a' :: b : ?, embedded [n, 3 width], from indices a and a' [n, k] and b [n]: the mean over k."""
+    """A : a' :: b : ?, embedded [n, 3 width], from indices a and a' [n, k] and b [n]: the mean over k."""
     return analogy(source.embedded[a], target.embedded[a_prime], source.embedded[b][:, None]).mean(1)
 
 
@@ -128,7 +128,7 @@ class PairAnalogies:
         self.target_latents = kept_latents(model, images.images, folder, f"target_{pair.target}")
 
     def draw(self, n: int, examples: int, generator: torch.Generator) -> tuple[Drawn, Drawn]:
-        """n images b of the source, under a : a :: b, and as many of the target; so many examples in each analogy."""
+        """N images b of the source, under a : a :: b, and as many of the target; so many examples in each analogy."""
         b = torch.randint(len(self.latents), (n,), generator=generator)
         labels = self.labels[b]
         a, other = (self.source.draw(labels, examples, generator) for _ in range(2))

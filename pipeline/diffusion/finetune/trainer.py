@@ -117,7 +117,7 @@ class Tuner:
 
     @torch.no_grad()
     def _add_to_average(self) -> None:
-        """average <- decay average + (1 - decay) weights; it starts as the adapter does."""
+        """Average <- decay average + (1 - decay) weights; it starts as the adapter does."""
         for name, tensor in self.adapter.tensors().items():
             if name in self.average:
                 self.average[name].lerp_(tensor, 1 - self.settings.ema)

@@ -30,7 +30,7 @@ def main() -> None:
         connection.send(("mistake", str(error)))
     except torch.OutOfMemoryError as error:
         connection.send(("memory", str(error)))
-    except Exception:  # noqa: BLE001 - reported with its traceback by the parent
+    except Exception:
         connection.send(("failed", traceback.format_exc()))
     else:
         connection.send(("done", None))

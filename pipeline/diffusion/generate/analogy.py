@@ -92,7 +92,7 @@ def read_pictures(options: argparse.Namespace, spec: AdapterSpec, size: int) -> 
 
 
 def conditions(spec: AdapterSpec, pictures: Pictures) -> tuple[Tensor, Tensor]:
-    """a : a :: b and a : a' :: b, embedded [3 width] each: of several examples, the mean."""
+    """A : a :: b and a : a' :: b, embedded [3 width] each: of several examples, the mean."""
     encoder = load_encoder(spec.analogy)
     a, a_prime, b = (encoder.embed(images) for images in (pictures.a, pictures.a_prime, pictures.b))
     return analogy(a, a, b).mean(0), analogy(a, a_prime, b).mean(0)
@@ -138,7 +138,7 @@ def manner_of(options: argparse.Namespace, spec: AdapterSpec) -> Manner:
 def changed(
     model: BaseModel, adapter: Path, between: tuple[Tensor, Tensor], pictures: Pictures, manner: Manner
 ) -> np.ndarray:
-    """b as the analogy has it: uint8 [H, W, 3]. between: what `conditions` gave."""
+    """B as the analogy has it: uint8 [H, W, 3]. between: what `conditions` gave."""
     guidance, scale = manner.guidance, manner.scale
     stays, leads = between
     content = copy.deepcopy(model.denoiser) if guidance.content_scale != 1 else model.denoiser

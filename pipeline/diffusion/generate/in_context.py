@@ -25,7 +25,7 @@ def grid(a: Tensor, a_prime: Tensor, b: Tensor, b_prime: Tensor) -> Tensor:
 
 
 def last_quarter(latents: Tensor) -> Tensor:
-    """b' of grids: [n, c, 2h, 2w] to [n, c, h, w]."""
+    """B' of grids: [n, c, 2h, 2w] to [n, c, h, w]."""
     height, width = latents.shape[-2:]
     return latents[..., height // 2 :, width // 2 :]
 

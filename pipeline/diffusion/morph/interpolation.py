@@ -11,7 +11,7 @@ PARALLEL = 1e-6
 
 
 def _wide(places: Tensor, like: Tensor) -> Tensor:
-    """places [n] as [n, 1, ...], to be multiplied by `like`."""
+    """Places [n] as [n, 1, ...], to be multiplied by `like`."""
     return places.to(like).reshape(-1, *[1] * (like.ndim - 1))
 
 

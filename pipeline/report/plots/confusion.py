@@ -20,7 +20,7 @@ MAP = "Blues"
 
 
 def shares(predictions: Sequence[Path], selection: str, classes: int) -> np.ndarray:
-    """float [classes, classes], percent of the images of class i taken for class j, over all the files together.
+    """Float [classes, classes], percent of the images of class i taken for class j, over all the files together.
 
     predictions: predictions.npz of trainings that differ in their seeds. A class without test images is a row of NaN.
     """

@@ -114,7 +114,7 @@ def _named(cell: Sequence[str]) -> dict[str, str]:
 
 
 def welch(a: np.ndarray, b: np.ndarray) -> float | None:
-    """p of Welch's t-test of two samples, two-sided; None if one has fewer than two values."""
+    """P of Welch's t-test of two samples, two-sided; None if one has fewer than two values."""
     if min(len(a), len(b)) < 2:
         return None
     error = sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))

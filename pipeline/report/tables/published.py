@@ -179,7 +179,7 @@ def published_table(
 
 
 def _architecture(backbone: str) -> str:
-    """timm's name without the weights: resnet50 of resnet50.tv_in1k."""
+    """Timm's name without the weights: resnet50 of resnet50.tv_in1k."""
     return backbone.split(".")[0]
 
 

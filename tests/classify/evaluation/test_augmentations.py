@@ -59,9 +59,9 @@ def test_every_task_has_a_row_for_each_augmentation_with_its_costs(table: pd.Dat
     assert table["ERM"].tolist() == [54.0, 54.0, 54.0, 55.0, 56.0] * 3
     assert table["MCC"].isna().all(), "nothing of it is finished"
     made = table[table["augmentation"].isin(["lora", "terra", "lorweb"])]
-    assert (
-        (made["parameters"] == 16).all() and (made["train_s"] == 240).all() and (made["make_s"] == 100).all()
-    )
+    assert (made["parameters"] == 16).all()
+    assert (made["train_s"] == 240).all()
+    assert (made["make_s"] == 100).all()
     assert (made["adapted"] == made["augmentation"].str.len() + len(" adapted")).all()
     others = table[~table.index.isin(made.index)]
     assert others[["parameters", "train_s", "make_s", "adapted"]].isna().all().all()

@@ -39,7 +39,8 @@ def test_made_fraction_holds_over_the_steps(fraction: float) -> None:
     made = []
     for step in range(40):
         batch, labels = labelled.batch(step, 9, seed=0)
-        assert batch.shape == (9, 3, 8, 8) and labels.shape == (9,)
+        assert batch.shape == (9, 3, 8, 8)
+        assert labels.shape == (9,)
         made.append(int(labels.sum()))
     assert abs(sum(made) - fraction * 40 * 9) <= 1
     assert max(made) - min(made) <= 1
@@ -57,7 +58,8 @@ def test_batches_depend_on_the_seed_and_the_step_alone() -> None:
         labelled.batch(step, 6, seed)[0] for step, seed in ((3, 0), (3, 0), (4, 0), (3, 1))
     )
     assert torch.equal(first, again)
-    assert not torch.equal(first, next_step) and not torch.equal(first, other_seed)
+    assert not torch.equal(first, next_step)
+    assert not torch.equal(first, other_seed)
     target = pool(9, label=0)
     assert torch.equal(target_batch(target, 2, 4, seed=0), target_batch(target, 2, 4, seed=0))
 
@@ -79,9 +81,8 @@ def test_images_are_normalised_and_shifted_by_whole_pixels_with_their_borders_re
         ]
         assert len(fitting) == 1
         offsets.update(fitting)
-    assert len(offsets) > 10 and {down for down, _ in offsets} == {right for _, right in offsets} == set(
-        range(5)
-    )
+    assert len(offsets) > 10
+    assert {down for down, _ in offsets} == {right for _, right in offsets} == set(range(5))
 
 
 def test_images_of_another_size_are_resized() -> None:
@@ -93,7 +94,9 @@ def test_images_of_another_size_are_resized() -> None:
 
 def test_joined_sets_keep_their_labels_and_names() -> None:
     both = joined([images(2, 0), images(3, 1)])
-    assert len(both) == 5 and both.labels.tolist() == [0, 0, 1, 1, 1] and both.names[2] == "1-0"
+    assert len(both) == 5
+    assert both.labels.tolist() == [0, 0, 1, 1, 1]
+    assert both.names[2] == "1-0"
 
 
 def test_schedules() -> None:

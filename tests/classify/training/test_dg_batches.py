@@ -74,9 +74,11 @@ def test_a_batch_has_as_many_images_of_each_domain() -> None:
 
     plain = DomainBatches((pool(0, 7), pool(1, 2)), None, 0.3)
     images, labels = plain.batch(step=3, size=4, seed=0)
-    assert labels.tolist() == [0] * 4 + [1] * 4 and images[:, 0, 0, 0].tolist() == labels.tolist()
+    assert labels.tolist() == [0] * 4 + [1] * 4
+    assert images[:, 0, 0, 0].tolist() == labels.tolist()
     domains, weights = plain.groups(4)
-    assert domains.tolist() == labels.tolist() and weights is None
+    assert domains.tolist() == labels.tolist()
+    assert weights is None
     mixed = DomainBatches((pool(0, 7), pool(1, 2)), pool(2, 9), 0.3)
     assert mixed.batch(3, 4, 0)[1].tolist() == mixed.groups(4)[0].tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert mixed.groups(4)[1].tolist() == pytest.approx([1.0] * 8 + [0.3] * 4)

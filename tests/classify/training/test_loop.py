@@ -135,4 +135,5 @@ def test_a_class_without_images_has_no_accuracy_and_stops_nothing(train: Make, p
     for method in ("ERM", "MCC"):
         workspace = train({"data": prepared(method)}, method=method, classes=[*CLASSES, "never seen"])
         (record,) = json.loads((workspace / "records.json").read_text())
-        assert len(record["per_class"]) == 4 and record["per_class"][3] is None
+        assert len(record["per_class"]) == 4
+        assert record["per_class"][3] is None

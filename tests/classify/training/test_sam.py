@@ -37,7 +37,8 @@ def test_the_weights_come_back_after_an_error_and_zero_gradients_move_nothing() 
         raise KeyError
     with perturbed(network, 0 * network(torch.ones(1, 2)).sum(), rho=3.0):
         assert torch.equal(network.weight, before["weight"])
-    assert torch.equal(network.weight, before["weight"]) and torch.equal(network.bias, before["bias"])
+    assert torch.equal(network.weight, before["weight"])
+    assert torch.equal(network.bias, before["bias"])
 
 
 def test_running_statistics_stay_within() -> None:

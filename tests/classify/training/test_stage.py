@@ -271,7 +271,8 @@ def test_selections_change_no_training(train: Make, prepared: Make) -> None:
 
 def test_a_class_without_test_images_has_no_accuracy() -> None:
     found = score(np.array([0, 1, 1]), np.array([0, 1, 0]), classes=3)
-    assert found.accuracy == pytest.approx(200 / 3) and found.per_class == [50.0, 100.0, None]
+    assert found.accuracy == pytest.approx(200 / 3)
+    assert found.per_class == [50.0, 100.0, None]
 
 
 def test_a_loss_that_is_no_number_stops_with_step_and_method(

@@ -107,7 +107,8 @@ def test_boxes_are_distributed_as_those_of_torchvision() -> None:
             ]
         )
         ours = random_boxes(count, SIDE, scale, np.random.default_rng(0))
-        assert (ours[:, 2:] > 0).all() and (ours[:, :2] >= 0).all()
+        assert (ours[:, 2:] > 0).all()
+        assert (ours[:, :2] >= 0).all()
         assert (ours[:, :2] + ours[:, 2:] <= SIDE).all()
         for number in (
             lambda box: box[:, 0],
@@ -126,7 +127,8 @@ def test_half_of_the_images_are_mirrored_if_the_suite_says_so(tmp_path: Path, ph
         inputs(tmp_path, flip=flip).training(image_files(photos, None)).draw(2000, seed=1)[1]
         for flip in (True, False)
     ]
-    assert mirrored[0].mean() == pytest.approx(0.5, abs=0.05) and not mirrored[1].any()
+    assert mirrored[0].mean() == pytest.approx(0.5, abs=0.05)
+    assert not mirrored[1].any()
     pool = inputs(tmp_path).training(image_files(photos, None))
     box = np.array([[10, 20, 150, 120]])
     plain, other = (pool.cropped(np.array([2]), box, np.array([flip])) for flip in (False, True))
@@ -153,7 +155,8 @@ def save(path: Path, mode: str, **options: Any) -> Path:
 )
 def test_images_of_every_mode_become_rgb(tmp_path: Path, mode: str, name: str) -> None:
     found = read_resized(str(save(tmp_path / name, mode)), 32)
-    assert found.shape == (32, 32, 3) and found.dtype == np.uint8
+    assert found.shape == (32, 32, 3)
+    assert found.dtype == np.uint8
     np.testing.assert_allclose(found[:14].astype(int), 200, atol=3)
     np.testing.assert_allclose(found[18:].astype(int), 50, atol=3)
 
@@ -210,7 +213,8 @@ def all_batches(
 def test_nothing_but_the_seed_and_the_step_decides_what_is_seen(tmp_path: Path, photos: list[Path]) -> None:
     """Bit for bit: with any number of workers, from any step, from a full cache and from none."""
     whole = all_batches(tmp_path / "a", photos, range(6), workers=0)
-    assert whole[0].shape == (8, 3, 224, 224) and not torch.equal(whole[0], whole[1])
+    assert whole[0].shape == (8, 3, 224, 224)
+    assert not torch.equal(whole[0], whole[1])
     others = {
         "one worker": all_batches(tmp_path / "b", photos, range(6), workers=1),
         "two workers": all_batches(tmp_path / "c", photos, range(6), workers=2),
@@ -286,7 +290,8 @@ def test_a_full_cache_says_so_once_and_the_rest_is_decoded(tmp_path: Path, photo
         found = [cache(str(path)) for path in [*photos, *photos]]
     for path, image in zip([*photos, *photos], found, strict=True):
         np.testing.assert_array_equal(image, read_resized(str(path), SIDE))
-    assert len(said) == 1 and len(kept(tmp_path)) == 3
+    assert len(said) == 1
+    assert len(kept(tmp_path)) == 3
     with pytest.warns(UserWarning, match="is full"):  # what others have put there counts too
         ImageCache(tmp_path, 64, 3 * IMAGE)(str(photos[0]))
     with warnings.catch_warnings(action="error"):
@@ -297,7 +302,8 @@ def test_a_cache_that_cannot_be_written_stops_no_training(tmp_path: Path, photos
     (tmp_path / "file").write_text("in the way")
     with pytest.warns(UserWarning, match=r"cannot be written .*TERRABENCH_CACHE") as said:
         batches = list(inputs(tmp_path / "file").evaluation(image_files(photos, None)).batches(5))
-    assert len(said) == 1 and len(batches) == 2
+    assert len(said) == 1
+    assert len(batches) == 2
 
 
 # ---------------------------------------------------------------------------------------------- sets and settings
@@ -306,13 +312,15 @@ def test_a_cache_that_cannot_be_written_stops_no_training(tmp_path: Path, photos
 def test_images_in_memory_are_cropped_too(tmp_path: Path, photos: list[Path]) -> None:
     arrays = np.stack([read_resized(str(path), 300) for path in photos])
     pool = inputs(tmp_path).training(ImageSet(arrays, None, [path.name for path in photos]))
-    assert isinstance(pool, CropPool) and pool.augmented(np.array([4, 4]), seed=0).shape == (2, 3, 224, 224)
+    assert isinstance(pool, CropPool)
+    assert pool.augmented(np.array([4, 4]), seed=0).shape == (2, 3, 224, 224)
     assert not kept(tmp_path)
 
 
 def test_sets_of_files_are_joined_and_divided(photos: list[Path]) -> None:
     both = joined([labelled_files(photos[:4]), labelled_files(photos[4:])])
-    assert isinstance(both, ImageFiles) and both.names == [str(path) for path in photos]
+    assert isinstance(both, ImageFiles)
+    assert both.names == [str(path) for path in photos]
     assert both.take([5, 0]).images.tolist() == [str(photos[5]), str(photos[0])]
     assert both.take([5, 0]).labels.tolist() == [1, 0]
 
@@ -331,7 +339,8 @@ def test_workers_and_the_cache_are_no_part_of_what_a_training_is() -> None:
         TrainSettings(backbone="resnet50", iterations=1, workers=workers, cache_gib=gib)
         for workers, gib in ((0, 8), (4, 100))
     )
-    assert plain.model_dump() == other.model_dump() and other.workers == 4
+    assert plain.model_dump() == other.model_dump()
+    assert other.workers == 4
 
 
 # ----------------------------------------------------------------------------------------------------- the bench
@@ -345,6 +354,8 @@ def test_the_bench_compares_like_with_like(tmp_path: Path) -> None:
         loop = bench.compare_loops(tmp_path, short, turns=1, say=said.append)
         measured = {"loop": loop} | bench.compare_inputs(tmp_path, 1, photos=40, turns=1, say=said.append)
     assert measured["pixels"]["difference"] < 2
-    assert measured["inputs"]["ratio"] > 0 and measured["loop"]["bare_milliseconds"] > 0
+    assert measured["inputs"]["ratio"] > 0
+    assert measured["loop"]["bare_milliseconds"] > 0
     lines = bench.described(measured).splitlines()
-    assert [line.split()[0] for line in lines] == ["loop", "inputs", "pixels"] and len(said) > 3
+    assert [line.split()[0] for line in lines] == ["loop", "inputs", "pixels"]
+    assert len(said) > 3

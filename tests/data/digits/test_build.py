@@ -56,13 +56,15 @@ def test_mnist_and_mnist_m_share_no_handwriting():
     first, second = digits.mnist_halves()
     assert sorted([*first, *second]) == list(range(5000))
     images, labels = digits.mnist()
-    assert (np.bincount(labels[first]) == 250).all() and (np.bincount(labels[second]) == 250).all()
+    assert (np.bincount(labels[first]) == 250).all()
+    assert (np.bincount(labels[second]) == 250).all()
     assert not {image.tobytes() for image in images[first]} & {image.tobytes() for image in images[second]}
 
 
 def test_images_have_the_looks_of_their_domain(everything):
     for images, _ in everything.values():
-        assert images.dtype == np.uint8 and images.shape[1:] == (32, 32, 3)
+        assert images.dtype == np.uint8
+        assert images.shape[1:] == (32, 32, 3)
     grey = {domain: (images == images[..., :1]).all() for domain, (images, _) in everything.items()}
     assert grey == {"MN": True, "MM": False, "UC": True, "SY": False}
     spread = everything["SY"][0].reshape(2500, -1, 3).std(axis=1).max(axis=1)

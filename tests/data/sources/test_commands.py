@@ -30,7 +30,8 @@ def test_list_says_what_is_in_place_and_what_gets_the_others(
     assert called(capsys, "import", "pacs", pacs)[0] == 0
     code, text, _ = called(capsys, "list")
     lines = {line.split()[0]: line for line in text.splitlines()}
-    assert code == 0 and set(lines) == {
+    assert code == 0
+    assert set(lines) == {
         "digits",
         "office_home",
         "visda2017",
@@ -39,13 +40,15 @@ def test_list_says_what_is_in_place_and_what_gets_the_others(
         "office31",
         "domainnet",
     }
-    assert lines["pacs"].endswith("in place") and lines["digits"].endswith("made here")
-    assert "15,588 images" in lines["office_home"] and lines["office_home"].endswith(
-        "datasets fetch office_home"
-    )
+    assert lines["pacs"].endswith("in place")
+    assert lines["digits"].endswith("made here")
+    assert "15,588 images" in lines["office_home"]
+    assert lines["office_home"].endswith("datasets fetch office_home")
     assert lines["vlcs"].endswith("datasets import vlcs FOLDER")
     rows = {row["name"]: row for row in json.loads(called(capsys, "list", "--json")[1])}
-    assert rows["pacs"]["in_place"] and rows["pacs"]["command"] is None and not rows["vlcs"]["in_place"]
+    assert rows["pacs"]["in_place"]
+    assert rows["pacs"]["command"] is None
+    assert not rows["vlcs"]["in_place"]
 
 
 def test_show_tells_all_of_a_card(capsys: pytest.CaptureFixture[str], data_root: Path) -> None:
@@ -61,11 +64,9 @@ def test_show_tells_all_of_a_card(capsys: pytest.CaptureFixture[str], data_root:
     ):
         assert told in text
     shown = json.loads(called(capsys, "show", "domainnet", "--json")[1])
-    assert (
-        shown["split"] == "lists"
-        and shown["domains"]["clp"]["images"] == 48_129
-        and len(shown["words"]) == 345
-    )
+    assert shown["split"] == "lists"
+    assert shown["domains"]["clp"]["images"] == 48_129
+    assert len(shown["words"]) == 345
     assert shown["command"] == "run_benchmark.py datasets fetch domainnet"
     assert "MN    2,000 train,     500 test" in called(capsys, "show", "digits")[1]
 
@@ -74,25 +75,27 @@ def test_import_says_what_it_recognised_and_what_differs(
     capsys: pytest.CaptureFixture[str], pacs: Path
 ) -> None:
     code, text, said = called(capsys, "import", "pacs", pacs)
-    assert code == 0 and "recognised a folder for each domain (as DomainBed has it)" in said
+    assert code == 0
+    assert "recognised a folder for each domain (as DomainBed has it)" in said
     assert "56 images (P 14, A 14, C 14, S 14), symbolic links" in text
-    assert (
-        "domain P: 14 images, not the 1,670 of the card" in text
-        and "Suites can be run with these images" in text
-    )
+    assert "domain P: 14 images, not the 1,670 of the card" in text
+    assert "Suites can be run with these images" in text
     assert "in place" in called(capsys, "show", "pacs")[1]
     found = json.loads(called(capsys, "import", "pacs", pacs, "--json")[1])
-    assert found["images"]["A"] == 14 and found["differences"][0]["expected"] == 1670
+    assert found["images"]["A"] == 14
+    assert found["differences"][0]["expected"] == 1670
 
 
 def test_verify_finds_what_is_gone(capsys: pytest.CaptureFixture[str], pacs: Path) -> None:
     called(capsys, "import", "pacs", pacs)
     (pacs / "sketch" / "dog" / "00001.jpg").unlink()
     code, text, _ = called(capsys, "verify", "pacs")
-    assert code == 1 and "S/dog/00001.jpg is missing" in text
+    assert code == 1
+    assert "S/dog/00001.jpg is missing" in text
     assert "56 images checked: 1 missing or changed, 32 counts unlike the card's" in text
     found = json.loads(called(capsys, "verify", "pacs", "--json")[1])
-    assert len(found["damaged"]) == 1 and found["images"] == 56
+    assert len(found["damaged"]) == 1
+    assert found["images"] == 56
 
 
 @pytest.mark.parametrize(
@@ -109,10 +112,14 @@ def test_mistakes_are_answered_in_words(
     capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
 ) -> None:
     code, text, said = called(capsys, *arguments)
-    assert code == 2 and not text and told in said and "Traceback" not in said
+    assert code == 2
+    assert not text
+    assert told in said
+    assert "Traceback" not in said
 
 
 def test_a_set_that_is_in_place_is_not_fetched_again(capsys: pytest.CaptureFixture[str], pacs: Path) -> None:
     called(capsys, "import", "pacs", pacs)
     code, _, said = called(capsys, "fetch", "pacs")
-    assert code == 0 and "is in place already; delete" in said
+    assert code == 0
+    assert "is in place already; delete" in said

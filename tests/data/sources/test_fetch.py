@@ -242,7 +242,8 @@ def test_a_server_that_goes_on_so_is_given_up_and_leaves_no_file(
     server.behaviours = [behaviour] * 50
     with pytest.raises(UserError, match=rf"data\.bin: .*({told}).* \(3 tries\)") as raised:
         get(server, tmp_path / "data.bin")
-    assert "\n" not in str(raised.value) and not (tmp_path / "data.bin").exists()
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "data.bin").exists()
     assert 3 <= len(server.asked) <= 6
 
 
@@ -274,7 +275,8 @@ def test_a_wrong_file_is_never_gone_on_from(
     server.behaviours = [other_bytes] * 50
     with pytest.raises(UserError, match=r"\(3 tries\)"):
         get(server, tmp_path / "data.bin")
-    assert len(server.asked) == 3 and not list(tmp_path.iterdir())
+    assert len(server.asked) == 3
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_bad_line_that_makes_headway_is_borne(
@@ -328,8 +330,10 @@ def test_a_set_is_fetched_unpacked_and_put_in_place(
     said: list[str] = []
     server.behaviours = [rightly, breaks_off(500), rightly, stalls]
     about = fetch(pacs, said.append, quiet, HASTY)
-    assert about.images == {"P": 14, "A": 14, "C": 14, "S": 14} and about.how == "symbolic links"
-    assert "licence of pacs: None is stated" in said[0] and said[1] == "from a mirror"
+    assert about.images == {"P": 14, "A": 14, "C": 14, "S": 14}
+    assert about.how == "symbolic links"
+    assert "licence of pacs: None is stated" in said[0]
+    assert said[1] == "from a mirror"
     place = data_root / "pacs"
     assert {path.name for path in place.iterdir()} == {"dataset.json", "images", "index.csv", "unpacked"}
     data_root.rename(data_root.parent / "moved")  # links are relative: the folder may be moved

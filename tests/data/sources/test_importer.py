@@ -59,7 +59,8 @@ def test_office_home_however_its_folders_are_spelled(tmp_path: Path, real_world:
     table, said = imported("office_home", tmp_path / "mine")
     assert labels(table) == everywhere(small, 2)
     assert f"{real_world} = Rw" in said
-    assert table["name"].iloc[0] == "Alarm_Clock/00001.jpg" and set(table["split"]) == {2}
+    assert table["name"].iloc[0] == "Alarm_Clock/00001.jpg"
+    assert set(table["split"]) == {2}
 
 
 def test_all_of_office_home(tmp_path: Path, data_root: Path) -> None:
@@ -203,12 +204,14 @@ def test_domainnet_s_lists_say_what_is_for_testing(tmp_path: Path) -> None:
         for split, path in zip(("train", "test"), paths, strict=False):
             write_list(tmp_path / "d" / f"{domain}_{split}.txt", [(str(path.relative_to(tmp_path / "d")), 0)])
     table, _ = imported("domainnet", tmp_path / "d")
-    assert table["split"].tolist() == [0, 1] * 6 and list(card.domains) == table["domain"].unique().tolist()
+    assert table["split"].tolist() == [0, 1] * 6
+    assert list(card.domains) == table["domain"].unique().tolist()
     for domain in domains:
         (tmp_path / "d" / f"{domain}_test.txt").unlink()
         (tmp_path / "d" / f"{domain}_train.txt").unlink()
     table, said = imported("domainnet", tmp_path / "d")
-    assert set(table["split"]) == {2} and "no lists of a split" in said
+    assert set(table["split"]) == {2}
+    assert "no lists of a split" in said
 
 
 def test_visda_s_own_lists(tmp_path: Path) -> None:
@@ -253,7 +256,8 @@ def test_listed_images_that_are_missing_or_outside_are_counted(tmp_path: Path) -
             [(f"{domain}/dog/00001.jpg", 0), (f"{domain}/dog/gone.jpg", 0), ("../dog/secret.jpg", 0)],
         )
     table, said = imported("pacs", root)
-    assert len(table) == 4 and "photo.txt lists 2 images that are not in" in said
+    assert len(table) == 4
+    assert "photo.txt lists 2 images that are not in" in said
     for domain in PACS.values():  # lists of images that are elsewhere are no reason not to take the folders
         write_list(root / f"{domain}.txt", [(f"elsewhere/{domain}.jpg", 0)])
     assert len(imported("pacs", root)[0]) == 28
@@ -347,9 +351,8 @@ def test_images_that_go_or_change_after_the_import_are_found(tmp_path: Path) -> 
     (root / "photo" / "dog" / "00001.jpg").unlink()
     (root / "photo" / "dog" / "00002.jpg").write_bytes(b"x")
     first, second = damaged(card, table)
-    assert first.endswith("P/dog/00001.jpg is missing") and re.search(
-        r"00002\.jpg has 1 bytes, not \d+", second
-    )
+    assert first.endswith("P/dog/00001.jpg is missing")
+    assert re.search(r"00002\.jpg has 1 bytes, not \d+", second)
     index = Path(os.environ["TERRABENCH_DATA"]) / "pacs" / "index.csv"
     index.write_text(index.read_text().replace("P,0", "P,1"))
     with pytest.raises(UserError, match="was changed; import pacs again"):

@@ -143,7 +143,8 @@ def test_softmax_weights_are_a_share_of_the_basis_and_clamped_ones_within_one(
     generator = torch.Generator().manual_seed(seed)
     query, keys = (torch.randn(5, 6, generator=generator, dtype=torch.float64) * scale for _ in range(2))
     soft = mixing_weights(AnalogySpec(basis=5, key_width=6, heads=heads), query, keys)
-    assert torch.allclose(soft.sum(-1), torch.ones(5, dtype=torch.float64)) and (soft >= 0).all()
+    assert torch.allclose(soft.sum(-1), torch.ones(5, dtype=torch.float64))
+    assert (soft >= 0).all()
     hard = mixing_weights(AnalogySpec(basis=5, key_width=6, heads=heads, mixing="clamp"), query, keys)
     assert hard.abs().max() <= 1
     width = 6 // heads
@@ -348,12 +349,14 @@ def images(count: int, size: int = 32) -> np.ndarray:
 
 
 def test_the_encoder_of_mini_is_small_and_embeds_any_size_at_length_one() -> None:
-    assert ENCODER == MINI_ENCODER and ENCODER.stat().st_size < 2**20
+    assert ENCODER == MINI_ENCODER
+    assert ENCODER.stat().st_size < 2**20
     assert all(torch.isfinite(tensor).all() for tensor in load_file(ENCODER).values())
     encoder = load_encoder(AnalogySpec())
     for size in (32, 80):
         embedded = encoder.embed(images(3, size))
-        assert embedded.shape == (3, 128) and not embedded.requires_grad
+        assert embedded.shape == (3, 128)
+        assert not embedded.requires_grad
         assert torch.allclose(embedded.norm(dim=1), torch.ones(3), atol=1e-5)
     assert analogy(embedded[:1], embedded[1:2], embedded[2]).shape == (1, WIDTH)
 

@@ -129,8 +129,10 @@ def test_the_cosine_form_is_its_sums_written_out(seed: int, t: list[float]) -> N
 def test_the_cosine_form_starts_as_the_authors_draw_it() -> None:
     spec = AdapterSpec(form="cosine", t_dim=2, rank=40)
     amplitudes, frequencies = forms.first_weights(spec, torch.Generator().manual_seed(0))
-    assert 0 <= amplitudes.min() and 0.95 < amplitudes.max() <= 1
-    assert 0 <= frequencies.min() and 1.5 < frequencies.max() <= math.pi / 2
+    assert amplitudes.min() >= 0
+    assert 0.95 < amplitudes.max() <= 1
+    assert frequencies.min() >= 0
+    assert 1.5 < frequencies.max() <= math.pi / 2
 
 
 @pytest.mark.parametrize("t", [0.0, 1.0, -0.7])

@@ -76,9 +76,8 @@ def test_a_batch_is_source_under_itself_and_target_under_the_analogy(
         for means, domain_of in ((a[:6], of_source), (a_prime[:6], of_source), (a_prime[6:], of_target)):
             pairs = torch.stack([(one + two) / 2 for one in domain_of for two in domain_of])
             assert torch.cdist(means, pairs).min(1).values.max() < 1e-3
-        assert torch.equal(batch.noise[:6], batch.noise[6:]) and torch.equal(
-            batch.timesteps[:6], batch.timesteps[6:]
-        )
+        assert torch.equal(batch.noise[:6], batch.noise[6:])
+        assert torch.equal(batch.timesteps[:6], batch.timesteps[6:])
         if pairing == "random":
             assert torch.equal(batch.prompts.prompts[6:], data.empty.expand(6).prompts), "no class is claimed"
         else:
@@ -155,7 +154,8 @@ def test_target_labels_are_never_read(tmp_path: Path, two_domains: Path, pairing
 
 def test_exact_pairs_are_one_digit_in_two_manners_with_one_change_for_a_group() -> None:
     before, after, labels = exact_pairs("MN", "MM", groups=3, members=2, seed=0)
-    assert before.shape == after.shape == (3, 2, 32, 32, 3) and labels.shape == (3, 2)
+    assert before.shape == after.shape == (3, 2, 32, 32, 3)
+    assert labels.shape == (3, 2)
     for one, two, made, other in zip(before[:, 0], before[:, 1], after[:, 0], after[:, 1], strict=True):
         free = (one == 0) & (two == 0)
         assert np.array_equal(made[free], other[free]), "both are over one crop"

@@ -86,7 +86,8 @@ def test_a_batch_is_grids_of_the_images_of_its_analogies(
     stays, leads = quarters(batch.clean[:5]), quarters(batch.clean[5:])
     assert torch.equal(stays[2], stays[3]), "b itself"
     for halves, theirs in ((stays, of_source), (leads, of_target)):
-        assert torch.equal(halves[0], stays[0]) and torch.equal(halves[2], stays[2])
+        assert torch.equal(halves[0], stays[0])
+        assert torch.equal(halves[2], stays[2])
         rows = [rows_of(halves[0], of_source), rows_of(halves[1], theirs), rows_of(halves[2], of_source)]
         rows_of(halves[3], theirs)
         within = embedded[0] if theirs is of_source else embedded[1]
@@ -128,7 +129,8 @@ def test_images_depend_on_what_is_shown_and_not_on_their_batch(
     generated_whole_and_cut(wanted, inputs, tmp_path)
     assert product(tmp_path / "cut") == product(tmp_path / "whole")
     manifest = pd.read_csv(tmp_path / "whole" / "manifest.csv", keep_default_na=False)
-    assert len(manifest) == 2 * len(WORDS) and set(manifest.columns) >= {"a", "a_prime", "b"}
+    assert len(manifest) == 2 * len(WORDS)
+    assert set(manifest.columns) >= {"a", "a_prime", "b"}
     from pipeline.data.generated import load_generated
 
     generate.run(wanted.model_copy(update={"batch_size": 6}), inputs, tmp_path / "together", silent)

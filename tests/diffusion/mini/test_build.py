@@ -28,7 +28,8 @@ def pipe() -> StableDiffusionPipeline:
 
 def test_loads_as_stable_diffusion_in_single_precision(pipe):
     assert isinstance(pipe, StableDiffusionPipeline)
-    assert pipe.safety_checker is None and pipe.feature_extractor is None
+    assert pipe.safety_checker is None
+    assert pipe.feature_extractor is None
     assert {pipe.unet.dtype, pipe.vae.dtype, pipe.text_encoder.dtype} == {torch.float32}
 
 
@@ -44,7 +45,8 @@ def test_draws_an_image_and_the_seed_decides_it(pipe):
         return pipe("a three", num_inference_steps=2, generator=generator, output_type="np").images
 
     assert draw(0).shape == (1, 32, 32, 3)
-    assert np.array_equal(draw(0), draw(0)) and not np.array_equal(draw(0), draw(1))
+    assert np.array_equal(draw(0), draw(0))
+    assert not np.array_equal(draw(0), draw(1))
 
 
 @pytest.mark.parametrize(
@@ -102,8 +104,10 @@ def test_the_seed_decides_the_glyph(palette, background):
     def draw(seed: int) -> np.ndarray:
         return render("5", font, 32, np.random.default_rng(seed), style)
 
-    assert draw(1).shape == (32, 32, 3) and draw(1).dtype == np.uint8
-    assert np.array_equal(draw(1), draw(1)) and not np.array_equal(draw(1), draw(2))
+    assert draw(1).shape == (32, 32, 3)
+    assert draw(1).dtype == np.uint8
+    assert np.array_equal(draw(1), draw(1))
+    assert not np.array_equal(draw(1), draw(2))
 
 
 def test_every_glyph_used_is_visible():
@@ -116,6 +120,7 @@ def test_every_glyph_used_is_visible():
 def test_training_images_depend_on_their_index_alone():
     fonts: list[Path] = font_paths(GENERIC_FONTS)
     first, again = train.draw_glyph(11, 0, fonts), train.draw_glyph(11, 0, fonts)
-    assert np.array_equal(first[0], again[0]) and first[1] == again[1]
+    assert np.array_equal(first[0], again[0])
+    assert first[1] == again[1]
     labels = [train.draw_glyph(i, 0, fonts)[1] for i in range(300)]
     assert 0.45 < np.mean(np.array(labels) < 10) < 0.65

@@ -46,7 +46,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """What `morph` says as it refuses, in one line."""
     assert main(["morph", *arguments]) == 2
     told = capsys.readouterr().err
-    assert told.startswith("error: ") and told.count("\n") == 1
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1
     return told
 
 
@@ -61,7 +62,7 @@ def test_the_defaults_are_those_of_suites() -> None:
         "seed": given.seed,
     }
     assert MorphSettings().model_dump() == MorphSettings(**told).model_dump()
-    assert METHODS == get_args(MorphMethod)
+    assert get_args(MorphMethod) == METHODS
 
 
 def test_frames_strip_gif_and_what_was_done_are_written(
@@ -82,8 +83,11 @@ def test_frames_strip_gif_and_what_was_done_are_written(
     assert main([*asked, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told == json.loads((out / "about.json").read_text())
-    assert told["method"] == "diffmorpher" and told["settings"]["perceptual"] == "digits"
-    assert told["places"][0] == 0 and told["places"][-1] == 1 and len(told["psnr"]) == 2
+    assert told["method"] == "diffmorpher"
+    assert told["settings"]["perceptual"] == "digits"
+    assert told["places"][0] == 0
+    assert told["places"][-1] == 1
+    assert len(told["psnr"]) == 2
     assert told["resized_from"] is None
     assert {path.name for path in out.iterdir()} == {
         "frame_000.png",
@@ -95,7 +99,8 @@ def test_frames_strip_gif_and_what_was_done_are_written(
     }
     assert [path.name for path in out.parent.iterdir()] == ["out"]  # and nothing half-written beside it
     with Image.open(out / "morph.gif") as gif:
-        assert gif.n_frames == 4 and gif.size == (128, 128)  # there and back, without the ends twice
+        assert gif.n_frames == 4
+        assert gif.size == (128, 128)
     assert main(["metrics", str(out), "--distance", "pixels", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"][0]["method"] == "diffmorpher"
     assert "is there already" in refused(capsys, *asked[1:])
@@ -190,7 +195,9 @@ def test_a_strip_is_all_frames_in_a_row_and_large_frames_are_not_enlarged(tmp_pa
     frames = np.stack([np.full((200, 200, 3), shade, np.uint8) for shade in (0, 100, 200)])
     row = np.asarray(strip([Image.fromarray(frame) for frame in frames]))
     assert row.shape == (200, 3 * 200 + 2 * 2, 3)
-    assert (row[:, :200] == 0).all() and (row[:, 202:402] == 100).all() and (row[:, 404:] == 200).all()
+    assert (row[:, :200] == 0).all()
+    assert (row[:, 202:402] == 100).all()
+    assert (row[:, 404:] == 200).all()
     write_morph(tmp_path, frames, {"method": "none"})
     with Image.open(tmp_path / "frame_001.png") as image:
         assert np.array_equal(np.asarray(image), frames[1])

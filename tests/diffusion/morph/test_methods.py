@@ -130,7 +130,9 @@ def test_rescheduling_keeps_ends_order_and_what_does_not_move() -> None:
     places = np.linspace(0, 1, 5)
     assert rescheduled(places, np.zeros(4)).tolist() == places.tolist()
     found = rescheduled(places, np.array([0.0, 3.0, 1.0, 0.0]))
-    assert found[0] == 0 and found[-1] == 1 and (np.diff(found) >= 0).all()
+    assert found[0] == 0
+    assert found[-1] == 1
+    assert (np.diff(found) >= 0).all()
     assert found[1] == pytest.approx(
         0.25 + 0.25 / 3
     )  # a quarter of the way: the first third of the second step
@@ -319,4 +321,5 @@ def test_making_a_morph_leaves_the_base_model_as_it_was(mini: BaseModel, two_end
     before = {name: tensor.clone() for name, tensor in mini.denoiser.state_dict().items()}
     make_morph(mini, "terra", two_ends, FAST, 2, pixel_distances, silent)
     after = mini.denoiser.state_dict()
-    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)

@@ -62,8 +62,10 @@ def loras(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
 def test_pairs_are_of_one_class_from_two_domains_and_of_training_images(data: Path) -> None:
     sources = {name: load_labelled(data, name, "train") for name in "AB"}
     pairs = choose_pairs(sources, classes=2, each=3, seed=0)
-    assert len(pairs) == 3 * 2 and list(pairs["label"]) == [0, 1] * 3
-    assert set(pairs["domain_x"]) == {"A"} and set(pairs["domain_y"]) == {"B"}
+    assert len(pairs) == 3 * 2
+    assert list(pairs["label"]) == [0, 1] * 3
+    assert set(pairs["domain_x"]) == {"A"}
+    assert set(pairs["domain_y"]) == {"B"}
     for row in pairs.itertuples():
         for domain, name in ((row.domain_x, row.x), (row.domain_y, row.y)):
             images = sources[domain]
@@ -82,7 +84,8 @@ def test_a_class_that_a_domain_lacks_has_no_pairs(data: Path) -> None:
 def test_each_pair_has_two_loras_and_the_losses_are_their_mean(loras: Path) -> None:
     assert len(pd.read_csv(loras / "pairs.csv")) == len(list((loras / "loras").iterdir())) == 4
     losses = pd.read_csv(loras / "losses.csv")
-    assert list(losses) == ["step", "loss", "x_loss", "y_loss"] and len(losses) == 1
+    assert list(losses) == ["step", "loss", "x_loss", "y_loss"]
+    assert len(losses) == 1
     assert losses["loss"][0] == pytest.approx((losses["x_loss"][0] + losses["y_loss"][0]) / 2, rel=1e-4)
 
 
@@ -109,10 +112,12 @@ def test_images_between_domains_are_labelled_and_lie_between_the_two(
         interpolated_images.run(params, {"data": data, "loras": loras}, tmp_path / folder, silent)
     assert product(tmp_path / "cut") == product(tmp_path / "whole")
     made = load_generated(tmp_path / "whole")
-    assert made.images.shape == (12, 32, 32, 3) and list(made.labels) == [0, 0, 0, 1, 1, 1] * 2
+    assert made.images.shape == (12, 32, 32, 3)
+    assert list(made.labels) == [0, 0, 0, 1, 1, 1] * 2
     manifest = pd.read_csv(tmp_path / "whole" / "manifest.csv", dtype=str)
     assert list(manifest["t"][:3]) == ["0.25", "0.5", "0.75"]
-    assert set(manifest["domain"]) == {"A"} and set(manifest["other_domain"]) == {"B"}
+    assert set(manifest["domain"]) == {"A"}
+    assert set(manifest["other_domain"]) == {"B"}
     assert manifest["prompt"][3] == "a one"
 
 
@@ -167,7 +172,8 @@ def test_morphs_of_a_suite_are_made_once_and_scored(kind: str, tmp_path: Path, d
         morphs.run(params, {"data": data}, tmp_path / folder, silent)
     assert product(tmp_path / "cut") == product(tmp_path / "whole")
     about = json.loads((tmp_path / "whole" / "000" / "about.json").read_text())
-    assert about["method"] == "terra" and ("psnr" in about) == (kind == "images")
+    assert about["method"] == "terra"
+    assert ("psnr" in about) == (kind == "images")
     with Image.open(tmp_path / "whole" / "001" / "frame_002.png") as image:
         assert image.size == (32, 32)
     told = ScoreParams(
@@ -177,5 +183,6 @@ def test_morphs_of_a_suite_are_made_once_and_scored(kind: str, tmp_path: Path, d
     record = json.loads((tmp_path / "score" / "record.json").read_text())
     assert (record["sequences"], record["frames"], record["FID"]) == (2, 6, None)
     # Two styles of one class have one prompt, and after a single step of tuning the weights at their ends are still alike.
-    assert (record["PPL"] > 0) == (kind == "images") and record["KID"] is not None
+    assert (record["PPL"] > 0) == (kind == "images")
+    assert record["KID"] is not None
     assert (record["psnr"] is None) == (kind == "styles")

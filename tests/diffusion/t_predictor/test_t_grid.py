@@ -151,7 +151,9 @@ def test_fewer_points_are_spread_evenly(t_dim: int, count: int) -> None:
     cloud = np.random.default_rng(0).normal(size=(200, t_dim))
     every = grid_points(cloud, GridSettings())
     some = grid_points(cloud, GridSettings(points=count))
-    assert len(some) == min(count, len(every)) and some == sorted(some) and set(some) <= set(every)
+    assert len(some) == min(count, len(every))
+    assert some == sorted(some)
+    assert set(some) <= set(every)
     assert some == grid_points(cloud[::-1], GridSettings(points=count)), "the order of images does not matter"
     if 1 < count < len(every):
         # A point left out is never farther from the chosen than the chosen are from one another.

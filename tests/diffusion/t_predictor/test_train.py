@@ -148,7 +148,8 @@ def test_gradients_are_finite_where_t_are_equal() -> None:
     t = torch.tensor([[1.0, 2.0], [1.0, 2.0], [1.0, 2.0], [0.5, 2.0]], requires_grad=True)
     loss = sum(contrastive(t, torch.tensor([0, 0, 1, 1]), 1.0)) + gaussian(t, 1e-6)
     loss.backward()
-    assert torch.isfinite(t.grad).all() and t.grad.any()
+    assert torch.isfinite(t.grad).all()
+    assert t.grad.any()
     flat = torch.ones(4, 3, requires_grad=True)
     (sum(contrastive(flat, torch.tensor([0, 0, 1, 1]), 1.0)) + gaussian(flat, 1e-6)).backward()
     assert torch.isfinite(flat.grad).all()
@@ -187,7 +188,8 @@ def test_times_are_those_of_the_saved_predictor(data: Path, artifact: Path) -> N
     predictor = make_predictor(parameters(seed=5))
     predictor.load_state_dict(load_file(artifact / "predictor.safetensors"))
     table = read_times(artifact / FILE)
-    assert list(table) == ["domain", "split", "name", "t0", "t1"] and len(table) == 120
+    assert list(table) == ["domain", "split", "name", "t0", "t1"]
+    assert len(table) == 120
     for domain, split in ((GREY, "train"), (BRIGHT, "test")):
         images = load_unlabelled(data, domain, split)
         backwards = images.take(np.arange(len(images))[::-1])
@@ -229,7 +231,9 @@ def test_a_degenerate_predictor_is_told_with_its_numbers(tmp_path: Path, data: P
     ):
         made(tmp_path / "dead", dead, data)
     about = json.loads((tmp_path / "dead" / "summary.json").read_text())
-    assert about["degenerate"] and about["spread"] == 0 and about["silhouette"] == 0
+    assert about["degenerate"]
+    assert about["spread"] == 0
+    assert about["silhouette"] == 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         made(tmp_path / "alive", parameters(), data)
@@ -261,7 +265,8 @@ def test_the_settings_know_the_hash_of_their_weights(tmp_path: Path) -> None:
         torch.manual_seed(seed)
         save_file(DigitsCnn().state_dict(), file)
         hashes.append(config.resolve_t_predictor(settings).pretrained_sha256)
-    assert len(set(hashes)) == 2 and None not in hashes
+    assert len(set(hashes)) == 2
+    assert None not in hashes
     stated = settings.model_copy(update={"pretrained_sha256": hashes[0]})
     with pytest.raises(UserError, match="but t_predictor.pretrained_sha256 is"):
         config.resolve_t_predictor(stated)

@@ -35,7 +35,7 @@ class Browser:
         self._process = subprocess.Popen(
             [CHROMIUM, *options, "--remote-debugging-pipe", f"--user-data-dir={folder}", "about:blank"],
             pass_fds=(3, 4),
-            preexec_fn=lambda: _give(heard, said),  # noqa: PLW1509 - no other thread runs here
+            preexec_fn=lambda: _give(heard, said),
             stderr=subprocess.DEVNULL,
         )
         os.close(said), os.close(heard)

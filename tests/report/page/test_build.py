@@ -107,7 +107,8 @@ def test_a_missing_number_is_shown_as_missing(folder, rows):
     records.write(folder / "records.csv", [rows[0] | failed, rows[1] | failed, *rows[2:]])
     seen = Seen(text_of(folder, make_about(suite=make_suite())))
     cells = [cell["data-value"] for cell in seen.all("td") if "data-value" in cell]
-    assert cells.count("") == 1 and "–" in seen.words
+    assert cells.count("") == 1
+    assert "–" in seen.words
     assert "Missing: 2 of 12 trainings, 2 of them failed" in " ".join(seen.words)
 
 
@@ -115,7 +116,8 @@ def test_nothing_comes_from_elsewhere(folder):
     text = text_of(folder, make_about())
     seen = Seen(text)
     loaded = [found["src"] for found in seen.all("img") + seen.all("script") if "src" in found]
-    assert len(loaded) == 2 and all(source.startswith("data:image/webp;base64,") for source in loaded)
+    assert len(loaded) == 2
+    assert all(source.startswith("data:image/webp;base64,") for source in loaded)
     assert [link["href"] for link in seen.all("link")] == ["data:,"]
     assert not re.search(r"https?://|url\(|@import", text)
     for link in seen.all("a"):
@@ -135,12 +137,12 @@ def test_markup_in_names_is_text(folder, rows):
     card = make_about().card.model_copy(update={"classes": ["</td>", *CLASSES[1:]]})
     text = text_of(folder, make_about(suite=suite, card=card))
     seen = Seen(text)
-    assert "<script>alert" not in text and len(seen.all("script")) == 1 and not seen.all("i")
-    assert (
-        "<script>alert(1)</script>" in seen.words
-        and f"{name} + Terra" in seen.words
-        and "</td>" in seen.words
-    )
+    assert "<script>alert" not in text
+    assert len(seen.all("script")) == 1
+    assert not seen.all("i")
+    assert "<script>alert(1)</script>" in seen.words
+    assert f"{name} + Terra" in seen.words
+    assert "</td>" in seen.words
     assert len(seen.all("table")) == 6, "the mean, the classes of two tasks, gains, ranks, time"
 
 
@@ -148,7 +150,8 @@ def test_a_second_time_writes_nothing(folder):
     told = make_about()
     first = text_of(folder, told)
     inode = (folder / page.FILE).stat().st_ino
-    assert text_of(folder, told) == first and (folder / page.FILE).stat().st_ino == inode
+    assert text_of(folder, told) == first
+    assert (folder / page.FILE).stat().st_ino == inode
     Image.new("RGB", (2000, 500), "black").save(folder / "plots" / "something_new.png")
     assert text_of(folder, told) != first
     again = text_of(folder, told)
@@ -158,7 +161,8 @@ def test_a_second_time_writes_nothing(folder):
 def test_run_json_comes_back(tmp_path):
     told = make_about()
     run_info.write(tmp_path, told)
-    assert run_info.read(tmp_path) == told and run_info.read(tmp_path / "none") is None
+    assert run_info.read(tmp_path) == told
+    assert run_info.read(tmp_path / "none") is None
     (tmp_path / run_info.FILE).write_text("{")
     with pytest.raises(UserError, match=r"run.json cannot be read .*; write it anew with `tables`"):
         run_info.read(tmp_path)
@@ -167,9 +171,11 @@ def test_run_json_comes_back(tmp_path):
 def test_the_reference_run_tells_its_commit_and_fits_into_a_mail():
     folder = config.ROOT / "results" / "reference" / "digits"
     told = run_info.read(folder)
-    assert "commit 40df669" in told.note and sum(stage.done for stage in told.stages) == 254
+    assert "commit 40df669" in told.note
+    assert sum(stage.done for stage in told.stages) == 254
     shown = (folder / page.FILE).read_text()
-    assert "commit 40df669" in shown and len(shown) < 3_000_000
+    assert "commit 40df669" in shown
+    assert len(shown) < 3_000_000
 
 
 @pytest.mark.parametrize("augmentation", ["none", "terra"])
@@ -186,7 +192,8 @@ def test_the_command_of_a_row_asks_for_its_jobs(tmp_path, augmentation):
     row = make_plan(config.read_suite(tmp_path / "row.yaml"), card, base).cells
     whole = make_plan(suite, card, base).cells
     asked = [cell.job.key for cell in whole if (cell.method, cell.augmentation) == ("MCC", augmentation)]
-    assert [cell.job.key for cell in row] == asked and len(asked) == 36
+    assert [cell.job.key for cell in row] == asked
+    assert len(asked) == 36
 
 
 def test_a_suite_of_ones_own_is_named_by_its_whole_path(tmp_path):
@@ -294,7 +301,9 @@ def test_classes_that_differ_most_are_drawn_where_there_are_many():
     rows[1]["per_class"][3] = 0.0
     shares = per_class.class_accuracies(pd.DataFrame(rows), [str(label) for label in range(count)])
     drawn = per_class._most_changed(shares)
-    assert len(drawn) == per_class.MOST and {3, *range(20, count)} <= set(drawn) and drawn == sorted(drawn)
+    assert len(drawn) == per_class.MOST
+    assert {3, *range(20, count)} <= set(drawn)
+    assert drawn == sorted(drawn)
 
 
 def test_accuracies_of_other_classes_are_refused():

@@ -113,7 +113,8 @@ def test_the_keyboard_does_it_all(browser):
     browser.run("document.querySelector('.enlarge').focus()")
     browser.press("Enter")
     first = browser.run("document.getElementById('large-name').textContent")
-    assert browser.run("document.getElementById('large').open") and first.startswith("t-SNE")
+    assert browser.run("document.getElementById('large').open")
+    assert first.startswith("t-SNE")
     browser.press("ArrowRight")
     assert browser.run("document.getElementById('large-name').textContent") == "Losses of fine-tuning: MN→MM"
     browser.press("Escape")

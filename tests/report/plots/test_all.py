@@ -27,15 +27,18 @@ def drawn(features, **settings):
 
 def test_tsne_twice_gives_the_same_bytes(features):
     first, second = drawn(features), drawn(features)
-    assert first == second and set(first) == {".png", ".pdf"}
-    assert first[".pdf"].startswith(b"%PDF") and b"CreationDate" not in first[".pdf"]
+    assert first == second
+    assert set(first) == {".png", ".pdf"}
+    assert first[".pdf"].startswith(b"%PDF")
+    assert b"CreationDate" not in first[".pdf"]
     assert set(opened(first[".png"]).info) <= {"dpi"}, "neither date nor program"
     assert drawn(features, seed=1)[".png"] != first[".png"]
 
 
 def test_points_of_the_chosen_classes_alone(features):
     points = tsne.read_points(features, [0, 3])
-    assert points.features.shape == (4 * 2 * 6, 8) and set(points.labels) == {0, 3}
+    assert points.features.shape == (4 * 2 * 6, 8)
+    assert set(points.labels) == {0, 3}
     assert np.bincount(points.sets).tolist() == [12, 12, 12, 12]
 
 
@@ -108,7 +111,8 @@ def test_a_sheets_pdf_has_every_pixel_as_it_is():
     """Its one image, taken out of the file and unpacked."""
     pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
     pdf = style.picture_pdf(Image.fromarray(pixels))
-    assert re.search(rb"/MediaBox \[ 0 0 36 21.6 \]", pdf) and b"CreationDate" not in pdf
+    assert re.search(rb"/MediaBox \[ 0 0 36 21.6 \]", pdf)
+    assert b"CreationDate" not in pdf
     image = re.search(rb"/Subtype /Image.*?stream\r?\n(.*?)endstream", pdf, re.DOTALL)[1]
     # In PDF as in PNG a byte before each row says how it was filtered.
     filtered = np.frombuffer(zlib.decompress(image), np.uint8).reshape(30, 1 + 50 * 3)
@@ -151,7 +155,8 @@ def test_loss_curve(losses):
     first = loss_curve.draw(losses, "MN→MM")
     assert first == loss_curve.draw(losses, "MN→MM")
     assert first != loss_curve.draw(losses, "MN→MM", window=10)
-    assert opened(first[".png"]).size == (1280, 640) and first[".pdf"].startswith(b"%PDF")
+    assert opened(first[".png"]).size == (1280, 640)
+    assert first[".pdf"].startswith(b"%PDF")
 
 
 def test_a_stamp_is_found_again_and_leaves_the_picture_alone(tmp_path, losses):

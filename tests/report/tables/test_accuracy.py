@@ -36,7 +36,9 @@ def test_means_errors_and_gains(frame):
         assert row.average.mean == pytest.approx(statistics.mean(by_seed))
         assert row.average.error == pytest.approx(standard_error(by_seed))
         gain = None if row.augmentation == "none" else pytest.approx(statistics.mean(by_seed) - plain)
-        assert row.gain == gain and row.runs == 4 and row.averaged == 2
+        assert row.gain == gain
+        assert row.runs == 4
+        assert row.averaged == 2
 
 
 def test_the_error_of_an_average_is_not_the_average_of_errors():
@@ -44,7 +46,8 @@ def test_the_error_of_an_average_is_not_the_average_of_errors():
     opposite = {"MN->MM": (40.0, 60.0), "MN->UC": (60.0, 40.0)}
     rows = [make_row(task, "none", seed, opposite[task][seed]) for task in TASKS for seed in (0, 1)]
     (row,) = table_of(pd.DataFrame(rows), augmentations=["none"]).rows
-    assert [cell.error for cell in row.tasks] == [10.0, 10.0] and row.average.error == 0.0
+    assert [cell.error for cell in row.tasks] == [10.0, 10.0]
+    assert row.average.error == 0.0
 
 
 CAPTION = (
@@ -147,7 +150,8 @@ def test_full_suite_fits_a_terminal_of_80_columns():
         for cell in records.wanted(suite, tasks).to_dict("records")
     ]
     text = shown(tables.terminal(accuracy.accuracy_table(pd.DataFrame(rows), suite, tasks, "last"), 80), 80)
-    assert len(re.findall(r"57\.0±4\.0", text)) == 13 * 6 and "…" not in text
+    assert len(re.findall(r"57\.0±4\.0", text)) == 13 * 6
+    assert "…" not in text
 
 
 def test_the_selection_rule_is_named(rows):
@@ -181,9 +185,8 @@ def test_missing_cells_are_shown_as_missing(frame):
     assert base.average.number + base.average.rest == "65.3† (+19.5)"
     assert "Missing: 3 of 12 trainings (–: no result yet; †: fewer seeds)." in table.caption
     assert "| 76.9 ± 1.7 (1 of 2, +45.9) |" in tables.markdown(table).replace("**", "").replace("<u>", "")
-    assert "& -- &" in tables.latex(table) and "\\underline{70.0}{\\scriptsize{}$^\\dagger$}" in tables.latex(
-        table
-    )
+    assert "& -- &" in tables.latex(table)
+    assert "\\underline{70.0}{\\scriptsize{}$^\\dagger$}" in tables.latex(table)
     assert tables.csv(table).splitlines()[3] == "digits,last,ERM,terra,76.90,1.70,,,76.90,1.70,45.90,1,2,4"
 
 
@@ -192,18 +195,21 @@ def test_a_gain_is_taken_on_the_tasks_that_both_have(frame):
     assert table.rows[2].average.rest == " ± 3.4 (+45.9 on 1)"
     assert table.rows[2].gain == pytest.approx(statistics.mean(GRID["terra", "MN->MM"]) - 31.0)
     no_plain = table_of(frame[frame["augmentation"] != "none"])
-    assert no_plain.rows[0].average.number == "–" and no_plain.rows[2].gain is None
+    assert no_plain.rows[0].average.number == "–"
+    assert no_plain.rows[2].gain is None
 
 
 def test_no_records_at_all(frame):
     table = table_of(frame[:0])
     assert {cell.number + cell.rest for row in table.rows for cell in row.cells} == {"–"}
-    assert "Missing: 12 of 12" in table.caption and "†" not in table.caption
+    assert "Missing: 12 of 12" in table.caption
+    assert "†" not in table.caption
 
 
 def test_one_seed_has_no_error(frame):
     table = table_of(frame[frame["seed"] == 0], seeds=[0])
-    assert table.rows[0].average.rest == "" and "one seed, so no error" in table.caption
+    assert table.rows[0].average.rest == ""
+    assert "one seed, so no error" in table.caption
 
 
 def test_records_that_the_suite_does_not_ask_for_are_counted(frame):
@@ -248,7 +254,8 @@ def test_markdown_escapes():
 def test_a_wide_latex_table_takes_both_columns_of_a_page(frame):
     tasks = [f"A->{name}" for name in "BCDEFGH"]
     text = tables.latex(table_of(frame, tasks))
-    assert "\\begin{table*}[t]\n" in text and text.endswith("\\end{table*}\n")
+    assert "\\begin{table*}[t]\n" in text
+    assert text.endswith("\\end{table*}\n")
 
 
 def special_table(frame):

@@ -46,7 +46,8 @@ A = [50.0, 51.0, 52.0]
 def test_verdicts(a, b, verdict):
     found = compare.compare(run(a), run(b))
     (change,) = found.changes
-    assert change.verdict == verdict and found.differs == (verdict == compare.CHANGED)
+    assert change.verdict == verdict
+    assert found.differs == (verdict == compare.CHANGED)
     assert change.difference == pytest.approx(np.mean(b) - np.mean(a))
     assert (change.p is None) == (verdict == compare.UNKNOWN)
 
@@ -71,17 +72,16 @@ samples = st.lists(st.integers(0, 100).map(float), min_size=1, max_size=4)
 @given(samples, samples)
 def test_swapping_the_runs_negates(a, b):
     (one,), (other,) = compare.compare(run(a), run(b)).changes, compare.compare(run(b), run(a)).changes
-    assert (
-        other.difference == -one.difference
-        and other.verdict == one.verdict
-        and (other.a, other.b) == (one.b, one.a)
-    )
+    assert other.difference == -one.difference
+    assert other.verdict == one.verdict
+    assert (other.a, other.b) == (one.b, one.a)
 
 
 def test_what_one_run_alone_has_and_other_settings():
     other = run(A, version="0.2.0", key="4567").assign(suite="another")
     found = compare.compare(pd.concat([run(A), run([1.0], method="MCC")]), other)
-    assert [cell["method"] for cell in found.only_a] == ["MCC"] and found.only_b == ()
+    assert [cell["method"] for cell in found.only_a] == ["MCC"]
+    assert found.only_b == ()
     assert found.settings == {"suite": (["small_suite"], ["another"]), "version": (["0.1.0"], ["0.2.0"])}
     assert found.keys == {"same": 0, "same, but another accuracy": 0, "other": 3}
 
@@ -144,4 +144,5 @@ def test_tables_of_records_alone_import_no_torch(tmp_path):
         [sys.executable, "-c", code], cwd=ROOT, check=True, timeout=300, capture_output=True, text=True
     )
     assert re.search(r"MCC \+ Terra gains \d\.\d points on average over MCC \+ base \(95 %: ", done.stdout)
-    assert (folder / "plots" / "ranks_last.pdf").exists() and not list(folder.glob("tables/published*"))
+    assert (folder / "plots" / "ranks_last.pdf").exists()
+    assert not list(folder.glob("tables/published*"))

@@ -33,7 +33,8 @@ def test_one_accuracy_a_row(file, tmp_path, rows):
     assert list(first["class"]) == ["all", *CLASSES[:3]]
     assert list(first["accuracy"].fillna(-1)) == [rows[0]["accuracy"], 10.0, -1, 30.0]
     assert list(table[table["status"] == "failed"]["class"]) == ["all"]
-    assert len(table) == 4 + 1 + 6 * (len(rows) - 2) and "per_class" not in table
+    assert len(table) == 4 + 1 + 6 * (len(rows) - 2)
+    assert "per_class" not in table
 
 
 def test_classes_have_numbers_where_no_card_names_them(rows):
@@ -45,13 +46,15 @@ def test_parquet_read_by_pandas(file, tmp_path, rows):
     pytest.importorskip("pyarrow")
     export.export(records.read(file), file, str(tmp_path / "all.parquet"))
     table = pd.read_parquet(tmp_path / "all.parquet")
-    assert pd.api.types.is_integer_dtype(table["seed"]) and pd.api.types.is_float_dtype(table["accuracy"])
+    assert pd.api.types.is_integer_dtype(table["seed"])
+    assert pd.api.types.is_float_dtype(table["accuracy"])
     last = rows[-1]
     mine = table[(table["task"] == last["task"]) & (table["augmentation"] == last["augmentation"])]
     mine = mine[mine["seed"] == last["seed"]].set_index("class")["accuracy"]
     assert mine.to_dict() == {"all": last["accuracy"]} | dict(zip(CLASSES, last["per_class"], strict=True))
     failed = table[table["status"] == "failed"]
-    assert list(failed["class"]) == ["all"] and failed["accuracy"].isna().all()
+    assert list(failed["class"]) == ["all"]
+    assert failed["accuracy"].isna().all()
     assert list(failed["reason"]) == ["the loss became nan"]
 
 

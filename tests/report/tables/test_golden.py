@@ -176,7 +176,8 @@ def test_accuracies_for_spreadsheets(folder, grid):
         lines = list(csv.reader(file))[1:]
     for line, name in zip(lines, ROWS, strict=True):
         gain = [line[20]] if line[20] else []
-        assert line[3] == name and line[4:20] + gain == expected_line(grid, name, 2)
+        assert line[3] == name
+        assert line[4:20] + gain == expected_line(grid, name, 2)
         assert line[21:] == ["7", "14", "14"]
 
 
@@ -211,9 +212,11 @@ def test_gains(folder, grid, over):
     ]
     text = (folder / "tables" / "statistics_last.md").read_text()
     sentence = f"MCC + Terra gains {mean(of_tasks):.1f} points on average over {ROWS[over]} (95 %: {low} to {high}; p = {p:.2g}), better on {better} of 7 tasks."
-    assert shown in pipe_tables(text)[0] and sentence in text
+    assert shown in pipe_tables(text)[0]
+    assert sentence in text
     html = (folder / page.FILE).read_text()
-    assert shown in Cells(html).tables[1] and sentence in html
+    assert shown in Cells(html).tables[1]
+    assert sentence in html
 
 
 def test_ranks(folder, grid):

@@ -98,19 +98,23 @@ def test_too_few_tasks_are_said_and_not_tested():
     assert (found.mean, found.interval, found.p) == (1.0, None, None)
     assert "5 tasks: too few for an interval or a test, which need 6" in significance_text.sentence(found)
     same = gain(grid([50.0] * 7 + [51.0]), grid([50.0] * 8))
-    assert same.p is None and same.interval and "tasks that differ: 1, too few" in same.untested
+    assert same.p is None
+    assert same.interval
+    assert "tasks that differ: 1, too few" in same.untested
 
 
 def test_missing_cells_are_left_out_and_said():
     values, other = grid(50 + GAINS), grid([50.0] * 8)
     values[0] = np.nan
     found = gain(values, other)
-    assert found.mean == pytest.approx(GAINS[1:].mean()) and (found.tasks, found.asked) == (7, 8)
+    assert found.mean == pytest.approx(GAINS[1:].mean())
+    assert (found.tasks, found.asked) == (7, 8)
     assert significance_text.sentence(found).endswith(
         "better on 6 of 7 tasks; on 1 of the 8 tasks one of the two is missing."
     )
     nothing = gain(values * np.nan, other)
-    assert nothing.mean is None and "cannot be compared with ERM yet" in significance_text.sentence(nothing)
+    assert nothing.mean is None
+    assert "cannot be compared with ERM yet" in significance_text.sentence(nothing)
 
 
 def test_sentences():
@@ -158,9 +162,11 @@ def test_a_task_that_a_row_lacks_is_ranked_nowhere():
         {("ERM", "none"): whole, ("ERM", "terra"): part, ("MCC", "none"): whole * np.nan}
     )
     assert (found.tasks, found.asked, found.left_out) == (7, 8, (("MCC", "none"),))
-    assert found.average == (1.0, 2.0) and found.critical is not None
+    assert found.average == (1.0, 2.0)
+    assert found.critical is not None
     said = significance_text.ranks_caption(found)
-    assert "over 7 tasks of 8" in said and "Without any result: MCC" in said
+    assert "over 7 tasks of 8" in said
+    assert "Without any result: MCC" in said
 
 
 def records(rows=TASKS):
@@ -182,7 +188,8 @@ def test_the_files_say_the_same():
         ("terra", "none", 5.0),
         ("terra", "base", 3.0),
     ]
-    assert found.gains[0].p == pytest.approx(2 / 2**8) and found.gains[0].interval == (5.0, 5.0)
+    assert found.gains[0].p == pytest.approx(2 / 2**8)
+    assert found.gains[0].interval == (5.0, 5.0)
     text = significance_text.markdown(found)
     assert "| ERM + Terra | ERM + base | +3.0 | 3.0 to 3.0 | 0.0078 | 8 of 8 | 16 of 16 |" in text
     assert "| ERM + Terra | 1.00 |" in text
@@ -190,7 +197,8 @@ def test_the_files_say_the_same():
     assert lines[0].startswith(
         "dataset,selection,method,augmentation,average rank,tasks ranked,critical difference,gain over"
     )
-    assert lines[3].startswith("digits,last,ERM,terra,1,8,") and ",3,3,3,0.0078125,8,8,16" in lines[3]
+    assert lines[3].startswith("digits,last,ERM,terra,1,8,")
+    assert ",3,3,3,0.0078125,8,8,16" in lines[3]
 
 
 def test_without_an_adapter_the_control_is_measured():
@@ -201,4 +209,5 @@ def test_without_an_adapter_the_control_is_measured():
 def test_the_diagram_is_the_same_bytes_twice():
     found = significance.statistics(records(), make_suite(tasks=TASKS), TASKS, "last").ranks
     first = rank_diagram.draw(found, "A & B_<i>")
-    assert first == rank_diagram.draw(found, "A & B_<i>") and first[".png"].startswith(b"\x89PNG")
+    assert first == rank_diagram.draw(found, "A & B_<i>")
+    assert first[".png"].startswith(b"\x89PNG")

@@ -89,7 +89,7 @@ def _width_in_timm(name: str) -> int:
 
 
 def _of_mini() -> ImageEncoder:
-    """mini's own: the features that pipeline/diffusion/mini/encoder.py taught a digits_cnn, standardised."""
+    """Mini's own: the features that pipeline/diffusion/mini/encoder.py taught a digits_cnn, standardised."""
     held = load_file(MINI_ENCODER)
     mean, deviation = held.pop("mean"), held.pop("deviation")
     network = DigitsCnn().requires_grad_(False).eval()

@@ -101,6 +101,6 @@ class LorwebLayer(AdaptedLayer):
         )
 
     def delta(self, weights: Tensor) -> Tensor:
-        """dW of one mix, weights [N], of the shape of the base layer's weight."""
+        """DW of one mix, weights [N], of the shape of the base layer's weight."""
         product = self.state.scale * (self.up * self._by_rank(weights)) @ self.down.flatten(1)
         return product.reshape(self.base.weight.shape)

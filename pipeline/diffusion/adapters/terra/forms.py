@@ -53,7 +53,7 @@ def first_weights(spec: AdapterSpec, generator: torch.Generator) -> Tensor:
 
 
 def as_time(spec: AdapterSpec, t: Time, dtype: torch.dtype = torch.float32) -> Tensor:
-    """t as [t_dim], one for all, or [n, t_dim], one for each sample; UserError if it is neither."""
+    """T as [t_dim], one for all, or [n, t_dim], one for each sample; UserError if it is neither."""
     t = torch.as_tensor(t, dtype=dtype)
     if spec.t_dim == 1 and t.ndim <= 1:
         t = t[..., None]  # a number, or one for each sample
@@ -66,7 +66,7 @@ def as_time(spec: AdapterSpec, t: Time, dtype: torch.dtype = torch.float32) -> T
 
 
 def one_time(spec: AdapterSpec, t: Time, dtype: torch.dtype) -> Tensor:
-    """t as [t_dim]; UserError if it is not one for all."""
+    """T as [t_dim]; UserError if it is not one for all."""
     t = as_time(spec, t, dtype)
     if t.ndim == 2:
         raise UserError(
@@ -114,7 +114,7 @@ def _exponential(spec: AdapterSpec, weights: Tensor, t: Tensor) -> Tensor:
 
 
 def _cosine(spec: AdapterSpec, amplitudes: Tensor, frequencies: Tensor, t: Tensor) -> Tensor:
-    """sin is cos a quarter of a turn later, so that one cosine makes both kinds of entries."""
+    """Sin is cos a quarter of a turn later, so that one cosine makes both kinds of entries."""
     angles = _times(spec, t, frequencies)
     if not spec.diagonal:
         off_diagonal = 1 - torch.eye(spec.rank, dtype=angles.dtype, device=angles.device)

@@ -65,7 +65,7 @@ class TerraLayer(AdaptedLayer):
         return (matrix @ hidden.flatten(2)).unflatten(2, hidden.shape[2:])
 
     def _shifted(self, hidden: Tensor) -> Tensor:
-        """hidden + t W hidden: each W_d once for all samples, so that any number of different t costs no more than one."""
+        """Hidden + t W hidden: each W_d once for all samples, so that any number of different t costs no more than one."""
         shifted = hidden
         weights = (self.middle,) if self.spec.t_dim == 1 else self.middle.unbind()
         for t_d, w_d in zip(self.state.t.unbind(-1), weights, strict=True):
@@ -80,7 +80,7 @@ class TerraLayer(AdaptedLayer):
         return hidden * k.reshape(-1, *between, self.spec.rank, *behind)
 
     def _low_rank(self, x: Tensor) -> Tensor:
-        """scale * B K(t) A x, every sample's at its own t."""
+        """Scale * B K(t) A x, every sample's at its own t."""
         state = self.state
         if state.t.ndim == 2 and len(state.t) != len(x):
             raise UserError(f"set_t was given {len(state.t)} times, but the batch has {len(x)} samples")
