@@ -1,8 +1,8 @@
 """Build the package; everything else about it is stated in setup.cfg.
 
-The suites, the dataset cards and the published figures stand at the top of the repository, where they are easy to
-find. `datasets` and `benchmarks` must not become packages of those names, so the wheel carries all three inside
-`pipeline/_bundled`, where pipeline/core/paths.py finds them.
+The suites, the dataset cards and the published figures stand at the top of the repository, where they are
+easy to find. `datasets` and `benchmarks` must not become packages of those names, so the wheel carries all
+three inside `pipeline/_bundled`, where pipeline/core/paths.py finds them.
 """
 
 from setuptools import find_packages, setup
