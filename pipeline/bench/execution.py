@@ -14,7 +14,8 @@ import numpy as np
 import yaml
 
 from pipeline import config
-from pipeline.config import ROOT, Suite
+from pipeline.config import Suite
+from pipeline.core.paths import ROOT
 from pipeline.core.seeds import derive
 from pipeline.core.store import MANIFEST, Store, write_atomic
 from pipeline.execution.worker import Message
@@ -100,12 +101,13 @@ def finished_suite(root: Path) -> dict[str, float]:
         began = time.perf_counter()
         words = [
             sys.executable,
-            str(ROOT / "run_benchmark.py"),
+            "-m",
+            "pipeline",
             command,
             str(root / "finished.yaml"),
             *folders,
         ]
-        subprocess.run(words, check=True, capture_output=True)
+        subprocess.run(words, check=True, capture_output=True, cwd=ROOT)
         return time.perf_counter() - began
 
     drawn = seconds("run")

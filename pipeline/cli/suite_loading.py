@@ -57,4 +57,4 @@ def results_root(options: argparse.Namespace) -> Path:
     """The folder of the suites' folders that the user named, or the usual one."""
     from pipeline import config
 
-    return options.results or config.ROOT / "results"
+    return config.results_folder(options.results)

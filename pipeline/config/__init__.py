@@ -4,7 +4,7 @@ Imports no torch, so that `plan`, `tables` and `--help` answer at once.
 """
 
 from pipeline.config.analogies import AnalogySpec, Context, Pairing
-from pipeline.config.base import ROOT, Count, Fraction, Precision, Rate, Seed, Setting, Strict, nearest
+from pipeline.config.base import Count, Fraction, Precision, Rate, Seed, Setting, Strict, nearest
 from pipeline.config.cards import (
     Archive,
     BuiltCard,
@@ -31,10 +31,10 @@ from pipeline.config.jobs import (
     prompt,
     task_name,
 )
-from pipeline.config.loader import card_folder, read_any_suite, read_card, read_suite
+from pipeline.config.loader import read_any_suite, read_card, read_suite
 from pipeline.config.morph import MORPHS, PIXELS, BetweenSettings, MorphMethod, MorphSettings
 from pipeline.config.morph_suite import MorphKind, MorphsParams, MorphSuite, ScoreParams
-from pipeline.config.paths import IN_PLACE, PUBLISHED, data_folder, resolve_card, store_folder
+from pipeline.config.paths import IN_PLACE, data_folder, resolve_card, results_folder, store_folder
 from pipeline.config.suites import (
     CONTROLS,
     MADE_SETS,
@@ -68,6 +68,7 @@ from pipeline.config.weights import (
     resolve_pretrained,
     resolve_t_predictor,
 )
+from pipeline.core.paths import ROOT
 
 __all__ = [
     "CONTROLS",
@@ -79,7 +80,6 @@ __all__ = [
     "MORPHS",
     "NAMED_MODELS",
     "PIXELS",
-    "PUBLISHED",
     "ROOT",
     "SMALL",
     "AdapterSpec",
@@ -136,7 +136,6 @@ __all__ = [
     "TrainSettings",
     "ValidationSettings",
     "base_model_path",
-    "card_folder",
     "data_folder",
     "encoder_path",
     "method_label",
@@ -151,6 +150,7 @@ __all__ = [
     "resolve_encoder",
     "resolve_pretrained",
     "resolve_t_predictor",
+    "results_folder",
     "store_folder",
     "task_name",
 ]

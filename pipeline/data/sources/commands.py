@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.config import BuiltCard, DatasetCard, FolderCard, card_folder, data_folder, read_card
+from pipeline.config import BuiltCard, DatasetCard, FolderCard, data_folder, read_card
 from pipeline.core.errors import UserError
+from pipeline.core.paths import yaml_files
 
 MOST_SHOWN = 10
 """So many counts that differ are printed after an import."""
@@ -46,7 +47,7 @@ def _say(text: str) -> None:
 
 def list_cards(options: argparse.Namespace) -> int:
     """`datasets list`."""
-    cards = [read_card(path.stem) for path in sorted(card_folder().glob("*.yaml"))]
+    cards = [read_card(name) for name in yaml_files("datasets")]
     rows = [
         {
             "name": card.name,

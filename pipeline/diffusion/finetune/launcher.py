@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch
 
-from pipeline.config import ROOT, FinetuneParams
+from pipeline.config import FinetuneParams
 from pipeline.core.errors import UserError
+from pipeline.core.paths import ROOT
 from pipeline.core.stage import Progress
 
 
