@@ -65,7 +65,7 @@ def run_suite(options: argparse.Namespace) -> int:
     check_backbones(todo)
     outcome = Outcome()
     if todo:
-        executor = importlib.import_module(f"pipeline.execution.{options.executor}")
+        executor = importlib.import_module(f"pipeline.execution.{options.executor}_executor")
         with executor.opened(options.workers, options.address, cpu=options.cpu) as capacity:
             outcome = make_missing(part, todo, store, capacity, executor.walk, options)
     answer(plan, store, folder, options)

@@ -21,8 +21,8 @@ from pipeline.diffusion.finetune import stage as finetune
 from pipeline.diffusion.finetune.data import Batch, TuningData
 from pipeline.diffusion.finetune.stage import make_accelerator, tuning_data
 from pipeline.diffusion.finetune.trainer import Tuner, losses, snr_weights
-from pipeline.diffusion.latent_cache import kept_latents
-from pipeline.diffusion.prompt_embeddings import Conditions
+from pipeline.diffusion.latent_cache import cached_latents
+from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
 from tests.diffusion.stage_samples import Killed, killed_after, product, silent
 
 Tuned = Callable[..., dict[str, torch.Tensor]]
@@ -80,7 +80,9 @@ class DoubleBatches:
 
     def batch(self, step: int) -> Batch:
         batch = self._data.batch(step)
-        prompts = Conditions(**{name: tensor.double() for name, tensor in batch.prompts.tensors().items()})
+        prompts = PromptEmbeddings(
+            **{name: tensor.double() for name, tensor in batch.prompts.tensors().items()}
+        )
         return replace(batch, clean=batch.clean.double(), noise=batch.noise.double(), prompts=prompts)
 
 
@@ -168,7 +170,7 @@ def make_tuner(params: FinetuneParams, data: Path, folder: Path) -> Tuner:
 
 def test_min_snr_weighs_each_sample_by_its_own_level(tuner: Tuner) -> None:
     batch = tuner.data.batch(0).share(2, place=1, of=4)  # one image of each domain
-    tuner.adapter.set_t(batch.condition)
+    tuner.adapter.set_condition(batch.condition)
     with torch.no_grad():
         plain, weighed = (losses(tuner.model, batch, 2, gamma) for gamma in (None, 0.01))
     weights = snr_weights(tuner.model.alpha_bar[batch.timesteps], 0.01, "epsilon")
@@ -290,8 +292,8 @@ def test_encoding_goes_on_at_the_slice_it_was_at(
 
     monkeypatch.setattr(BaseModel, "encode", cut)
     with pytest.raises(Killed):
-        kept_latents(model, images, tmp_path, "source")
-    found = kept_latents(model, images, tmp_path, "source")
+        cached_latents(model, images, tmp_path, "source")
+    found = cached_latents(model, images, tmp_path, "source")
     assert seen == [64, 0, 64, 22]
     assert torch.equal(found, whole)
     assert found[[3]].stride() == whole[[3]].stride(), "sums over an image depend on the order of its numbers"
