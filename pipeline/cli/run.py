@@ -24,7 +24,8 @@ def add(commands: Any) -> None:
         type=positive,
         metavar="N",
         default=None,
-        help="most jobs at a time (default: as many as there are CPU cores and GPUs for); results do not depend on it",
+        help="run at most N jobs at a time (default: as many as there are CPU cores and GPUs for); "
+        "results do not depend on it",
     )
     run.add_argument(
         "--executor",
@@ -36,7 +37,8 @@ def add(commands: Any) -> None:
         "--address",
         metavar="HOST:PORT",
         default=None,
-        help="of the Ray cluster, or auto for the one that this machine is of (default: a Ray of this machine alone)",
+        help="connect to this Ray cluster; auto finds the cluster of this machine (default: a Ray of this "
+        "machine alone)",
     )
     with_part(run)
 
