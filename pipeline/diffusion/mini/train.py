@@ -27,7 +27,8 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from torch import Tensor, nn
 
 from pipeline.core.seeds import derive
-from pipeline.data.digits.glyphs import GENERIC_FONTS, GlyphStyle, font_paths, render, texture
+from pipeline.data.digits.fonts import GENERIC_FONTS, font_paths
+from pipeline.data.digits.glyphs import GlyphStyle, render, texture
 from pipeline.diffusion.mini import WEIGHTS, build
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
