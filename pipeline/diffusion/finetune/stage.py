@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from pipeline.config import FinetuneParams, FinetuneSettings
+from pipeline.config import FinetuneSettings
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
@@ -19,6 +19,7 @@ from pipeline.diffusion.finetune.data import TuningData
 from pipeline.diffusion.finetune.domain_data import DomainsData, PairData
 from pipeline.diffusion.finetune.trainer import Tuner
 from pipeline.diffusion.finetune.validation import draw
+from pipeline.planning.kinds.finetune import FinetuneParams
 
 
 def learning_rate_factor(settings: FinetuneSettings, step: int) -> float:

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from pipeline.config import AdapterSpec, BaseModelSpec, FinetuneParams, FinetuneSettings, PairParams
+from pipeline.config import AdapterSpec, BaseModelSpec, FinetuneSettings, PairParams
 from pipeline.core.errors import UserError
 from pipeline.diffusion.adapters import make_adapter
 from pipeline.diffusion.base_model import BaseModel
@@ -19,6 +19,7 @@ from pipeline.diffusion.finetune import stage as finetune
 from pipeline.diffusion.finetune.stage import make_accelerator, tuning_data
 from pipeline.diffusion.finetune.trainer import Tuner, losses, snr_weights
 from pipeline.diffusion.latent_cache import kept_latents
+from pipeline.planning.kinds.finetune import FinetuneParams
 from tests.diffusion.stage_samples import Killed, killed_after, product, silent
 
 Tuned = Callable[..., dict[str, torch.Tensor]]
