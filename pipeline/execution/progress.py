@@ -14,16 +14,6 @@ from pipeline.core.job import Job
 from pipeline.execution.worker import Message
 
 
-def spell_duration(seconds: float) -> str:
-    """'12 days', '1 h 05 min', '4 min', '30 s'."""
-    minutes = round(seconds / 60)
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if minutes >= 72 * 60:
-        return f"{round(minutes / 60 / 24)} days"
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
-
-
 class Bars:
     """A Watcher that draws bars on a terminal, and writes a line per finished job elsewhere."""
 

@@ -341,7 +341,7 @@ def test_a_base_model_encodes_files_as_it_encodes_their_pixels(
     tmp_path: Path, pacs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batch by batch, so that no stage holds a data set in memory."""
-    monkeypatch.setattr(base_model, "ENCODED", 5)
+    monkeypatch.setattr(base_model, "VAE_BATCH", 5)
     files = load_unlabelled(prepared("pacs", pacs, tmp_path / "w"), "P", "train").images
     seen: list[int] = []
 

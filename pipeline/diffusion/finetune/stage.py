@@ -12,7 +12,7 @@ from pipeline.core.reproducibility import reproducible
 from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
 from pipeline.diffusion.adapters import make_adapter
-from pipeline.diffusion.base_model import BaseModel, device_here
+from pipeline.diffusion.base_model import BaseModel, default_device
 from pipeline.diffusion.finetune import launcher
 from pipeline.diffusion.finetune.analogy_data import AnalogyData
 from pipeline.diffusion.finetune.data import TuningData
@@ -37,7 +37,7 @@ def make_accelerator(settings: FinetuneSettings) -> Accelerator:
     # What the state of an earlier job in this process was must not hinder this one, which may have another precision.
     AcceleratorState._reset_state(reset_partial_state=True)
     precision = {"fp32": "no"}.get(settings.precision, settings.precision)
-    return Accelerator(cpu=device_here().type == "cpu", mixed_precision=precision)
+    return Accelerator(cpu=default_device().type == "cpu", mixed_precision=precision)
 
 
 def train_adapter(tuner: Tuner, workspace: Path, progress: Progress) -> list[list[float]]:

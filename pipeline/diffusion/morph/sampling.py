@@ -60,7 +60,7 @@ class Painter:
 
     def _at(self, places: Tensor) -> None:
         if self.adapter is not None:
-            self.adapter.set_t(places)
+            self.adapter.set_condition(places)
 
     def paint(self, places: np.ndarray) -> np.ndarray:
         """The frames at `places`, [n], from 0 to 1: uint8 [n, H, W, 3]."""
