@@ -35,7 +35,6 @@ __all__ = [
     "OpenedSuite",
     "RunOutcome",
     "UserError",
-    "accuracy_table",
     "list_suites",
     "load_adapter",
     "load_suite",
@@ -45,7 +44,6 @@ __all__ = [
     "read_records",
     "run_suite",
     "set_t",
-    "write_report",
 ]
 
 

@@ -15,11 +15,11 @@ from torch import Tensor
 from pipeline.classify.evaluation.selection import predict
 from pipeline.classify.network import Network, build_network
 from pipeline.classify.training.transforms import Inputs
-from pipeline.config import TrainParams
 from pipeline.core.errors import UserError
 from pipeline.core.store import MANIFEST
 from pipeline.data.image_files import read_resized
 from pipeline.data.image_sets import ImageSet
+from pipeline.planning.kinds.train import TrainParams
 
 WEIGHTS = "model.safetensors"
 """The file of an artifact with the weights of the last iterate, or with their average under SWAD."""

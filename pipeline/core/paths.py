@@ -1,8 +1,8 @@
 """Where the files of this project are, and where the files of the user go.
 
 The package runs from a checkout or from an installed wheel. In a checkout, suites, dataset cards and published
-figures stand beside the package, and everything is written into the checkout. An installed package carries copies
-of those files, and everything is written into the current folder.
+figures stand beside the package, and everything is written into the checkout. An installed package carries
+copies of those files, and everything is written into the current folder.
 """
 
 from pathlib import Path

@@ -5,13 +5,19 @@ import importlib.util
 from collections.abc import Callable
 from typing import Literal
 
-from pipeline.config import SMALL, FinetuneParams, TPredictorParams, TrainParams
+from pipeline.config import SMALL
+from pipeline.core.durations import spell_duration
 from pipeline.core.errors import UserError
+from pipeline.core.hardware import Capacity
+from pipeline.core.job import Job
 from pipeline.core.store import Store
-from pipeline.execution.progress import Bars, spell
-from pipeline.execution.scheduler import Capacity, Outcome, Walker, missing
+from pipeline.execution.progress import Bars
+from pipeline.execution.scheduler import Outcome, Walker, missing
 from pipeline.planning import preflight
-from pipeline.planning.graph import Job, Plan
+from pipeline.planning.graph import Plan
+from pipeline.planning.kinds.finetune import FinetuneParams
+from pipeline.planning.kinds.t_predictor import TPredictorParams
+from pipeline.planning.kinds.train import TrainParams
 from pipeline.planning.morphs import MorphPlan
 
 Executor = Literal["local", "ray"]
@@ -75,7 +81,7 @@ def _make(
             bars.noted(remark)
         bars.noted(
             f"{plan.suite.name}: {len(todo)} of {len(plan.jobs)} jobs to make, {several} at a time; "
-            f"about {spell(bars.time_left())}"
+            f"about {spell_duration(bars.time_left())}"
         )
         return walk(todo, store, capacity, bars)
 

@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from pipeline import config
-from pipeline.config import Archive, FolderCard, PrepareParams, read_card, resolve_card
+from pipeline.config import Archive, FolderCard, read_card, resolve_card
 from pipeline.core.errors import UserError
+from pipeline.core.job import Job
 from pipeline.core.paths import shipped_folder
-from pipeline.planning.graph import Job
+from pipeline.planning.kinds.prepare import PrepareParams
 
 PUBLISHED = {
     "office_home": (65, {"Ar": 2427, "Cl": 4365, "Pr": 4439, "Rw": 4357}, 15_588),
