@@ -1,8 +1,8 @@
 """Where the files of this project are, and where the files of the user go.
 
-The package runs from a checkout or from an installed wheel. In a checkout, suites, dataset cards and published
-figures stand beside the package, and everything is written into the checkout. An installed package carries
-copies of those files, and everything is written into the current folder.
+The package runs from a checkout or from an installed wheel. In a checkout, suites, dataset cards and
+published figures stand beside the package, and everything is written into the checkout. An installed package
+carries copies of those files, and everything is written into the current folder.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ Shipped = Literal["benchmarks", "datasets", "published"]
 
 
 def base_folder() -> Path:
-    """Return the folder that holds `results/` and `datasets/data/`: the checkout, or else the current folder."""
+    """Return the folder of `results/` and `datasets/data/`: the checkout, or else the current folder."""
     return CHECKOUT or Path.cwd()
 
 
@@ -40,8 +40,8 @@ def yaml_files(kind: Literal["benchmarks", "datasets"]) -> dict[str, Path]:
     """Find the suites or dataset cards that can be named without a path.
 
     Returns:
-        The file of each name, in the order of the names. A file in the folder `kind` of the current folder comes
-        before one of the same name that comes with the project.
+        The file of each name, in the order of the names. A file in the folder `kind` of the current folder
+        hides one of the same name that comes with the project.
     """
     folders = (shipped_folder(kind), Path.cwd() / kind)
     found = {path.stem: path for folder in folders for path in folder.glob("*.yaml")}

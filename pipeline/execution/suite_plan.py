@@ -13,7 +13,7 @@ from pipeline.planning.morphs import MorphPlan, make_morph_plan
 
 
 def use_plugins(paths: Iterable[Path]) -> None:
-    """Make the methods that the plug-ins at `paths` declare available, in place of those of an earlier call."""
+    """Make the methods of the plug-ins at `paths` available, instead of those of an earlier call."""
     registry.use([plugins.given(path) for path in paths])
 
 
@@ -21,7 +21,7 @@ def plan_of(suite: Suite | MorphSuite) -> Plan | MorphPlan:
     """Expand a suite into its graph of jobs.
 
     Raises:
-        UserError: The suite cannot be run: a method, a dataset, weights or a task that it names does not exist.
+        UserError: The suite cannot be run, because a method, a dataset, weights or a task does not exist.
     """
     if isinstance(suite, MorphSuite):
         base_model = config.resolve_base_model(suite.base_model)

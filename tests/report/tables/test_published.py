@@ -94,7 +94,9 @@ LINE = "office_home,uda,ERM,resnet50,Ar->Cl,70.0,last,ours 2026,terra\n"
 
 def test_a_users_file_with_an_augmentation(tmp_path):
     (tmp_path / "mine.csv").write_text(HEAD + LINE)
-    found = published.published_table(rows(), home(), TASKS, "last", published.read_all(tmp_path.glob("*.csv")))
+    found = published.published_table(
+        rows(), home(), TASKS, "last", published.read_all(tmp_path.glob("*.csv"))
+    )
     assert [(one.augmentation, one.pairs[0].difference) for one in found.comparisons] == [("terra", -9.5)]
 
 
