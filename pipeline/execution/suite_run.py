@@ -76,7 +76,7 @@ def _make(
     remarks = preflight.check(todo, store, capacity, cpu=cpu)
     check_optimizer(todo)
     several = preflight.at_a_time(todo, capacity)
-    with _CountedBars(preflight.expected(todo, store, capacity), several, quiet, jobs_done) as bars:
+    with _CountedBars(preflight.expected_seconds(todo, store, capacity), several, quiet, jobs_done) as bars:
         for remark in remarks:
             bars.noted(remark)
         bars.noted(
