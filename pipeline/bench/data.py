@@ -13,10 +13,11 @@ import numpy as np
 from PIL import Image
 
 from pipeline.bench.timing import Log, Measurements, timed
-from pipeline.config import PrepareParams, resolve_card
+from pipeline.config import resolve_card
 from pipeline.data import prepare
 from pipeline.data.sources.catalogue import find_folder_card
 from pipeline.data.sources.importer import import_folder
+from pipeline.planning.kinds.prepare import PrepareParams
 
 CARD = "visda2017"
 SIDE = 32

@@ -16,12 +16,15 @@ import yaml
 
 from pipeline import config
 from pipeline.bench.timing import Log, Measurements, timed
-from pipeline.config import ROOT, Suite
+from pipeline.config import Suite
+from pipeline.core.job import Job
+from pipeline.core.paths import ROOT
 from pipeline.core.seeds import derive
 from pipeline.core.store import MANIFEST, Store, write_atomic
 from pipeline.execution.worker import Message
 from pipeline.planning.cost import CPU
-from pipeline.planning.graph import Job, Plan, make_plan
+from pipeline.planning.graph import Plan, make_plan
+from pipeline.planning.kinds.train import TrainParams
 
 ARTIFACTS = 10_000
 COMMITS = 200
@@ -110,12 +113,13 @@ def finished_suite(root: Path) -> dict[str, float]:
     def seconds(command: str) -> float:
         words = [
             sys.executable,
-            str(ROOT / "run_benchmark.py"),
+            "-m",
+            "pipeline",
             command,
             str(root / "finished.yaml"),
             *folders,
         ]
-        return timed(lambda: subprocess.run(words, check=True, capture_output=True))
+        return timed(lambda: subprocess.run(words, check=True, capture_output=True, cwd=ROOT))
 
     drawn = seconds("run")
     again, planned = (median(seconds(command) for _ in range(3)) for command in ("run", "plan"))
@@ -129,7 +133,7 @@ def _plan(suite: Suite) -> Plan:
 def _records(job: Job) -> dict[str, bytes]:
     """Make up the artifact of a training, with random accuracies and features."""
     params = job.params
-    assert isinstance(params, config.TrainParams)
+    assert isinstance(params, TrainParams)
     random = np.random.default_rng(derive(params.seed, params.task, params.method))
     rows = []
     for selection in params.selections:
@@ -177,9 +181,9 @@ def ray_speedup(root: Path) -> dict[str, float]:
     """
     import ray
 
+    from pipeline.core.hardware import Capacity
     from pipeline.execution import local_executor
     from pipeline.execution.ray_executor import SETTINGS, walk
-    from pipeline.execution.scheduler import Capacity
 
     os.environ.update(SETTINGS)
     store = Store(root)
