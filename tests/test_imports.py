@@ -1,7 +1,7 @@
 """Which module may import which: folders stand in an order, and nothing is imported in a circle.
 
 Imports are read from the text of every module, those inside functions included. An import under TYPE_CHECKING
-is for annotations alone and never runs: it keeps the order of the folders like any other, but closes no circle.
+is for annotations alone and never runs: it keeps the order of the folders, but closes no circle.
 """
 
 import ast
@@ -25,7 +25,7 @@ ORDER = (
     ("pipeline.core",),
     ("pipeline",),
 )
-"""The folders and single modules of the package, by level: each imports from its own level and those below."""
+"""The folders and single modules, by level: each imports from its own level and those below."""
 
 WITH_TORCH = {"pipeline.core.checkpoint", "pipeline.core.lr_schedule"}
 """The modules of `WITHOUT_TORCH` that import torch after all."""
