@@ -1,6 +1,8 @@
 """The whole command line, and what becomes of errors."""
 
 import argparse
+import os
+import select
 import signal
 import sys
 
@@ -74,11 +76,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit code."""
+    """Run one command and return its exit code."""
     options = build_parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a scheduler sends is a Ctrl-C too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's SIGTERM counts as Ctrl-C
     try:
-        return options.call(options)
+        code = options.call(options)
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -86,5 +90,14 @@ def main(arguments: list[str] | None = None) -> int:
         print("\nstopped; the same command goes on where it was", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        if not _reader_of_stdout_is_gone():
+            raise  # a pipe to a worker, say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more as it exits
         return 0
+
+
+def _reader_of_stdout_is_gone() -> bool:
+    """Return whether standard output is a pipe that nobody reads any more, as in `terrabench methods | head -1`."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)  # reports errors alone
+    return bool(poll.poll(0))
