@@ -137,8 +137,8 @@ def _records(job: Job) -> dict[str, bytes]:
         return {"records.json": json.dumps(rows).encode(), "features.npz": file.read()}
 
 
-class Deaf:
-    """A Watcher that says nothing, and raises what went wrong."""
+class SilentWatcher:
+    """A `Watcher` that prints nothing and raises an error when a job fails."""
 
     def started(self, job: Job) -> None: ...
     def retried(self, job: Job, why: str) -> None: ...
@@ -155,12 +155,12 @@ def ray_speedup(root: Path) -> dict[str, float]:
     import ray
 
     from pipeline.execution import local_executor
-    from pipeline.execution.ray_executor import SETTINGS, walk
+    from pipeline.execution.ray_executor import SETTINGS, execute
     from pipeline.execution.scheduler import Capacity
 
     os.environ.update(SETTINGS)
     store = Store(root)
-    local_executor.walk([_trainings(1)[0].inputs["data"]], store, Capacity(cpus=1), Deaf())
+    local_executor.execute([_trainings(1)[0].inputs["data"]], store, Capacity(cpus=1), SilentWatcher())
     seconds = {}
     for workers in (1, 2):
         ray.init(
@@ -168,9 +168,9 @@ def ray_speedup(root: Path) -> dict[str, float]:
         )
         try:
             capacity = Capacity(cpus=workers)
-            walk(_trainings(workers, seed=1000 * workers, iterations=1), store, capacity, Deaf())
+            execute(_trainings(workers, seed=1000 * workers, iterations=1), store, capacity, SilentWatcher())
             began = time.perf_counter()
-            walk(_trainings(TRAININGS, seed=100 * workers), store, capacity, Deaf())
+            execute(_trainings(TRAININGS, seed=100 * workers), store, capacity, SilentWatcher())
             seconds[workers] = time.perf_counter() - began
         finally:
             ray.shutdown()

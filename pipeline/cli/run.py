@@ -11,7 +11,7 @@ from pipeline.core.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.core.store import Store
-    from pipeline.execution.scheduler import Capacity, Outcome, Walker
+    from pipeline.execution.scheduler import Capacity, Executor, Outcome
     from pipeline.planning.graph import Job, Plan
     from pipeline.planning.morphs import MorphPlan
 
@@ -52,22 +52,22 @@ def run_suite(options: argparse.Namespace) -> int:
     """`run`."""
     import importlib
 
-    from pipeline.execution.progress import Bars
-    from pipeline.execution.scheduler import Outcome, missing
+    from pipeline.execution.progress import ProgressBars
+    from pipeline.execution.scheduler import Outcome, find_missing
     from pipeline.planning.job_filter import pick
     from pipeline.report.collect import check_writable
 
     plan, store, folder = open_any_suite(options)
     part = pick(plan, options.only) if options.only else plan
     check_writable(folder)
-    with Bars({}, 1, quiet=options.quiet) as bars:
-        todo = missing(part.jobs, store, bars)
+    with ProgressBars({}, 1, quiet=options.quiet) as bars:
+        todo = find_missing(part.jobs, store, bars)
     check_backbones(todo)
     outcome = Outcome()
     if todo:
         executor = importlib.import_module(f"pipeline.execution.{options.executor}_executor")
-        with executor.opened(options.workers, options.address, cpu=options.cpu) as capacity:
-            outcome = make_missing(part, todo, store, capacity, executor.walk, options)
+        with executor.open_executor(options.workers, options.address, cpu=options.cpu) as capacity:
+            outcome = make_missing(part, todo, store, capacity, executor.execute, options)
     answer(plan, store, folder, options)
     for job in outcome.skipped:
         print(f"not tried: {job.label}, for a job that it stands on failed", file=sys.stderr)
@@ -79,24 +79,24 @@ def make_missing(
     todo: "list[Job]",
     store: "Store",
     capacity: "Capacity",
-    walk: "Walker",
+    execute: "Executor",
     options: argparse.Namespace,
 ) -> "Outcome":
     """Say what is to come, and make `todo`."""
-    from pipeline.execution.progress import Bars, spell
+    from pipeline.execution.progress import ProgressBars, spell
     from pipeline.planning import preflight
 
     remarks = preflight.check(todo, store, capacity, cpu=options.cpu)
     check_optimizer(todo)
     several = preflight.at_a_time(todo, capacity)
-    with Bars(preflight.expected(todo, store, capacity), several, quiet=options.quiet) as bars:
+    with ProgressBars(preflight.expected(todo, store, capacity), several, quiet=options.quiet) as bars:
         for remark in remarks:
             bars.noted(remark)
         bars.noted(
             f"{plan.suite.name}: {len(todo)} of {len(plan.jobs)} jobs to make, {several} at a time; "
             f"about {spell(bars.time_left())}"
         )
-        return walk(todo, store, capacity, bars)
+        return execute(todo, store, capacity, bars)
 
 
 def check_backbones(todo: "list[Job]") -> None:

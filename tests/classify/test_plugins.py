@@ -15,7 +15,7 @@ from pipeline.classify import plugins, registry
 from pipeline.config import ROOT, PrepareParams, read_card, read_suite
 from pipeline.core.errors import UserError
 from pipeline.core.store import Store
-from pipeline.execution.local_executor import walk
+from pipeline.execution.local_executor import execute
 from pipeline.execution.scheduler import Capacity
 from pipeline.execution.worker import Message
 from pipeline.planning.graph import CODE_VERSION, Job, make_plan
@@ -340,7 +340,7 @@ def test_a_worker_trains_by_a_plugin_and_goes_on_where_another_fails(
         Job("train", parameters(iterations=2), {"data": data}, "ERM"),
     ]
     listening = Listening()
-    outcome = walk(todo, store, Capacity(cpus=1), listening)
+    outcome = execute(todo, store, Capacity(cpus=1), listening)
 
     assert [job.label for job in outcome.made] == ["whole", "ERM"]
     ((reason, detail),) = listening.details.items()
