@@ -15,11 +15,12 @@ from multiprocessing.process import BaseProcess
 
 from pipeline.core import hardware
 from pipeline.core.errors import UserError
+from pipeline.core.hardware import Capacity
+from pipeline.core.job import Job
 from pipeline.core.store import Store
-from pipeline.execution.scheduler import Capacity, Outcome, Scheduler, Watcher
+from pipeline.execution.scheduler import Outcome, Scheduler, Watcher
 from pipeline.execution.worker import serve
 from pipeline.planning.cost import cpus, processes, takes_gpu
-from pipeline.planning.graph import Job
 
 ATTEMPTS = 2
 """How many times a job is tried when its worker process dies."""
@@ -98,7 +99,7 @@ class LocalScheduler(Scheduler):
 
     def gpu_count(self, job: Job) -> int:
         """Return how many GPUs `job` gets; one that wants more than exist gets all, and reports the error itself."""
-        return min(processes(job.params), len(self.capacity.gpus))
+        return min(processes(job), len(self.capacity.gpus))
 
     def free_gpus(self, job: Job, worker: Worker) -> tuple[str, ...]:
         """Choose free GPUs for `job`: the worker's own, then others; none while another job uses its own."""

@@ -9,18 +9,9 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from pipeline.core.durations import spell_duration
+from pipeline.core.job import Job
 from pipeline.execution.worker import Message
-from pipeline.planning.graph import Job
-
-
-def spell(seconds: float) -> str:
-    """Format a duration: '12 days', '1 h 05 min', '4 min' or '30 s'."""
-    minutes = round(seconds / 60)
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if minutes >= 72 * 60:
-        return f"{round(minutes / 60 / 24)} days"
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
 
 
 class ProgressBars:
@@ -75,7 +66,7 @@ class ProgressBars:
         """Move the bar of `job`."""
         bar = self.job_bars[job.key]
         self.bars.update(bar, completed=message.done, total=message.total, note=message.text)
-        self.bars.update(self.total_bar, note=f"about {spell(self.time_left())} left")
+        self.bars.update(self.total_bar, note=f"about {spell_duration(self.time_left())} left")
 
     def _remove_bar(self, job: Job) -> float:
         """Remove the bar of `job`; return the seconds since the job started."""
@@ -85,7 +76,7 @@ class ProgressBars:
     def _end(self, job: Job) -> tuple[float, float]:
         """Count `job` as ended; return the seconds that it took and the seconds that were expected."""
         seconds, expected = self._remove_bar(job), self.expected.pop(job)
-        self.bars.update(self.total_bar, advance=1, note=f"about {spell(self.time_left())} left")
+        self.bars.update(self.total_bar, advance=1, note=f"about {spell_duration(self.time_left())} left")
         return seconds, expected
 
     def retried(self, job: Job, why: str) -> None:
@@ -100,8 +91,8 @@ class ProgressBars:
         self.seconds_by_kind[job.kind] = (taken + seconds, planned + expected)
         if not self.live:
             done = self.total - len(self.expected)
-            left = spell(self.time_left())
-            self.noted(f"[{done}/{self.total}] {job.label}: {spell(seconds)}; about {left} left")
+            left = spell_duration(self.time_left())
+            self.noted(f"[{done}/{self.total}] {job.label}: {spell_duration(seconds)}; about {left} left")
 
     def failed(self, job: Job, reason: str, detail: str) -> None:
         """Count `job` as ended and print why it failed, even if the display is quiet."""

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.core import hardware
 from pipeline.core.errors import UserError
+from pipeline.core.hardware import Capacity
+from pipeline.core.job import Job
 from pipeline.core.store import Store, write_atomic
-from pipeline.execution.scheduler import Capacity, Outcome, Scheduler, Watcher
+from pipeline.execution.scheduler import Outcome, Scheduler, Watcher
 from pipeline.execution.worker import Message, attempt, see
 from pipeline.planning.cost import cpus, processes, takes_gpu
-from pipeline.planning.graph import Job
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -249,7 +250,7 @@ class RayScheduler(Scheduler):
             on_gpu = bool(self.capacity.gpus) and takes_gpu(job)
             task = self.ray.remote(
                 num_cpus=min(cpus(job), self.capacity.cpus),
-                num_gpus=processes(job.params) if on_gpu else 0,
+                num_gpus=processes(job) if on_gpu else 0,
                 max_retries=RETRIES,
             )(run_task)
             ref = task.options(name=job.label).remote(job, self.store.root, on_gpu, self.mailbox)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.core.errors import UserError
-from pipeline.core.hardware import Gpu
+from pipeline.core.hardware import Capacity
+from pipeline.core.job import Job
 from pipeline.core.store import Store
 from pipeline.execution.worker import Message
-from pipeline.planning.graph import Job
 
 
 class Watcher(Protocol):
@@ -35,21 +35,6 @@ class Watcher(Protocol):
 
     def noted(self, text: str) -> None:
         """Handle a line of text for the user."""
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """What all jobs together may use.
-
-    Attributes:
-        cpus: CPU cores.
-        gpus: GPUs.
-        workers: the most jobs at a time; None allows as many as fit.
-    """
-
-    cpus: int
-    gpus: tuple[Gpu, ...] = ()
-    workers: int | None = None
 
 
 @dataclass

@@ -10,10 +10,13 @@ from typing import Any
 import pandas as pd
 
 from pipeline import __version__, config
-from pipeline.config import TrainParams
 from pipeline.core.errors import UserError
+from pipeline.core.job import Job
 from pipeline.core.store import MANIFEST, Store
-from pipeline.planning.graph import AdapterJobs, Job, Plan, parse_task, suite_tasks
+from pipeline.planning.graph import Plan
+from pipeline.planning.kinds.train import TrainParams
+from pipeline.planning.stages import AdapterJobs
+from pipeline.planning.tasks import parse_task, suite_tasks
 from pipeline.report import records
 from pipeline.report.artifacts import AdapterArtifacts, Artifacts, TaskArtifacts
 from pipeline.report.fingerprint import stamp

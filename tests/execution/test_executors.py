@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import UserError
+from pipeline.core.hardware import Capacity
+from pipeline.core.job import Job
 from pipeline.core.store import Store
 from pipeline.execution import local_executor, ray_executor
-from pipeline.execution.scheduler import Capacity, Executor, Outcome, find_missing
-from pipeline.planning.graph import Job
+from pipeline.execution.scheduler import Executor, Outcome, find_missing
 from tests.execution.quick_stage import Notes, events, most_at_once, quick
 
 TWO = Capacity(cpus=2)

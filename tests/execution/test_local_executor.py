@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.hardware import Gpu
+from pipeline.core.hardware import Capacity, Gpu
+from pipeline.core.job import Job
 from pipeline.core.store import Store
 from pipeline.execution import local_executor
-from pipeline.execution.scheduler import Capacity
-from pipeline.planning.graph import Job
 from tests.execution.quick_stage import Notes, events, most_at_once, quick
 
 
@@ -54,7 +53,7 @@ def test_no_more_threads_are_at_work_than_there_are_cores(tmp_path: Path) -> Non
 def count_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Quick jobs take the GPUs that they say."""
     monkeypatch.setattr(local_executor, "takes_gpu", lambda job: job.params.gpus > 0)
-    monkeypatch.setattr(local_executor, "processes", lambda params: params.gpus)
+    monkeypatch.setattr(local_executor, "processes", lambda job: job.params.gpus)
 
 
 @pytest.mark.parametrize("workers", [None, 1])

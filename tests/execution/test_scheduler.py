@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.hardware import Capacity
 from pipeline.core.store import Store
 from pipeline.execution import local_executor
-from pipeline.execution.scheduler import Capacity, Scheduler, find_missing
+from pipeline.execution.scheduler import Scheduler, find_missing
 from tests.execution.quick_stage import Notes, quick
 
 

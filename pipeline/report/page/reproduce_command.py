@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.config import ROOT, Suite
+from pipeline.config import Suite
+from pipeline.core.paths import ROOT
 
 PROGRAM = ".venv/bin/python run_benchmark.py"
 
