@@ -19,7 +19,7 @@ from pipeline.core.hardware import Capacity
 from pipeline.core.job import Job
 from pipeline.core.store import Store
 from pipeline.execution.scheduler import Outcome, Scheduler, Watcher
-from pipeline.execution.worker import serve
+from pipeline.execution.worker import serve_jobs
 from pipeline.planning.cost import cpus, processes, takes_gpu
 
 ATTEMPTS = 2
@@ -80,7 +80,7 @@ class LocalScheduler(Scheduler):
     def start_worker(self, gpu: str | None) -> Worker:
         """Start a worker process that owns `gpu`."""
         ours, theirs = CONTEXT.Pipe()
-        process = CONTEXT.Process(target=serve, args=(theirs, self.store.root), daemon=True)
+        process = CONTEXT.Process(target=serve_jobs, args=(theirs, self.store.root), daemon=True)
         process.start()
         theirs.close()
         return Worker(process, ours, gpu)
@@ -137,7 +137,7 @@ class LocalScheduler(Scheduler):
         except (EOFError, ConnectionResetError):
             self.replace(worker, job)
             return
-        if message.over:
+        if message.ends_job:
             worker.job = None
         self.handle(job, message)
 

@@ -19,7 +19,7 @@ from pipeline.core.hardware import Capacity
 from pipeline.core.job import Job
 from pipeline.core.store import Store, write_atomic
 from pipeline.execution.scheduler import Outcome, Scheduler, Watcher
-from pipeline.execution.worker import Message, attempt, see
+from pipeline.execution.worker import Message, run_job, set_visible_gpus
 from pipeline.planning.cost import cpus, processes, takes_gpu
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ SETTINGS = {
 }
 """Environment of a Ray that is started here.
 
-It sends no usage statistics; a task without a GPU hides the GPUs itself (`worker.see`); and its workers have the
+It sends no usage statistics; a task without a GPU hides the GPUs itself (`worker.set_visible_gpus`); and its workers have the
 priority of an ordinary process, as those of the local executor have.
 """
 
@@ -175,8 +175,8 @@ def run_task(job: Job, root: Path, on_gpu: bool, mailbox: Any) -> Message:
     from ray.exceptions import RayError
 
     if not on_gpu:
-        see(())
-    started = Message("begun", f"{socket.gethostname()}, process {os.getpid()}")
+        set_visible_gpus(())
+    started = Message("started", f"{socket.gethostname()}, process {os.getpid()}")
     delivered = mailbox.put.remote(job.key, started)
 
     def wait_for_delivery() -> None:
@@ -190,7 +190,7 @@ def run_task(job: Job, root: Path, on_gpu: bool, mailbox: Any) -> Message:
         delivered = mailbox.put.remote(job.key, message)
 
     wait_for_delivery()  # the driver recognises a lost worker by a second start
-    result = attempt(job, Store(root), send)
+    result = run_job(job, Store(root), send)
     wait_for_delivery()
     return result
 
@@ -263,7 +263,7 @@ class RayScheduler(Scheduler):
             job = jobs.get(key)
             if job is None:
                 continue  # a lost worker's last message, which arrives after the end of the job
-            if message.what != "begun":
+            if message.event != "started":
                 self.handle(job, message)
                 continue
             if key in self.started:

@@ -116,13 +116,13 @@ class Scheduler:
         Raises:
             UserError: the worker asks for the whole run to stop.
         """
-        if message.what == "progress":
+        if message.event == "progress":
             self.watcher.progressed(job, message)
-        elif message.what == "remark":
+        elif message.event == "remark":
             self.watcher.noted(f"{job.label}: {message.text}")
-        elif message.what == "stop":
+        elif message.event == "stop":
             raise UserError(f"{message.text}; stopped, and nothing half-written counts as done")
-        elif message.what == "failed":
+        elif message.event == "failed":
             self.fail(job, message.text, message.detail)
         else:
             self.unfinished.discard(job.key)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from pipeline.cli import parser
-from pipeline.config import ROOT
+from pipeline.core.paths import ROOT
 
 
 def test_a_broken_pipe_other_than_standard_output_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
