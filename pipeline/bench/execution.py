@@ -103,12 +103,13 @@ def finished_suite(root: Path) -> dict[str, float]:
         began = time.perf_counter()
         words = [
             sys.executable,
-            str(ROOT / "run_benchmark.py"),
+            "-m",
+            "pipeline",
             command,
             str(root / "finished.yaml"),
             *folders,
         ]
-        subprocess.run(words, check=True, capture_output=True)
+        subprocess.run(words, check=True, capture_output=True, cwd=ROOT)
         return time.perf_counter() - began
 
     drawn = seconds("run")

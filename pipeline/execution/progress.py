@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +13,9 @@ from pipeline.core.durations import spell_duration
 from pipeline.core.job import Job
 from pipeline.execution.worker import Message
 
+JobsDone = Callable[[int, int, str], None]
+"""Called after each job with the number of jobs that have ended, the number of all jobs, and the job's label."""
+
 
 class ProgressBars:
     """A `Watcher` that draws bars on a terminal, and elsewhere writes one line per finished job.
@@ -21,9 +24,18 @@ class ProgressBars:
         expected: the seconds that each job of the run is expected to take.
         workers: how many jobs run at a time.
         quiet: whether to print nothing but failures.
+        jobs_done: called after each job, if given.
     """
 
-    def __init__(self, expected: Mapping[Job, float], workers: int, *, quiet: bool) -> None:
+    def __init__(
+        self,
+        expected: Mapping[Job, float],
+        workers: int,
+        *,
+        quiet: bool,
+        jobs_done: JobsDone | None = None,
+    ) -> None:
+        self.jobs_done = jobs_done
         self.expected, self.workers, self.total = dict(expected), max(1, workers), len(expected)
         self.console = Console(stderr=True, quiet=quiet)
         self.live = self.console.is_terminal and not quiet
@@ -93,12 +105,18 @@ class ProgressBars:
             done = self.total - len(self.expected)
             left = spell_duration(self.time_left())
             self.noted(f"[{done}/{self.total}] {job.label}: {spell_duration(seconds)}; about {left} left")
+        self._count(job)
 
     def failed(self, job: Job, reason: str, detail: str) -> None:
         """Count `job` as ended and print why it failed, even if the display is quiet."""
         self._end(job)
         for text in filter(None, (detail, f"failed: {job.label}: {reason}")):
             print(text, file=sys.stderr)
+        self._count(job)
+
+    def _count(self, job: Job) -> None:
+        if self.jobs_done is not None:
+            self.jobs_done(self.total - len(self.expected), self.total, job.label)
 
     def noted(self, text: str) -> None:
         """Print `text` on a line of its own."""

@@ -52,7 +52,7 @@ class Outcome:
     skipped: list[Job] = field(default_factory=list)
 
 
-Executor = Callable[[list[Job], Store, Capacity, Watcher], Outcome]
+Execute = Callable[[list[Job], Store, Capacity, Watcher], Outcome]
 """The type of an executor's `execute`."""
 
 

@@ -15,14 +15,14 @@ from pipeline.core.hardware import Capacity
 from pipeline.core.job import Job
 from pipeline.core.store import Store
 from pipeline.execution import local_executor, ray_executor
-from pipeline.execution.scheduler import Executor, Outcome, find_missing
+from pipeline.execution.scheduler import Execute, Outcome, find_missing
 from tests.execution.quick_stage import Notes, events, most_at_once, quick
 
 TWO = Capacity(cpus=2)
 
 
 @pytest.fixture(scope="module")
-def ray_of_two() -> Iterator[Executor]:
+def ray_of_two() -> Iterator[Execute]:
     """Start Ray on this machine with two cores; its workers find the quick stage."""
     ray = pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
@@ -35,7 +35,7 @@ def ray_of_two() -> Iterator[Executor]:
 
 
 @pytest.fixture(params=["local", "ray"])
-def execute(request: pytest.FixtureRequest) -> Executor:
+def execute(request: pytest.FixtureRequest) -> Execute:
     """Each executor's function."""
     return local_executor.execute if request.param == "local" else request.getfixturevalue("ray_of_two")
 
@@ -44,7 +44,7 @@ def text(store: Store, job: Job) -> str:
     return (store.path(job.kind, job.key) / "text").read_text()
 
 
-def test_jobs_are_made_after_their_inputs_and_each_once(execute: Executor, tmp_path: Path) -> None:
+def test_jobs_are_made_after_their_inputs_and_each_once(execute: Execute, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     first = quick("a", tmp_path)
     middle = [quick(name, tmp_path, first) for name in "bcd"]
@@ -62,7 +62,7 @@ def test_jobs_are_made_after_their_inputs_and_each_once(execute: Executor, tmp_p
 
 
 def test_jobs_that_depend_on_a_failed_one_are_skipped_and_the_others_are_made(
-    execute: Executor, tmp_path: Path
+    execute: Execute, tmp_path: Path
 ) -> None:
     store = Store(tmp_path / "store")
     bad, good = quick("bad", tmp_path, fail="user"), quick("good", tmp_path)
@@ -75,7 +75,7 @@ def test_jobs_that_depend_on_a_failed_one_are_skipped_and_the_others_are_made(
     assert store.failure(bad.kind, bad.key) == "as told"
 
 
-def test_a_remark_of_a_job_is_shown_once_and_kept(execute: Executor, tmp_path: Path) -> None:
+def test_a_remark_of_a_job_is_shown_once_and_kept(execute: Execute, tmp_path: Path) -> None:
     store, notes = Store(tmp_path / "store"), Notes()
     todo = [quick("warns", tmp_path, remarks=1), quick("silent", tmp_path)]
     assert len(execute(todo, store, TWO, notes).made) == 2
@@ -83,7 +83,7 @@ def test_a_remark_of_a_job_is_shown_once_and_kept(execute: Executor, tmp_path: P
     assert [store.manifest(job.kind, job.key)["remarks"] for job in todo] == [["remark 0"], []]
 
 
-def test_a_job_whose_worker_dies_is_made_by_another(execute: Executor, tmp_path: Path) -> None:
+def test_a_job_whose_worker_dies_is_made_by_another(execute: Execute, tmp_path: Path) -> None:
     store, notes = Store(tmp_path / "store"), Notes()
     dies, other = quick("dies", tmp_path, die=1), quick("other", tmp_path, seconds=0.5)
     after = quick("after", tmp_path, dies)
@@ -96,7 +96,7 @@ def test_a_job_whose_worker_dies_is_made_by_another(execute: Executor, tmp_path:
     assert len(set(processes)) == 2
 
 
-def test_a_job_whose_workers_always_die_is_given_up(execute: Executor, tmp_path: Path) -> None:
+def test_a_job_whose_workers_always_die_is_given_up(execute: Execute, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     dies, other = quick("dies", tmp_path, die=99), quick("other", tmp_path)
     outcome = execute([dies, other], store, TWO, Notes())
@@ -105,7 +105,7 @@ def test_a_job_whose_workers_always_die_is_given_up(execute: Executor, tmp_path:
     assert not store.has(dies.kind, dies.key)
 
 
-def test_a_full_disk_stops_the_whole_run(execute: Executor, tmp_path: Path) -> None:
+def test_a_full_disk_stops_the_whole_run(execute: Execute, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     todo = [quick("full", tmp_path, fail="disk"), quick("slow", tmp_path, seconds=60)]
     began = time.monotonic()
@@ -122,7 +122,7 @@ class Interrupted(Notes):
         raise KeyboardInterrupt
 
 
-def test_jobs_of_an_interrupted_run_can_resume(execute: Executor, tmp_path: Path) -> None:
+def test_jobs_of_an_interrupted_run_can_resume(execute: Execute, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     todo = [quick("a", tmp_path, seconds=1.0), quick("b", tmp_path, seconds=1.0)]
     with pytest.raises(KeyboardInterrupt):
@@ -132,14 +132,14 @@ def test_jobs_of_an_interrupted_run_can_resume(execute: Executor, tmp_path: Path
     assert [text(store, job) for job in todo] == ["a", "b"]
 
 
-def test_ray_counts_cores_too(ray_of_two: Executor, tmp_path: Path) -> None:
+def test_ray_counts_cores_too(ray_of_two: Execute, tmp_path: Path) -> None:
     threads = {"a": 2, "b": 1, "c": 1, "d": 5}
     todo = [quick(name, tmp_path, threads=count, seconds=0.3, remarks=30) for name, count in threads.items()]
     assert len(ray_of_two(todo, Store(tmp_path / "store"), TWO, Notes()).made) == 4
     assert most_at_once(tmp_path, threads | {"d": 2}) == 2
 
 
-def test_all_messages_arrive_in_order_before_the_end_of_their_job(execute: Executor, tmp_path: Path) -> None:
+def test_all_messages_arrive_in_order_before_the_end_of_their_job(execute: Execute, tmp_path: Path) -> None:
     notes = Notes()
     todo = [quick(name, tmp_path, remarks=50) for name in "abcd"]
     assert len(execute(todo, Store(tmp_path / "store"), TWO, notes).made) == 4
@@ -171,7 +171,7 @@ class KillsMailbox(Notes):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the process in /proc")
-def test_without_its_mailbox_ray_goes_on(ray_of_two: Executor, tmp_path: Path) -> None:
+def test_without_its_mailbox_ray_goes_on(ray_of_two: Execute, tmp_path: Path) -> None:
     killer = KillsMailbox()
     todo = [quick(name, tmp_path, seconds=0.5, remarks=3) for name in "abc"]
     assert len(ray_of_two(todo, Store(tmp_path / "store"), TWO, killer).made) == 3
@@ -179,7 +179,7 @@ def test_without_its_mailbox_ray_goes_on(ray_of_two: Executor, tmp_path: Path) -
     assert all(killer.count("finished", name) == 1 for name in "abc")
 
 
-def test_no_more_jobs_are_under_way_than_asked_for(execute: Executor, tmp_path: Path) -> None:
+def test_no_more_jobs_are_under_way_than_asked_for(execute: Execute, tmp_path: Path) -> None:
     todo = [quick(name, tmp_path, seconds=0.1) for name in "abc"]
     assert len(execute(todo, Store(tmp_path / "store"), Capacity(cpus=2, workers=1), Notes()).made) == 3
     assert most_at_once(tmp_path, dict.fromkeys("abc", 1)) == 1
