@@ -66,8 +66,8 @@ def test_a_suite_is_named_with_the_size_of_its_graph(capsys: pytest.CaptureFixtu
     code, out, _ = validate(capsys, "digits_smoke")
     assert code == 0
     assert out[0].endswith(
-        "digits_smoke.yaml is a valid suite: setting uda, 1 task, 11 jobs (1 prepare, 1 finetune, 3 generate, "
-        "6 train)"
+        "digits_smoke.yaml is a valid suite: setting uda, 1 task, 11 jobs (1 prepare, 1 finetune, "
+        "3 generate, 6 train)"
     )
     code, out, _ = validate(capsys, "digits_smoke", "--json")
     told = json.loads(out[0])
