@@ -18,6 +18,7 @@ from pipeline.cli import (
     records,
     run,
     suites,
+    validate,
 )
 from pipeline.core.errors import UserError
 
@@ -34,6 +35,7 @@ examples:
   run_benchmark.py run benchmarks/digits_demo.yaml       make it, then print the table
   run_benchmark.py run digits --only 'task=MN->MM,method=MCC' --executor ray    a part of it, on a Ray cluster
   run_benchmark.py doctor                                what is missing here, and what gets it
+  run_benchmark.py validate my_suite.yaml                is a suite, a dataset card or a plug-in right?
   run_benchmark.py tables benchmarks/digits_demo.yaml    draw tables, pictures and page again, with no training (plots: pictures)
   run_benchmark.py report results/reference/digits --serve    look at a run in a browser
   run_benchmark.py compare results/reference/digits results/digits   what changed, by more than noise
@@ -64,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run.add(commands)
     suites.add_plan(commands)
+    validate.add(commands)
     suites.add_drawing(commands)
     records.add_report(commands)
     suites.add_verify(commands)
