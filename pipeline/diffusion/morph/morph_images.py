@@ -1,192 +1,171 @@
-"""What `morph` does; its arguments are in pipeline/cli/morph.py."""
+"""Make a morph between images that the user names, as the command `morph` does."""
 
-import argparse
-import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from pydantic import ValidationError
 
-from pipeline.config import NAMED_MODELS, BaseModelSpec, MorphSettings, resolve_base_model
+from pipeline.config import BaseModelSpec, MorphMethod, MorphSettings, resolve_base_model
 from pipeline.core.errors import UserError
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.stage import Progress
 from pipeline.diffusion.base_model import BaseModel
-from pipeline.diffusion.morph.endpoints import End
-from pipeline.diffusion.morph.output import GIF, STRIP, new_folder, write_morph
-from pipeline.diffusion.morph.sampling import make_morph
+from pipeline.diffusion.morph.endpoints import Endpoint, resize
+from pipeline.diffusion.morph.output import new_folder, write_morph
+from pipeline.diffusion.morph.sampling import make_morph, no_progress
 from pipeline.metrics.definitions import psnr
 from pipeline.metrics.distances import make_distances
-from pipeline.metrics.frames import ABOUT, image_files, read_images
+from pipeline.metrics.frames import image_files, read_images
 
-DISTANCE = {"mini": "digits"}
-"""What frames are placed by where the user names nothing; elsewhere LPIPS."""
-
-
-def make(options: argparse.Namespace) -> int:
-    """`morph`."""
-    spec, settings = _base_model(options), _settings(options)
-    ends, resized_from = _ends(options, spec.resolution)
-    try:
-        with new_folder(options.output) as folder, reproducible(torch.get_num_threads()):
-            model = BaseModel.load(resolve_base_model(spec))
-            distances = make_distances(settings.perceptual) if "diffmorpher" in options.method else None
-            with _bar(quiet=options.quiet) as progress:
-                made = make_morph(model, options.method, ends, settings, options.frames, distances, progress)
-            about = _about(options, spec, settings, made.places)
-            about |= {"resized_from": resized_from} | _reconstruction(model, ends, made.frames)
-            write_morph(folder, made.frames, about)
-    except KeyboardInterrupt:
-        print(f"\nstopped; nothing was written to {options.output}", file=sys.stderr)
-        return 130
-    print(json.dumps(about) if options.json else _told(options, about))
-    return 0
+MINI_MODEL = BaseModelSpec(name="mini")
+MINI_SETTINGS = MorphSettings(perceptual="digits")
 
 
-def _ends(options: argparse.Namespace, resolution: int) -> tuple[tuple[End, End], list[int] | None]:
-    """X and Y with their prompts, at `resolution`, and the sides that they had, if these were others.
+@dataclass(frozen=True)
+class MorphOptions:
+    """What `morph_images` makes.
 
-    UserError if a prompt is missing, or the two don't fit together.
+    Attributes:
+        x: An image file, or a folder of images of one style or subject.
+        y: The other endpoint, of the same sort.
+        prompt_x: What X shows.
+        prompt_y: What Y shows; may be the same.
+        method: The morphing method.
+        frames: The number of frames with both endpoints, at least 2.
+        base_model: The base model.
+        settings: Fine-tuning and sampling; `perceptual` names the distance that places DiffMorpher's frames.
     """
-    for name in ("x", "y"):
-        if not (getattr(options, f"prompt_{name}") or "").strip():
-            raise UserError(
-                f"--prompt-{name} is missing: say what {name.upper()} shows, as in --prompt-{name} 'a cat'"
-            )
+
+    x: Path
+    y: Path
+    prompt_x: str
+    prompt_y: str
+    method: MorphMethod = "terra"
+    frames: int = 16
+    base_model: BaseModelSpec = MINI_MODEL
+    settings: MorphSettings = MINI_SETTINGS
+
+
+@dataclass(frozen=True)
+class MorphReport:
+    """A finished morph.
+
+    Attributes:
+        frames: uint8 [n, H, W, 3].
+        about: What was asked for, the frames' positions, and how well the endpoints were reconstructed: the
+            content of about.json.
+    """
+
+    frames: np.ndarray
+    about: dict[str, Any]
+
+
+def morph_images(
+    options: MorphOptions, output: Path | None = None, progress: Progress = no_progress
+) -> MorphReport:
+    """Make a morph from X to Y.
+
+    Args:
+        options: What to make.
+        output: A new folder for the frames, a strip, a GIF and about.json. It appears when all is written.
+            None writes nothing.
+        progress: Called before loading, and after each step of fine-tuning and each batch of frames.
+
+    Raises:
+        UserError: An image cannot be read, the two do not fit together, a prompt is empty, or `output`
+            exists.
+    """
+    endpoints, sides = read_endpoints(options)
+    settings = options.settings
+    with (
+        nullcontext() if output is None else new_folder(output) as folder,
+        reproducible(torch.get_num_threads()),
+    ):
+        progress(0, 1, "loading the base model")
+        model = BaseModel.load(resolve_base_model(options.base_model))
+        distances = make_distances(settings.perceptual) if "diffmorpher" in options.method else None
+        result = make_morph(model, options.method, endpoints, settings, options.frames, distances, progress)
+        about = {
+            "method": options.method,
+            "x": str(options.x),
+            "y": str(options.y),
+            "prompt_x": options.prompt_x,
+            "prompt_y": options.prompt_y,
+            "base_model": options.base_model.model_dump(mode="json"),
+            "settings": settings.model_dump(mode="json"),
+            "places": [round(float(position), 4) for position in result.positions],
+            "resized_from": None if sides == [options.base_model.resolution] * 2 else sides,
+            **_reconstruction(model, endpoints, result.frames),
+        }
+        if folder is not None:
+            write_morph(folder, result.frames, about)
+    return MorphReport(result.frames, about)
+
+
+def read_endpoints(options: MorphOptions) -> tuple[tuple[Endpoint, Endpoint], list[int]]:
+    """Read X and Y upright, at the base model's resolution.
+
+    Returns:
+        The endpoints, and the sides in pixels that their images have in the files.
+
+    Raises:
+        UserError: A prompt is empty, an image cannot be read, or the two do not fit together.
+    """
+    for name, prompt in (("x", options.prompt_x), ("y", options.prompt_y)):
+        if not prompt.strip():
+            raise UserError(f"prompt-{name} is missing: say what {name.upper()} shows, such as 'a cat'")
     x, y = options.x, options.y
     for path in (x, y):
         if not path.exists():
             raise UserError(f"there is no file or folder {path}")
     if x.is_dir() != y.is_dir():
         raise UserError(f"{x} and {y}: expected two images or two folders, not one of each")
-    if not x.is_dir():
-        both = read_images([x, y])
-        images = both[:1], both[1:]
+    if x.is_dir():
+        images_x, images_y = _read_folder(x), _read_folder(y)
     else:
-        images = _folder(x), _folder(y)
-    for path, some in zip((x, y), images, strict=True):
-        if some.shape[1] != some.shape[2]:
-            raise UserError(
-                f"{path}: images are {some.shape[2]}x{some.shape[1]}; expected square ones: crop them first"
-            )
-    sides = [some.shape[1] for some in images]
-    ends = [
-        End(at_size(some, resolution), getattr(options, f"prompt_{name}"))
-        for name, some in zip("xy", images, strict=True)
-    ]
-    return tuple(ends), None if sides == [resolution] * 2 else sides
-
-
-def at_size(images: np.ndarray, size: int) -> np.ndarray:
-    """Square images as uint8 [n, size, size, 3]: as they are, or resized by Lanczos' filter."""
-    if images.shape[1] == size:
-        return images
-    return np.stack(
-        [Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS) for image in images]
+        both = read_images([x, y])
+        images_x, images_y = both[:1], both[1:]
+    for path, images in ((x, images_x), (y, images_y)):
+        height, width = images.shape[1:3]
+        if height != width:
+            raise UserError(f"{path}: images are {width}x{height}; expected square ones: crop them first")
+    size = options.base_model.resolution
+    endpoints = (
+        Endpoint(resize(images_x, size), options.prompt_x),
+        Endpoint(resize(images_y, size), options.prompt_y),
     )
+    return endpoints, [images_x.shape[1], images_y.shape[1]]
 
 
-def _folder(path: Path) -> np.ndarray:
-    files = image_files(path)
+def _read_folder(folder: Path) -> np.ndarray:
+    """Read the images of a style or a subject: uint8 [n, H, W, 3], two or more."""
+    files = image_files(folder)
     if len(files) < 2:
         raise UserError(
-            f"{path} has {len(files)} images; a style or a subject is several, for one give its file"
+            f"{folder} has {len(files)} images; a style or a subject needs two or more. "
+            "For a single image, give its file"
         )
     return read_images(files)
 
 
-def _base_model(options: argparse.Namespace) -> BaseModelSpec:
-    named = {"name": options.base_model}
-    if options.resolution is not None:
-        named["resolution"] = options.resolution
-    elif options.base_model not in NAMED_MODELS:
-        raise UserError(f"--base-model {options.base_model}: say its resolution, such as --resolution 512")
-    return BaseModelSpec.model_validate(named)
+def _reconstruction(
+    model: BaseModel, endpoints: tuple[Endpoint, Endpoint], frames: np.ndarray
+) -> Mapping[str, list[float]]:
+    """Measure how well X and Y are reconstructed.
 
-
-def _settings(options: argparse.Namespace) -> MorphSettings:
-    told = {
-        "tune_steps": options.steps,
-        "learning_rate": options.learning_rate,
-        "rank": options.rank,
-        "steps": options.sampling_steps,
-        "seed": options.seed,
-        "perceptual": options.distance or DISTANCE.get(options.base_model, "alex"),
-    }
-    try:
-        return MorphSettings(**told)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(
-            f"--{str(first['loc'][0]).replace('_', '-')} {first['input']}: {first['msg']}"
-        ) from error
-
-
-def _about(
-    options: argparse.Namespace, spec: BaseModelSpec, settings: MorphSettings, places: np.ndarray
-) -> dict[str, object]:
-    """What was asked, and where the frames stand."""
-    asked = {
-        "x": str(options.x),
-        "y": str(options.y),
-        "prompt_x": options.prompt_x,
-        "prompt_y": options.prompt_y,
-    }
-    return {
-        "method": options.method,
-        **asked,
-        "base_model": spec.model_dump(mode="json"),
-        "settings": settings.model_dump(mode="json"),
-        "places": [round(float(place), 4) for place in places],
-    }
-
-
-def _reconstruction(model: BaseModel, ends: tuple[End, End], frames: np.ndarray) -> dict[str, object]:
-    """PSNR in dB of the first and the last frame to X and Y, and the most that the base model's autoencoder lets through.
-
-    Of folders there is nothing to reconstruct.
+    Returns:
+        The PSNR in dB of the first and last frame to X and Y, and that of the base model's autoencoder alone,
+        which is the most that can be reached. Nothing for folders.
     """
-    if any(len(end.images) > 1 for end in ends):
+    if any(len(endpoint.images) > 1 for endpoint in endpoints):
         return {}
-    given = np.concatenate([end.images for end in ends])
-    most = model.decode(model.encode(given))
+    originals = np.concatenate([endpoint.images for endpoint in endpoints])
+    decoded = model.decode(model.encode(originals))
     return {
-        "psnr": [round(psnr(frame, end), 2) for frame, end in zip(frames[[0, -1]], given, strict=True)],
-        "psnr_of_autoencoder": [round(psnr(image, end), 2) for image, end in zip(most, given, strict=True)],
+        "psnr": [round(psnr(*pair), 2) for pair in zip(frames[[0, -1]], originals, strict=True)],
+        "psnr_of_autoencoder": [round(psnr(*pair), 2) for pair in zip(decoded, originals, strict=True)],
     }
-
-
-def _told(options: argparse.Namespace, about: dict[str, object]) -> str:
-    lines = [f"{options.output}: {options.frames} frames by {options.method}, {STRIP}, {GIF}, {ABOUT}"]
-    if "psnr" in about:
-        (x, y), (most_x, most_y) = about["psnr"], about["psnr_of_autoencoder"]
-        lines.append(
-            f"X came back with a PSNR of {x:.1f} dB, Y with {y:.1f} (the model's autoencoder alone: {most_x:.1f} and "
-            f"{most_y:.1f})"
-        )
-    if about["resized_from"]:
-        sides = " and ".join(map(str, about["resized_from"]))
-        lines.append(
-            f"X and Y were resized from {sides} to {about['base_model']['resolution']} pixels, the model's"
-        )
-    return "\n".join(lines)
-
-
-@contextmanager
-def _bar(*, quiet: bool) -> Iterator[Progress]:
-    """A bar for the tuning, and then one for the frames."""
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-
-    with Bars(console=Console(stderr=True), disable=quiet, transient=True) as bars:
-        task = bars.add_task("loading", total=None)
-
-        def progress(done: int, total: int, what: str) -> None:
-            bars.update(task, completed=done, total=total, description=what)
-
-        yield progress
