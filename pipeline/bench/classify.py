@@ -21,7 +21,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import functional
 
-from pipeline.classify.method import make_method
+from pipeline.classify.factory import make_method
 from pipeline.classify.network import Network, build_network
 from pipeline.classify.training.batches import Labelled, make_pool
 from pipeline.classify.training.loop import Loop

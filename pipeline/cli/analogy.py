@@ -130,7 +130,7 @@ def add(commands: Any) -> None:
 
 
 def change_image(options: argparse.Namespace) -> int:
-    """Change an image, write what was asked for, and print the files; conversions are reported on standard error."""
+    """Change an image and write the files; print their names, and conversions on standard error."""
     from pipeline.config import Guidance
     from pipeline.core.store import write_atomic
     from pipeline.diffusion.generate import analogy

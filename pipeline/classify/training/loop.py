@@ -19,13 +19,14 @@ from pipeline.classify.method import Method, Outputs, Step
 from pipeline.classify.network import Network
 from pipeline.classify.training.batches import Labelled, Pool, target_batch
 from pipeline.classify.training.dg_batches import DomainBatches
-from pipeline.classify.training.optimizers import make_optimizer, set_rate
+from pipeline.classify.training.optimizers import make_optimizer, rate_schedule
 from pipeline.classify.training.prefetch import ahead
 from pipeline.classify.training.sam import perturbed
 from pipeline.classify.training.swad import Averaging, estimate_statistics
 from pipeline.config import TrainSettings
 from pipeline.core.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.core.errors import UserError
+from pipeline.core.lr_schedule import schedule_rates
 from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
 
@@ -81,6 +82,7 @@ class Loop:
         self.labelled, self.target, self.watched = labelled, target, watched
         self.settings, self.seed, self.checkpoint = settings, seed, checkpoint
         self.optimizer = make_optimizer(network, method, settings)
+        self.lr_scheduler = schedule_rates(self.optimizer, rate_schedule(settings))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
         self.done = 0
         self.evaluations: list[Evaluation] = []
@@ -130,7 +132,6 @@ class Loop:
 
     def _step(self, images: Tensor, labels: Tensor) -> float:
         """One update of the weights, on a `_batch`; the loss before it."""
-        set_rate(self.optimizer, self.settings, self.done)
         with nullcontext() if self.method.rho is None else self._perturbed(images, labels):
             self._seed_dropout()
             losses = self.method.losses(self._forward(images, labels))
@@ -152,6 +153,7 @@ class Loop:
             torch.nn.utils.clip_grad_norm_(weights, self.settings.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.lr_scheduler.step()
 
     def _perturbed(self, images: Tensor, labels: Tensor) -> AbstractContextManager[None]:
         """The network moved to where a sharpness-aware method wants the gradient of this step."""
@@ -251,6 +253,7 @@ class Loop:
             module.load_state_dict(_under(f"{name}.", tensors))
         self.scaler.load_state_dict(about["scaler"])
         self.done, self.history = about["done"], about["history"]
+        self.lr_scheduler = schedule_rates(self.optimizer, rate_schedule(self.settings), self.done)
         self.sums, self.summed = about["sums"], about["summed"]
         if self.averaging:
             self.averaging.load(_under("averaging.", tensors), about["averaging"])

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import FlowParams, prompt
+from pipeline.config import prompt
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
@@ -24,6 +24,7 @@ from pipeline.diffusion.generate.images import choose_balanced, images_named, la
 from pipeline.diffusion.generate.merged_denoisers import merge_into_copy
 from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
 from pipeline.diffusion.sampling import Levels, Predict, adain, classifier_free, guided, invert, sample
+from pipeline.planning.kinds.flow import FlowParams
 
 
 class FlowSampler:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from pipeline.config import GenerateParams, PairParams, prompt
+from pipeline.config import PairParams, prompt
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
@@ -31,6 +31,7 @@ from pipeline.diffusion.generate.in_context import predict_beside
 from pipeline.diffusion.generate.merged_denoisers import AnalogyDenoisers, Denoisers
 from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
 from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample, start_noise
+from pipeline.planning.kinds.generate import GenerateParams
 
 
 def plan_images(params: GenerateParams, source: ImageSet | None, style: ImageSet | None) -> pd.DataFrame:

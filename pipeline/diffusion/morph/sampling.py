@@ -12,7 +12,7 @@ from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
 from pipeline.diffusion.adapters import Adapter
 from pipeline.diffusion.base_model import BaseModel
-from pipeline.diffusion.finetune.stage import learning_rate_factor, make_accelerator
+from pipeline.diffusion.finetune.stage import make_accelerator
 from pipeline.diffusion.finetune.trainer import Tuner
 from pipeline.diffusion.morph.endpoints import Endpoint, EndpointData, adapter_spec
 from pipeline.diffusion.morph.interpolation import interpolate_prompts
@@ -126,7 +126,7 @@ def tune(
     losses: list[list[float]] = []
     tuner = Tuner(model, adapter, data, make_accelerator(settings))
     for step in range(settings.steps):
-        losses.append(tuner.step(step, learning_rate_factor(settings, step)))
+        losses.append(tuner.step(step))
         progress(step + 1, settings.steps, f"fine-tuning, loss {losses[-1][0]:.3f}")
     return losses
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.config import MorphsParams, prompt
+from pipeline.config import prompt
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
@@ -21,6 +21,7 @@ from pipeline.diffusion.morph.output import new_folder, write_morph
 from pipeline.diffusion.morph.sampling import MorphFrames, make_morph
 from pipeline.metrics.definitions import psnr
 from pipeline.metrics.distances import make_distances
+from pipeline.planning.kinds.morphs import MorphsParams
 
 COLUMNS = ["domain_x", "label_x", "domain_y", "label_y"]
 

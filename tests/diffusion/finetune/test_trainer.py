@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from pipeline.config import AdapterSpec, BaseModelSpec, FinetuneParams, FinetuneSettings, PairParams
+from pipeline.config import AdapterSpec, BaseModelSpec, FinetuneSettings, PairParams
 from pipeline.core.errors import UserError
 from pipeline.diffusion.adapters import make_adapter
 from pipeline.diffusion.base_model import BaseModel
@@ -23,6 +23,7 @@ from pipeline.diffusion.finetune.stage import make_accelerator, tuning_data
 from pipeline.diffusion.finetune.trainer import Tuner, losses, snr_weights
 from pipeline.diffusion.latent_cache import cached_latents
 from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
+from pipeline.planning.kinds.finetune import FinetuneParams
 from tests.diffusion.stage_samples import Killed, killed_after, product, silent
 
 Tuned = Callable[..., dict[str, torch.Tensor]]
@@ -94,7 +95,7 @@ def trained_in_float64(params: FinetuneParams, data: Path, folder: Path) -> dict
     model.denoiser.double()  # the adapter's weights, which are inside it, too
     model.alpha_bar = model.alpha_bar.double()
     tuner = Tuner(model, adapter, images, make_accelerator(params.settings))
-    losses = torch.tensor([tuner.step(step, 1.0) for step in range(3)], dtype=torch.float64)
+    losses = torch.tensor([tuner.step(step) for step in range(3)], dtype=torch.float64)
     assert all(tensor.dtype == torch.float64 for tensor in adapter.tensors().values())
     return adapter.tensors() | {"losses": losses}
 
@@ -182,7 +183,7 @@ def test_the_average_is_the_recursion_and_is_what_is_kept(tuner: Tuner) -> None:
     name = min(tuner.adapter.tensors())
     expected = tuner.adapter.tensors()[name].double().clone()
     for step in range(3):
-        tuner.step(step, 1.0)
+        tuner.step(step)
         expected = 0.7 * expected + 0.3 * tuner.adapter.tensors()[name].double()
     own = tuner.adapter.tensors()[name].clone()
     with tuner.averaged():
