@@ -14,7 +14,7 @@ from pipeline.config.cards import (
     FolderDomain,
     Source,
 )
-from pipeline.config.loader import read_any_suite, read_card, read_suite
+from pipeline.config.loader import keys_of, read_any_suite, read_card, read_card_file, read_suite
 from pipeline.config.morph import MORPHS, PIXELS, BetweenSettings, MorphMethod, MorphSettings
 from pipeline.config.morph_suite import MorphKind, MorphSuite
 from pipeline.config.paths import IN_PLACE, data_folder, resolve_card, results_folder, store_folder
@@ -107,12 +107,14 @@ __all__ = [
     "base_model_path",
     "data_folder",
     "encoder_path",
+    "keys_of",
     "later",
     "method_label",
     "nearest",
     "prompt",
     "read_any_suite",
     "read_card",
+    "read_card_file",
     "read_suite",
     "refuse_pickles",
     "resolve_base_model",

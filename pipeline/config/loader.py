@@ -5,19 +5,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
+from reprlib import Repr
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from pipeline.config.base import nearest
 from pipeline.config.cards import BuiltCard, DatasetCard, FolderCard
 from pipeline.config.morph_suite import MorphSuite
 from pipeline.config.suites import Suite
-from pipeline.core.errors import UserError
+from pipeline.core.errors import FaultyFileError, UserError
 from pipeline.core.paths import yaml_files
 
 Model = TypeVar("Model", bound=BaseModel)
+
+_Location = tuple[str | int, ...]
+"""Where pydantic found a fault: keys, and places in lists."""
+
+_SHORT = Repr()
+"""Writes values into messages. YAML can hold in a few lines what would fill gigabytes when written out."""
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring, _SHORT.maxother = 2, 4, 4, 80, 80
 
 
 @dataclass(frozen=True)
@@ -57,30 +66,69 @@ def _fields_at(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]
     return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
 
 
-def _explain(error: ValidationError, documents: Sequence[_Document], model: type[BaseModel]) -> str:
-    first = error.errors()[0]
-    where = first["loc"]
+def _explain(error: ValidationError, documents: Sequence[_Document], model: type[BaseModel]) -> list[str]:
+    """Write one sentence for each fault: the file, the line, the field, and what was expected."""
+    return [_sentence(fault, documents, model) for fault in _without_alternatives(error.errors())]
+
+
+def _without_alternatives(faults: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Leave out the alternatives of a field that were not meant.
+
+    Where a field takes values of several types, pydantic reports a fault for each type, with the name of the
+    type in the location. The type that got furthest is the one that was meant.
+    """
+    furthest: dict[_Location, _Location] = {}
+    for fault in faults:
+        field = _field(fault["loc"])
+        furthest[field] = max(furthest.get(field, ()), fault["loc"], key=len)
+    kept = []
+    for fault in faults:
+        field = _field(fault["loc"])
+        meant = furthest[field][: len(field) + 1]
+        if fault["loc"][: len(field) + 1] == meant:
+            kept.append(fault)
+    return kept
+
+
+def _field(location: _Location) -> _Location:
+    """Cut a location before the name of one of several types, such as `list[str]`.
+
+    The names of fields have no brackets.
+    """
+    types = [depth for depth, step in enumerate(location) if isinstance(step, str) and "[" in step]
+    return location[: types[0]] if types else location
+
+
+def _sentence(fault: ErrorDetails, documents: Sequence[_Document], model: type[BaseModel]) -> str:
+    """Write one fault as a sentence."""
+    where = tuple(step for step in fault["loc"] if not (isinstance(step, str) and "[" in step))
+    given = _SHORT.repr(fault["input"])
     field = ".".join(map(str, where)) or "the document"
-    more = f" ({error.error_count() - 1} more after it)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
+    if fault["type"] == "extra_forbidden":
         told = f"unknown key; {nearest(str(where[-1]), _fields_at(model, where[:-1]))}"
-    elif first["type"] == "missing":
+    elif fault["type"] == "missing":
         told = "this field is missing"
-    elif first["type"] == "literal_error":
-        known = re.findall("'([^']*)'", first["ctx"]["expected"])
-        told = f"{first['input']!r} is none of its values; {nearest(str(first['input']), known)}"
+    elif fault["type"] == "literal_error":
+        known = re.findall("'([^']*)'", fault["ctx"]["expected"])
+        told = f"{given} is none of its values; {nearest(given.strip(chr(39)), known)}"
     else:
-        message = first["msg"].removeprefix("Value error, ")
+        message = fault["msg"].removeprefix("Value error, ")
         told = message[0].lower() + message[1:]
-        if not isinstance(first["input"], dict | list):
-            told += f", not {first['input']!r}"
+        if not isinstance(fault["input"], dict | list):
+            told += f", not {given}"
     places = [(_place(document.root, where), document.path) for document in documents]
     (_, line), path = max(places, key=lambda place: place[0][0])  # of equals the first: the file itself
-    return f"{path}, line {line}, {field}: {told}{more}"
+    return f"{path}, line {line}, {field}: {told}"
 
 
 def _read(path: Path) -> _Document:
-    """The document at `path`; UserError with the file and the line if it is none of keys and values."""
+    """Read the document at `path`.
+
+    Raises:
+        UserError: The file is not a mapping of keys to values; the sentence names the line.
+    """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a file; name a YAML file")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -90,8 +138,13 @@ def _read(path: Path) -> _Document:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or error
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
         raise UserError(f"{path}{line}: this is not valid YAML: {problem}") from error
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # a number or date that Python refuses; brackets by the thousand
+        raise UserError(f"{path}: this is not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected keys and values at the top level")
     return _Document(path, root, data)
@@ -112,7 +165,7 @@ def _validated(documents: Sequence[_Document], model: type[Model]) -> Model:
     try:
         return model.model_validate(reduce(_merged, [document.data for document in reversed(documents)]))
     except ValidationError as error:
-        raise UserError(_explain(error, documents, model)) from error
+        raise FaultyFileError(_explain(error, documents, model)) from error
 
 
 def read_card(name: str) -> DatasetCard:
@@ -120,15 +173,26 @@ def read_card(name: str) -> DatasetCard:
     cards = yaml_files("datasets")
     if name not in cards:
         raise UserError(f"there is no dataset {name!r}; {nearest(name, cards)}")
-    document = _read(cards[name])
+    return read_card_file(cards[name])
+
+
+def read_card_file(path: Path) -> DatasetCard:
+    """Read the dataset card in the file at `path`."""
+    document = _read(path)
     return _validated([document], BuiltCard if "builder" in document.data else FolderCard)
+
+
+def keys_of(path: Path) -> set[str]:
+    """Return the keys at the top level of the YAML file at `path`."""
+    return set(map(str, _read(path).data))
 
 
 def _suite_path(given: str | Path, folder: Path) -> Path:
     """Find the file of a suite.
 
     Args:
-        given: A path that ends in .yaml or .yml; or a name of ./benchmarks, else of those that come with the project.
+        given: A path that ends in .yaml or .yml; or a name of ./benchmarks, else of those that come with the
+            project.
         folder: The folder that a path is relative to.
     """
     path, suites = Path(given), yaml_files("benchmarks")
@@ -156,7 +220,9 @@ def read_any_suite(path: str | Path) -> Suite | MorphSuite:
         extended = last.data.pop("extends")
         where = f"{last.path}, line {_place(last.root, ('extends',))[1]}, extends"
         if not isinstance(extended, str):
-            raise UserError(f"{where}: expected the name or the path of one suite, not {extended!r}")
+            raise UserError(
+                f"{where}: expected the name or the path of one suite, not {_SHORT.repr(extended)}"
+            )
         try:
             found = _suite_path(extended, last.path.parent)
         except UserError as error:

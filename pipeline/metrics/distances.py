@@ -35,7 +35,7 @@ def make_distances(name: str) -> Distances:
     (`layer_distances`).
 
     Raises:
-        UserError: There is no such network, or its weights cannot be loaded.
+        UserError: The network does not exist, or its weights cannot be loaded.
     """
     if name == PIXELS:
         return pixel_distances

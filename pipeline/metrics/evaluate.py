@@ -116,7 +116,7 @@ def evaluate_folders(
     """Score the sequences of frames in folders, as the command `metrics` does.
 
     Args:
-        folders: Folders of frames, or of such folders.
+        folders: Folders of frames, or folders that hold folders of frames.
         distance: The network of PPL (see networks.py), or `pixels`.
         reference: A folder of images, or of class folders with images, for FID and KID; None leaves these
             out.

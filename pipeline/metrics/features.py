@@ -27,7 +27,7 @@ def make_features(name: str) -> Features:
     `inception` resizes its input to 299x299, as the published network does; no other network resizes.
 
     Raises:
-        UserError: There is no such network, or its weights cannot be loaded.
+        UserError: The network does not exist, or its weights cannot be loaded.
     """
     if name == INCEPTION:
         return _inception()

@@ -76,7 +76,7 @@ def image_files(folder: Path) -> list[Path]:
     """List the images in `folder` by name.
 
     Raises:
-        UserError: There is no such folder.
+        UserError: The folder does not exist.
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
@@ -87,21 +87,21 @@ def reference_files(folder: Path) -> list[Path]:
     """List the images in `folder`, or those in its class folders if it has no images itself.
 
     Raises:
-        UserError: There is no such folder, or it has fewer than two images.
+        UserError: The folder does not exist, or has fewer than two images.
     """
     files = image_files(folder)
     if not files:
         classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
         files = [file for path in classes for file in image_files(path)]
     if len(files) < 2:
-        raise UserError(f"--reference {folder} has {len(files)} images; expected two or more")
+        raise UserError(f"the reference {folder} has {len(files)} images; expected two or more")
     return files
 
 
 def frame_files(folder: Path) -> list[Path]:
     """List the frames in `folder` in the order of the numbers at the end of their names.
 
-    Other images, such as a strip, are no frames.
+    Other images, for example a strip, are ignored.
 
     Raises:
         UserError: A number is missing or occurs twice, or the names have different beginnings.

@@ -45,7 +45,7 @@ def make_network(name: str, named: tuple[str, ...]) -> nn.Module:
         input.
 
     Raises:
-        UserError: There is no such network, or its weights cannot be loaded.
+        UserError: The network does not exist, or its weights cannot be loaded.
     """
     architecture, equals, file = name.partition("=")
     if equals and not (architecture and file):

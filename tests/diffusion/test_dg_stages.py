@@ -292,17 +292,3 @@ def test_at_t_one_a_flow_shows_the_adapted_images(
     for _, row in shown[shown["t"] == 1].iterrows():
         here, there = tmp_path / "flow" / row["file"], tmp_path / "adapted" / files[row["source"]]
         assert abs(np.asarray(Image.open(here), int) - np.asarray(Image.open(there), int)).max() <= 1
-
-
-def test_guidance_comes_in_with_t() -> None:
-    """Halfway, the prediction is the mean of both; at 0 and 1 only one of the two is computed."""
-    x = torch.randn(2, 4, 8, 8)
-
-    def never(latents: torch.Tensor, timestep: int) -> torch.Tensor:
-        raise AssertionError("is not wanted")
-
-    assert torch.allclose(
-        domain_flow.interpolate_predictions(lambda x, t: x, lambda x, t: 3 * x, 0.5)(x, 7), 2 * x
-    )
-    assert torch.equal(domain_flow.interpolate_predictions(lambda x, t: x, never, 0.0)(x, 7), x)
-    assert torch.equal(domain_flow.interpolate_predictions(never, lambda x, t: x, 1.0)(x, 7), x)

@@ -181,7 +181,7 @@ def read_images(options: AnalogyOptions, most: int, size: int) -> tuple[AnalogyI
     if len(options.a) != len(options.a_prime):
         raise UserError(
             f"{len(options.a)} images a and {len(options.a_prime)} images a-prime were given; "
-            "expected as many of one as of the other"
+            "expected equal numbers of both"
         )
     if len(options.a) > most:
         raise UserError(

@@ -3,7 +3,7 @@
     a   a'
     b   b'
 
-The authors of LoRWeB (Manor et al. 2026) give such a grid to FLUX Kontext, which takes images as context. A
+The authors of LoRWeB (Manor et al. 2026) give this grid to FLUX Kontext, which takes images as context. A
 denoiser of Stable Diffusion's shape takes no images beside its latents. Here, therefore, the denoiser sees
 the whole grid, and every sampling step replaces the three known quarters by their own latents at that step's
 noise level, as in inpainting with an unconditional model (RePaint, Lugmayr et al., CVPR 2022). Each quarter

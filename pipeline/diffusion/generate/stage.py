@@ -81,7 +81,7 @@ class BatchInputs:
         seeds: The seed of each image.
         source: The images to adapt, [n, H, W, 3]; None to start from noise.
         style: Target images whose statistics the starting latents get (the initial latent AdaIN of Chung et
-            al. 2024, section 4.3), [n, H, W, 3]; None for no such change.
+            al. 2024, section 4.3), [n, H, W, 3]; None to leave them as they are.
         quarters: The images a, a' and b of the grids, [n, H, W, 3] each; empty if no grids are used.
     """
 
