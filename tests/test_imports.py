@@ -16,7 +16,14 @@ import pytest
 import pipeline
 
 ORDER = (
-    ("pipeline.api", "pipeline.cli", "pipeline.bench", "pipeline.doctor", "pipeline.__main__"),
+    (
+        "pipeline.cli",
+        "pipeline.bench",
+        "pipeline.api",
+        "pipeline.__main__",
+        "pipeline.doctor",
+        "pipeline.validation",
+    ),
     ("pipeline.execution",),
     ("pipeline.diffusion", "pipeline.classify", "pipeline.metrics", "pipeline.report"),
     ("pipeline.backbones", "pipeline.data"),

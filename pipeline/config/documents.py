@@ -5,6 +5,7 @@ import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import Repr
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
@@ -17,8 +18,14 @@ from pipeline.core.errors import UserError
 Place = tuple[str | int, ...]
 """The keys and list indices that lead to a value of a document."""
 
-SHOWN = 5
-"""The most errors of a document that one message spells out."""
+_SHORT = Repr()
+"""Writes values into messages. A few lines of YAML can hold what would fill gigabytes when written out."""
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring, _SHORT.maxother = 2, 4, 4, 80, 80
+
+
+def short_repr(value: object) -> str:
+    """Return what a message shows of a value from a document."""
+    return _SHORT.repr(value)
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,8 @@ def read_document(path: Path) -> Document:
     Raises:
         UserError: It cannot be read, is not YAML, or is not a mapping; with the line where that is known.
     """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a file; name a YAML file")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -66,15 +75,17 @@ def read_document(path: Path) -> Document:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or error
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
         raise UserError(f"{path}{line}: this is not valid YAML: {problem}") from error
+    except (ValueError, RecursionError) as error:  # a number or date that Python refuses; too deep brackets
+        raise UserError(f"{path}: this is not valid YAML: {error}") from error
     if root is None or not isinstance(data, dict):
         raise UserError(f"{path}: expected keys and values at the top level")
     return Document(path, root, data)
 
 
-def explain(error: ValidationError, documents: Sequence[Document], model: type[BaseModel]) -> str:
-    """Return one sentence about what is wrong in documents that did not become a `model`.
+def explain(error: ValidationError, documents: Sequence[Document], model: type[BaseModel]) -> list[str]:
+    """Return a sentence for each thing that is wrong in documents that did not become a `model`.
 
     Args:
         error: What pydantic found.
@@ -85,17 +96,13 @@ def explain(error: ValidationError, documents: Sequence[Document], model: type[B
     by_place: dict[Place, list[ErrorDetails]] = {}
     for found in error.errors():
         by_place.setdefault(_without_union_labels(model, found["loc"]), []).append(found)
-    sentences, last = [], None
-    for place, errors in list(by_place.items())[:SHOWN]:
+    sentences = []
+    for place, errors in by_place.items():
         found_in = [(document.find(place), document.path) for document in documents]
         (_, line), path = max(found_in, key=lambda one: one[0][0])  # of equals the first: the file itself
-        where = f"line {line}" if path == last else f"{path}, line {line}"
         field = ".".join(map(str, place)) or "the document"
-        sentences.append(f"{where}, {field}: {_message(errors, place, model)}")
-        last = path
-    if len(by_place) > SHOWN:
-        sentences.append(f"and {len(by_place) - SHOWN} more errors after these")
-    return "; ".join(sentences)
+        sentences.append(f"{path}, line {line}, {field}: {_message(errors, place, model)}")
+    return sentences
 
 
 def _message(errors: list[ErrorDetails], place: Place, model: type[BaseModel]) -> str:
@@ -107,7 +114,8 @@ def _message(errors: list[ErrorDetails], place: Place, model: type[BaseModel]) -
         return "this field is missing"
     if first["type"] == "literal_error" and len(errors) == 1:
         known = re.findall("'([^']*)'", first["ctx"]["expected"])
-        return f"{first['input']!r} is not one of its values; {nearest(str(first['input']), known)}"
+        value = short_repr(first["input"])
+        return f"{value} is not one of its values; {nearest(value.strip(chr(39)), known)}"
     prefix = "Input should be "
     messages = [one["msg"].removeprefix("Value error, ") for one in errors]
     if all(message.startswith(prefix) for message in messages):
@@ -115,7 +123,7 @@ def _message(errors: list[ErrorDetails], place: Place, model: type[BaseModel]) -
     else:
         text = messages[0]
     text = text[0].lower() + text[1:]
-    return text if isinstance(first["input"], dict | list) else f"{text}, not {first['input']!r}"
+    return text if isinstance(first["input"], dict | list) else f"{text}, not {short_repr(first['input'])}"
 
 
 def _members(annotation: Any) -> list[Any]:
