@@ -108,7 +108,7 @@ def explain(error: ValidationError, documents: Sequence[Document], model: type[B
 
 
 def _of_another_member(place: Place, errors: list[ErrorDetails], places: Iterable[Place]) -> bool:
-    """Whether errors are of a member of a union that was not meant, because another member got further inside."""
+    """Whether errors are of a union's member that was not meant, because another member got further."""
     inside = any(len(other) > len(place) and other[: len(place)] == place for other in places)
     return inside and all(len(one["loc"]) > len(place) for one in errors)
 
