@@ -219,6 +219,63 @@ def test_domainnet_s_lists_say_what_is_for_testing(tmp_path: Path) -> None:
     assert "some domain has no lists of a split" in said
 
 
+def domainnet_lists(root: Path, lists: dict[str, list[str]]) -> Path:
+    """DomainNet with two images per domain; `lists`: the images of a list, by the end of its name."""
+    for domain in ("clipart", "infograph", "painting", "quickdraw", "real", "sketch"):
+        write_pictures(root / domain / "airplane", ["1.jpg", "2.jpg"])
+        for end, names in lists.items():
+            write_list(root / f"{domain}{end}.txt", [(f"{domain}/airplane/{name}", 1) for name in names])
+    return root
+
+
+def test_lists_of_a_split_win_over_a_list_of_all_images(tmp_path: Path) -> None:
+    both = {"_train": ["1.jpg"], "_test": ["2.jpg"]}
+    root = domainnet_lists(tmp_path / "d", both | {"": ["1.jpg", "2.jpg"]})
+    write_list(root / "._clipart_train.txt", [])  # macOS' companion of a list
+    (root / "._clipart_train.txt").write_bytes(b"\0\5\x16\7\xff")
+    table, said = imported("domainnet", root)
+    assert table["split"].tolist() == [0, 1] * 6
+    assert "ignored: clipart.txt, because other lists of clp state a split" in said
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ({"_train": ["1.jpg", "2.jpg"], "": ["1.jpg", "2.jpg"]}, "lists of clp, .* no image for testing"),
+        ({"_test": ["1.jpg"]}, "lists of clp, .* no image for training"),
+    ],
+)
+def test_lists_of_one_split_alone_are_refused(
+    tmp_path: Path, lists: dict[str, list[str]], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        imported("domainnet", domainnet_lists(tmp_path / "d", lists))
+
+
+def test_images_of_both_splits_are_reported(tmp_path: Path) -> None:
+    root = domainnet_lists(tmp_path / "d", {"_train": ["1.jpg", "2.jpg"], "_test": ["2.jpg"]})
+    table, said = imported("domainnet", root)
+    assert table["split"].tolist() == [0, 2] * 6
+    assert "1 images of clp are in lists for training and for testing" in said
+    root = domainnet_lists(tmp_path / "union", {"": ["1.jpg", "2.jpg"]})
+    table, said = imported("domainnet", root)
+    assert set(table["split"]) == {2}
+    assert "every image is used for training and for testing" in said
+
+
+def test_counts_for_testing_are_compared_with_the_card(tmp_path: Path) -> None:
+    card = read_card("domainnet")
+    counts = {"images": 2, "test": 1, "per_class": None}
+    domains = {short: domain.model_copy(update=counts) for short, domain in card.domains.items()}
+    card = card.model_copy(update={"domains": domains})
+    root = domainnet_lists(tmp_path / "d", {"_train": ["1.jpg"], "_test": ["2.jpg"]})
+    assert list(differences(card, imported("domainnet", root)[0])) == []
+    root = domainnet_lists(tmp_path / "union", {"": ["1.jpg", "2.jpg"]})
+    found = list(map(str, differences(card, imported("domainnet", root)[0])))
+    assert found[0] == "domain clp: 2 images for testing, but the card states 1"
+    assert len(found) == 6
+
+
 def test_visda_s_own_lists(tmp_path: Path) -> None:
     card = read_card("visda2017")
     root = write_folders(tmp_path / "v", card, VISDA, 1)
