@@ -1,5 +1,6 @@
 """datasets/NAME.yaml: the form of a dataset card."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
@@ -8,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_serializer, model_validator
 
 from pipeline.config.base import Count, Seed, Strict
+from pipeline.config.names import first_equal_pair, simplified
 
 
 class DatasetCard(Strict):
@@ -36,6 +38,18 @@ class DatasetCard(Strict):
         unknown = set(self.prompt_words) - set(self.classes)
         if unknown:
             raise ValueError(f"prompt_words names {sorted(unknown)}, which are not among classes")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_differ(self) -> "DatasetCard":
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes names {Counter(self.classes).most_common(1)[0][0]!r} twice")
+        pair = first_equal_pair((name, self.word(label)) for label, name in enumerate(self.classes))
+        if pair is not None:
+            raise ValueError(
+                f"classes {pair[0]!r} and {pair[1]!r} have the same words in prompts, "
+                f"{self.word(self.classes.index(pair[0]))!r}; set other words for one of them in prompt_words"
+            )
         return self
 
 
@@ -155,6 +169,21 @@ class FolderCard(DatasetCard):
             "split": self.split,
             "content": self.content,
         }
+
+    @model_validator(mode="after")
+    def _domains_differ(self) -> "FolderCard":
+        names = (
+            (short, simplified(name))
+            for short, domain in self.domains.items()
+            for name in (short, domain.name, *domain.folders)
+        )
+        pair = first_equal_pair(names)
+        if pair is not None:
+            raise ValueError(
+                f"domains {pair[0]} and {pair[1]} could have the same folder: their names, or `folders`, "
+                "differ in nothing but case, spaces and signs"
+            )
+        return self
 
     @model_validator(mode="after")
     def _counts_agree(self) -> "FolderCard":

@@ -90,6 +90,15 @@ def test_the_key_depends_on_the_images_and_not_on_words_and_pages(data_root: Pat
         (lambda card: card["sources"][0]["archives"][0].update(checksum="md5:12"), "checksum"),
         (lambda card: card.pop("sources"), r"sources: this field is missing"),
         (lambda card: card.update(prompt_words={"cat": "x"}), "'cat'"),
+        (lambda card: card["classes"].__setitem__(1, "dog"), "classes names 'dog' twice"),
+        (
+            lambda card: card["classes"].__setitem__(1, "Dog"),
+            "'dog' and 'Dog' have the same words in prompts",
+        ),
+        (
+            lambda card: card["domains"]["P"].update(name="-sketch-"),
+            "P and S could have the same folder",
+        ),
     ],
 )
 def test_a_wrong_card_is_refused_by_its_line_and_field(tmp_path, monkeypatch, change, told) -> None:

@@ -7,15 +7,15 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pipeline.config import FolderCard
+from pipeline.config.names import simplified
 from pipeline.core.errors import UserError
 from pipeline.data.image_sets import BOTH
 from pipeline.data.sources.scan import (
     MAX_DEPTH,
+    ClassNames,
     FoundImage,
     Layout,
-    class_labels,
     domain_names,
-    simplified,
     subfolders,
     walk_levels,
 )
@@ -191,14 +191,14 @@ class _LabelOfLine:
     """
 
     def __init__(self, card: FolderCard, lists: Iterable[list[Line]]) -> None:
-        self.card, self.labels = card, class_labels(card)
+        self.card, self.names = card, ClassNames(card)
         self.label_by_number: dict[int, int] = {}
         numbers = Counter(line.number for lines in lists for line in lines)
         self.first = 1 if min(numbers, default=0) == 1 and max(numbers) == len(card.classes) else 0
 
     def __call__(self, line: Line) -> int:
         classes = self.card.classes
-        label = self.labels.get(simplified(line.path.parent.name))
+        label = self.names.label(line.path.parent.name)
         if label is None:
             label = line.number - self.first
         if not 0 <= label < len(classes):

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from pipeline.config import FolderCard, read_card, resolve_card
+from pipeline.config.names import simplified
 from pipeline.core.errors import UserError
 from pipeline.data.sources.importer import import_folder
 from pipeline.data.sources.inventory import damaged, differences, read_inventory
-from pipeline.data.sources.scan import simplified
 from tests.data.layout_samples import (
     OFFICE_HOME,
     PACS,
@@ -122,6 +122,47 @@ def test_a_missing_domain_or_class_is_named(tmp_path: Path) -> None:
         imported("pacs", root)
     with pytest.raises(UserError, match="there is no folder"):
         imported("pacs", tmp_path / "nowhere")
+
+
+def letters(**changes: object) -> FolderCard:
+    """A card whose classes differ in case or signs only."""
+    pacs = read_card("pacs")
+    assert isinstance(pacs, FolderCard)
+    fields = {"title": "x", "image_size": 32, "licence": "x", "citation": "x", "sources": pacs.sources}
+    domains = {name: {"name": name, "images": 6} for name in ("Scanned", "Photo")}
+    words = {"A": "capital a", "C++": "c plus plus", "-": "minus", "+": "plus"}
+    classes = ["A", "a", "C", "C++", "+", "-", "b_1"]
+    stated = {"name": "letters", "classes": classes, "domains": domains, "prompt_words": words}
+    return FolderCard.model_validate(fields | stated | changes)
+
+
+def test_classes_that_differ_in_case_or_signs_only_stay_apart(tmp_path: Path) -> None:
+    card = letters()
+    for domain in card.domains:
+        for name in card.classes:
+            folder = "B 1" if name == "b_1" else name
+            write_pictures(tmp_path / "letters" / domain.lower() / folder, ["1.png", "2.png"])
+    import_folder(card, tmp_path / "letters", lambda text: None)
+    table = read_inventory(card)
+    assert labels(table) == everywhere(card, 2)
+    assert set(table["name"].str.partition("/")[0]) == set(card.classes)
+
+
+def test_a_folder_that_could_be_two_classes_is_refused(tmp_path: Path) -> None:
+    card = letters()
+    for domain in card.domains:
+        write_pictures(tmp_path / "letters" / domain / "a", ["1.png"])
+    write_pictures(tmp_path / "letters" / "Photo" / "_a_", ["1.png"])
+    with pytest.raises(UserError, match="_a_ could be class A or a of letters; rename it"):
+        import_folder(card, tmp_path / "letters", lambda text: None)
+
+
+def test_folders_that_are_one_class_are_reported(tmp_path: Path) -> None:
+    root = write_folders(tmp_path / "p", read_card("pacs"), PACS)
+    write_pictures(root / "photo" / "Dog", ["more.jpg"])
+    table, said = imported("pacs", root)
+    assert labels(table)["P", 0] == 3
+    assert "are both class dog" in said
 
 
 def test_simplified_names() -> None:
