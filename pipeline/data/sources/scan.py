@@ -107,5 +107,9 @@ def is_image(name: str) -> bool:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """List the images in `folder` and its subfolders, in order."""
-    return sorted(Path(at, name) for at, _, names in os.walk(folder) for name in names if is_image(name))
+    """List the images in `folder` and its subfolders, in order, except those in hidden subfolders."""
+    images = []
+    for at, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]  # os.walk descends into the rest
+        images += [Path(at, name) for name in names if is_image(name)]
+    return sorted(images)

@@ -94,6 +94,16 @@ def test_office31_has_a_folder_between(tmp_path: Path) -> None:
     assert labels(imported("office31", tmp_path / "o")[0]) == everywhere(card, 1)
 
 
+@pytest.mark.parametrize("hidden", [".ipynb_checkpoints", ".thumbnails/large", "more/.cache"])
+def test_images_in_hidden_folders_are_no_images(tmp_path: Path, hidden: str) -> None:
+    root = write_folders(tmp_path / "p", read_card("pacs"), PACS)
+    write_pictures(root / "photo" / "dog" / hidden, ["00001-checkpoint.jpg"])
+    write_pictures(root / "photo" / "horse" / "more", ["3.jpg"])
+    table, _ = imported("pacs", root)
+    expected = everywhere(read_card("pacs"), 2) | {("P", read_card("pacs").classes.index("horse")): 3}
+    assert labels(table) == expected
+
+
 def test_hidden_files_and_other_files_are_no_images(tmp_path: Path) -> None:
     root = write_folders(tmp_path / "p", read_card("pacs"), PACS)
     for name in ("._pic.jpg", ".DS_Store", "Thumbs.db", "notes.txt"):
