@@ -9,18 +9,18 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_serializer, model_validator
 
 from pipeline.config.base import Count, Seed, Strict
-from pipeline.config.names import first_equal_pair, simplified
+from pipeline.config.names import PathName, first_equal_pair, simplified
 
 
 class DatasetCard(Strict):
     """What every card states. `BuiltCard` and `FolderCard` say where the images come from."""
 
-    name: str
+    name: PathName
     title: str
     image_size: Count
-    classes: list[str]
+    classes: list[PathName]
     prompt_words: dict[str, str] = Field(default={})
-    domains: Mapping[str, "DomainCard"]
+    domains: Mapping[PathName, "DomainCard"]
     licence: str
     citation: str
 
@@ -38,6 +38,13 @@ class DatasetCard(Strict):
         unknown = set(self.prompt_words) - set(self.classes)
         if unknown:
             raise ValueError(f"prompt_words names {sorted(unknown)}, which are not among classes")
+        return self
+
+    @model_validator(mode="after")
+    def _domains_can_be_tasks(self) -> "DatasetCard":
+        for short in self.domains:
+            if "->" in short:
+                raise ValueError(f"domains: {short!r} contains '->', which tasks are written with")
         return self
 
     @model_validator(mode="after")
@@ -75,7 +82,7 @@ class BuiltCard(DatasetCard):
     """A dataset that this project makes."""
 
     builder: Literal["digits"]
-    domains: dict[str, BuiltDomain]
+    domains: dict[PathName, BuiltDomain]
     seed: Seed = 0
 
     def train_images(self, domain: str) -> int:
@@ -150,7 +157,7 @@ class FolderCard(DatasetCard):
     content: what identifies the images that are in place, None before they are; no field of the YAML.
     """
 
-    domains: dict[str, FolderDomain]
+    domains: dict[PathName, FolderDomain]
     split: Literal["all", "lists"] = "all"
     sources: list[Source] = Field(min_length=1)
     content: str | None = None
