@@ -150,7 +150,7 @@ def _records(job: Job) -> dict[str, bytes]:
 
 
 class SilentWatcher:
-    """A Watcher that prints nothing and raises an error when a job fails."""
+    """A `Watcher` that prints nothing and raises an error when a job fails."""
 
     def started(self, job: Job) -> None:
         """Ignore that a job started."""
@@ -183,11 +183,11 @@ def ray_speedup(root: Path) -> dict[str, float]:
 
     from pipeline.core.hardware import Capacity
     from pipeline.execution import local_executor
-    from pipeline.execution.ray_executor import SETTINGS, walk
+    from pipeline.execution.ray_executor import SETTINGS, execute
 
     os.environ.update(SETTINGS)
     store = Store(root)
-    local_executor.walk([_trainings(1)[0].inputs["data"]], store, Capacity(cpus=1), SilentWatcher())
+    local_executor.execute([_trainings(1)[0].inputs["data"]], store, Capacity(cpus=1), SilentWatcher())
     seconds = {}
     for workers in (1, 2):
         ray.init(
@@ -199,9 +199,9 @@ def ray_speedup(root: Path) -> dict[str, float]:
         )
         try:
             capacity = Capacity(cpus=workers)
-            walk(_trainings(workers, seed=1000 * workers, iterations=1), store, capacity, SilentWatcher())
+            execute(_trainings(workers, seed=1000 * workers, iterations=1), store, capacity, SilentWatcher())
             began = time.perf_counter()
-            walk(_trainings(TRAININGS, seed=100 * workers), store, capacity, SilentWatcher())
+            execute(_trainings(TRAININGS, seed=100 * workers), store, capacity, SilentWatcher())
             seconds[workers] = time.perf_counter() - began
         finally:
             ray.shutdown()
