@@ -319,7 +319,7 @@ def test_a_gpu_that_is_not_there_and_a_driver_without_one(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     nvidia_smi(tmp_path, TWO_GPUS)
-    with pytest.raises(UserError, match=r"'7' is none of the GPUs.*0 \(GPU-aaaa\)"):
+    with pytest.raises(UserError, match=r"'7' is not one of the GPUs.*0 \(GPU-aaaa\)"):
         hardware.gpus()
     nvidia_smi(tmp_path, "no devices", code=9)
     assert hardware.gpus() == ()
