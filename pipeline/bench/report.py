@@ -11,7 +11,7 @@ import numpy as np
 from pipeline import __version__, config
 from pipeline.planning.graph import suite_tasks
 from pipeline.report import records
-from pipeline.report.page import build as page
+from pipeline.report.page import build
 from pipeline.report.page.run_info import About
 from pipeline.report.plots import tsne
 from pipeline.report.write import write_published, write_statistics, write_tables
@@ -71,7 +71,7 @@ def measure_report(folder: Path) -> dict[str, float]:
     write_tables(suite, tasks, card.classes, found, folder)
     write_published(suite, tasks, found, folder)
     write_statistics(suite, tasks, found, folder)
-    page.write(folder, About(suite=suite, card=card, tasks=tasks, file="example.yaml"), found)
+    build.write_page(folder, About(suite=suite, card=card, tasks=tasks, file="example.yaml"), found)
     return {"records": len(rows), "seconds": time.perf_counter() - started}
 
 

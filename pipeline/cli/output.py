@@ -28,7 +28,7 @@ def answer(plan: "Plan | MorphPlan", store: "Store", folder: Path, options: argp
     from pipeline.planning.morphs import MorphPlan
     from pipeline.report import manifest
     from pipeline.report.collect import state
-    from pipeline.report.tables import write as tables
+    from pipeline.report.tables import accuracy, formats
 
     if isinstance(plan, MorphPlan):
         from pipeline.report.collect_morphs import report_morphs  # imports matplotlib
@@ -53,9 +53,9 @@ def answer(plan: "Plan | MorphPlan", store: "Store", folder: Path, options: argp
     if recorded is None or made is None:
         print(f"no training of {plan.suite.name} is finished yet", file=sys.stderr)
         return
-    table = tables.accuracy_table(recorded, plan.suite, list(plan.tasks), plan.suite.selections[0])
+    table = accuracy.accuracy_table(recorded, plan.suite, list(plan.tasks), plan.suite.selections[0])
     console = Console()
-    shown = tables.terminal(table, console.width)
+    shown = formats.terminal(table, console.width)
     caption, shown.caption = shown.caption, None
     console.print(shown, caption, sep="\n")
     print(*made.said, sep="\n", end="\n" * bool(made.said))
@@ -77,7 +77,7 @@ def draw(
     """Write tables, plots and page of `recorded`."""
     from pipeline.report import manifest as drawn
     from pipeline.report.collect import about_records, about_run, drawn_from
-    from pipeline.report.page import build as page
+    from pipeline.report.page import build
     from pipeline.report.page import run_info
     from pipeline.report.write import write_report
 
@@ -86,7 +86,7 @@ def draw(
     trained = any(store.has(cell.job.kind, cell.job.key) for cell in plan.cells)
     tell = partial(about_run, store=store) if trained else partial(about_records, folder=folder)
     told = tell(plan, file=options.suite, plugins=options.plugin)
-    written += [run_info.write(folder, told), page.write(folder, told, recorded)]
+    written += [run_info.write(folder, told), build.write_page(folder, told, recorded)]
     return drawn.write(folder, mark, written, gains(recorded, plan, folder))
 
 

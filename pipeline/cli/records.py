@@ -107,7 +107,7 @@ def show_report(options: argparse.Namespace) -> int:
     from pipeline import config
     from pipeline.report import records
     from pipeline.report.collect import about_folder, check_writable, without_artifacts
-    from pipeline.report.page import build as page
+    from pipeline.report.page import build
     from pipeline.report.page import serve
     from pipeline.report.write import write_plots
 
@@ -119,7 +119,7 @@ def show_report(options: argparse.Namespace) -> int:
     told = about_folder(folder, recorded)
     with drawing(quiet=False) as progress:
         write_plots(told.suite, recorded, without_artifacts(told), folder, progress)
-    print(page.write(folder, told, recorded))
+    print(build.write_page(folder, told, recorded))
     if options.serve:
         serve.serve(folder, options.port)
     return 0

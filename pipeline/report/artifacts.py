@@ -1,4 +1,4 @@
-"""The artifacts from which the pictures of a suite are drawn."""
+"""The artifacts that the figures of a suite are drawn from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class AdapterArtifacts:
-    """What one adapter left for one task, None where there is nothing (yet). made: by set, as plan.AdapterJobs."""
+    """The artifacts of one adapter for one task; None where a job is not finished.
+
+    Attributes:
+        finetune: The fine-tuned adapter.
+        times: The t-predictor (dg).
+        flow: The domain flow (uda).
+        made: The sets of made images, by name.
+    """
 
     finetune: Path | None = None
     times: Path | None = None
@@ -17,7 +24,14 @@ class AdapterArtifacts:
 
 @dataclass(frozen=True)
 class TaskArtifacts:
-    """The artifacts of one task. adapters: by name. trained: by (method, augmentation, seed)."""
+    """The artifacts of one task.
+
+    Attributes:
+        sources: The source domains.
+        target: The target domain.
+        adapters: By the adapter's name.
+        trained: Trainings by (method, augmentation, seed).
+    """
 
     sources: tuple[str, ...]
     target: str
@@ -27,9 +41,13 @@ class TaskArtifacts:
 
 @dataclass(frozen=True)
 class Artifacts:
-    """What the pictures of a suite are drawn from. classes: names by label. tasks: in the order of the suite.
+    """The artifacts of a suite, whose folders are named by their keys: the same name means the same content.
 
-    The folder of an artifact is named by its key: the same name means the same content.
+    Attributes:
+        classes: Class names by label.
+        data: The prepared dataset.
+        base: The images of the control.
+        tasks: By task, in the order of the suite.
     """
 
     classes: Sequence[str]

@@ -14,9 +14,8 @@ from pipeline.config import TrainParams
 from pipeline.core.errors import UserError
 from pipeline.core.store import MANIFEST, Store
 from pipeline.planning.graph import AdapterJobs, Job, Plan, parse_task, suite_tasks
-from pipeline.report import records
+from pipeline.report import fingerprint, records
 from pipeline.report.artifacts import AdapterArtifacts, Artifacts, TaskArtifacts
-from pipeline.report.fingerprint import stamp
 from pipeline.report.page import run_info
 from pipeline.report.page.run_info import About, Stage
 
@@ -62,7 +61,8 @@ def _failed(params: TrainParams, reason: str) -> list[dict[str, Any]]:
 def gather(plan: Plan, store: Store, file: Path) -> tuple[pd.DataFrame | None, list[str]]:
     """The records of `plan`, written to `file`, and what the user has to know of them; None if there are none at all.
 
-    Where no training is in the store, such as for the reference runs, they are those in `file`, which is left alone.
+    Where no training is in the store, such as for the reference runs, they are those in `file`, which is left
+    alone.
     """
     rows = collect(plan, store)
     if rows:
@@ -118,7 +118,9 @@ def state(plan: Plan, store: Store, file: Path, named: str, plugins: Sequence[Pa
     made = [path.stat().st_mtime_ns if path.exists() else None for path in manifests]
     figures = [(path.name, path.stat().st_mtime_ns) for path in sorted(config.PUBLISHED.glob("*.csv"))]
     told = (plan.suite.model_dump_json(), plan.card.model_dump_json(), [job.key for job in plan.jobs])
-    return stamp(told, made, figures, file.read_text(), named, list(map(str, plugins)), str(store.root))
+    return fingerprint.compute(
+        told, made, figures, file.read_text(), named, list(map(str, plugins)), str(store.root)
+    )
 
 
 def _adapter_artifacts(jobs: AdapterJobs, store: Store) -> AdapterArtifacts:

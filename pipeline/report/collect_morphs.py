@@ -10,7 +10,7 @@ from pipeline import __version__
 from pipeline.core.store import Store, write_atomic
 from pipeline.planning.morphs import MorphPlan
 from pipeline.report.plots import contact_sheet
-from pipeline.report.plots.figure_cache import Picture, draw_picture
+from pipeline.report.plots.figure_cache import FigureSpec, draw_if_changed
 from pipeline.report.tables import morphs as morph_table
 
 NUMBERS = ("PPL", "PPL variation", "FID", "KID", "psnr")
@@ -49,8 +49,8 @@ def report_morphs(plan: MorphPlan, store: Store, folder: Path, *, as_json: bool)
             title = f"{plan.suite.name}: the first of the {kind}"
             draw = partial(contact_sheet.draw_morphs, made, title)
             keys = {method: morphs.parent.name for method, morphs in made.items()}
-            picture = Picture(f"morphs_{kind}", (keys, title), (".png", ".pdf"), draw)
-            draw_picture(picture, folder / "plots")
+            picture = FigureSpec(f"morphs_{kind}", (keys, title), (".png", ".pdf"), draw)
+            draw_if_changed(picture, folder / "plots")
     if as_json:
         return records.to_json(orient="records", double_precision=15)
     return f"{text}\nrecords, tables and plots: {folder}\nartifacts: {store.root}"

@@ -36,7 +36,8 @@ COLUMNS = [
 LATER = {"library": "", "status": "done", "reason": ""}
 """Columns that are written after those, and what stands for them where a file from before them has none.
 
-library: the package and version that the method's losses are from. status: done, or failed, for a training that
+library: the package and version that the method's losses are from. status: done, or failed, for a training
+that
 came to no accuracy. reason: why it failed.
 """
 
@@ -51,7 +52,8 @@ _WHOLE_FILE = "run the suite again to have the file written anew"
 def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write `rows`, each with COLUMNS and at will those of LATER, to `path` in one step.
 
-    accuracy: percent, None if the training failed; per_class: list of percents, NaN or None for a class without test images. Numbers keep
+    accuracy: percent, None if the training failed; per_class: list of percents, NaN or None for a class
+        without test images. Numbers keep
     full precision. Raises UserError, and writes nothing, for rows that `read` would refuse.
     """
     file = io.StringIO()

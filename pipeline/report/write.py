@@ -10,15 +10,14 @@ from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
 from pipeline.report.artifacts import Artifacts
 from pipeline.report.page import html_table
-from pipeline.report.plots.all import list_pictures
-from pipeline.report.plots.figure_cache import draw_picture
-from pipeline.report.tables import accuracy, published, significance, significance_text
-from pipeline.report.tables import write as tables
+from pipeline.report.plots.figure_cache import draw_if_changed
+from pipeline.report.plots.figures import list_figures
+from pipeline.report.tables import accuracy, formats, published, significance, significance_text
 
 FORMATS = {
-    ".csv": tables.csv,
-    ".md": tables.markdown,
-    ".tex": tables.latex,
+    ".csv": formats.csv,
+    ".md": formats.markdown,
+    ".tex": formats.latex,
     ".html": html_table.accuracy_html,
 }
 PUBLISHED_FORMATS = {".csv": published.csv, ".md": published.markdown, ".tex": published.latex}
@@ -41,7 +40,8 @@ def write_tables(
 ) -> list[Path]:
     """folder/tables/accuracy_SELECTION.{csv,md,tex,html} for every selection rule of the suite.
 
-    Where the suite's metric is the mean of classes, also classes_TASK_SELECTION.{csv,md,tex,html} for every task.
+    Where the suite's metric is the mean of classes, also classes_TASK_SELECTION.{csv,md,tex,html} for every
+    task.
     """
     made = {}
     for selection in suite.selections:
@@ -83,9 +83,9 @@ def write_plots(
     suite: Suite, records: pd.DataFrame, artifacts: Artifacts, folder: Path, progress: Progress
 ) -> list[Path]:
     """folder/plots/*: every picture whose records or artifacts are there; one drawn before from the same is kept."""
-    pictures = list_pictures(suite, records, artifacts)
+    pictures = list_figures(suite, records, artifacts)
     written = []
     for done, picture in enumerate(pictures):
         progress(done, len(pictures), picture.name)
-        written += draw_picture(picture, folder / "plots")
+        written += draw_if_changed(picture, folder / "plots")
     return written

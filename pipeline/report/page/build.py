@@ -22,13 +22,16 @@ from pipeline.report.manifest import PAGE
 from pipeline.report.page import html_table, reproduce_command
 from pipeline.report.page.run_info import About
 from pipeline.report.tables import accuracy, published, significance, significance_text
+from pipeline.report.tables.names import RULE_NAMES, row_name
 
 FILE = PAGE
 
 WIDEST = 1280
 """Pixels: wider pictures are made smaller in the page; the files beside it stay as they are."""
 LARGEST = 2_500_000
-"""Bytes of all pictures in the page: above it they are made smaller still, but not below half, so that it can be sent by mail."""
+"""Bytes of all pictures in the page: above it they are made smaller still, but not below half, so that it can
+be sent by mail.
+"""
 QUALITY = 75
 """Of WebP, from 0 to 100: a contact sheet takes a quarter of what its PNG does, and looks the same."""
 
@@ -43,7 +46,9 @@ OVERVIEW = {
         "How well a linear classifier tells images from the target's by the network's features: 2 always, 0 not at all.",
     ),
 }
-"""Pictures of the whole run, which stand in one group: by how the name of a file begins, with a name and what is to be seen."""
+"""Pictures of the whole run, which stand in one group: by how the name of a file begins, with a name and what
+is to be seen.
+"""
 
 GROUPS = {
     "tsne": (
@@ -115,16 +120,16 @@ class Group:
     pictures: list[Shown]
 
 
-def write(folder: Path, about: About, records: pd.DataFrame) -> Path:
+def write_page(folder: Path, about: About, records: pd.DataFrame) -> Path:
     """folder/index.html, unless it is there as it would be written."""
     path, pictures = folder / FILE, sorted((folder / "plots").glob("*.png"))
     mark = _mark(about, records, pictures)
     if not _bears(path, mark):
-        write_atomic(path, render(about, records, pictures, mark))
+        write_atomic(path, render_page(about, records, pictures, mark))
     return path
 
 
-def render(about: About, records: pd.DataFrame, pictures: Sequence[Path], mark: str = "") -> str:
+def render_page(about: About, records: pd.DataFrame, pictures: Sequence[Path], mark: str = "") -> str:
     """The page. pictures: PNG files in the folder plots/ beside it."""
     suite = about.suite
     figures = published.read_all(published.folder())
@@ -170,7 +175,7 @@ def _failed(records: pd.DataFrame) -> list[tuple[str, str]]:
     there = records[records["status"] == "failed"].drop_duplicates("key")
     return [
         (
-            f"{row.task}, {significance_text.row_name(row.method, row.augmentation)}, seed {row.seed}",
+            f"{row.task}, {row_name(row.method, row.augmentation)}, seed {row.seed}",
             row.reason,
         )
         for row in there.itertuples()
@@ -183,7 +188,7 @@ def _mark(about: About, records: pd.DataFrame, pictures: Sequence[Path]) -> str:
     parts = [(html_table.PARTS / name).read_bytes() for name in names]
     parts += [path.read_bytes() for path in sorted(published.folder().glob("*.csv"))]
     drawn = [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in pictures]
-    return fingerprint.stamp(parts, drawn, about.model_dump_json(), records.to_csv())
+    return fingerprint.compute(parts, drawn, about.model_dump_json(), records.to_csv())
 
 
 def _bears(path: Path, mark: str) -> bool:
@@ -202,7 +207,7 @@ def _rule(about: About, records: pd.DataFrame, figures: pd.DataFrame, selection:
     beside = published.published_table(records, suite, tasks, selection, figures)
     return Rule(
         name=selection,
-        words=accuracy.RULES[selection],
+        words=RULE_NAMES[selection],
         tables=[accuracy.accuracy_table(records, suite, tasks, selection)]
         + [
             accuracy.class_table(records, suite, task, about.card.classes, selection)
@@ -233,7 +238,7 @@ def _commands(about: About) -> list[tuple[str, str]]:
     suite: Suite = about.suite
     return [
         (
-            f"{method} + {accuracy.shown(augmentation)}" if augmentation != "none" else method,
+            row_name(method, augmentation),
             reproduce_command.command(suite, about.file, method, augmentation, about.plugins),
         )
         for method in map(suite.label, suite.methods)

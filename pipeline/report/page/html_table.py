@@ -6,7 +6,7 @@ from pathlib import Path
 import jinja2
 
 from pipeline.report.tables import accuracy
-from pipeline.report.tables import write as tables
+from pipeline.report.tables.names import RULE_NAMES, arrow
 
 PARTS = Path(__file__).parent
 """Where templates, style and script are."""
@@ -22,7 +22,7 @@ def surroundings() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters |= {"arrow": tables.arrow, "full_label": full_label}
+    made.filters |= {"arrow": arrow, "full_label": full_label}
     return made
 
 
@@ -33,7 +33,7 @@ def full_label(row: accuracy.Row) -> str:
 
 def accuracy_html(table: accuracy.AccuracyTable) -> str:
     """A document with `table` and its caption, to open in a browser or to copy into a text."""
-    rule = accuracy.RULES[table.selection]
+    rule = RULE_NAMES[table.selection]
     return surroundings().from_string(DOCUMENT).render(table=table, rule=rule)
 
 

@@ -23,8 +23,10 @@ class Stage(Strict):
 class About(Strict):
     """A suite as it was run. file: as `run` was told. plugins: files of methods. stages: None if not known.
 
-    made_with: versions and machines by name (see pipeline.core.provenance), as the manifests of finished jobs tell them, and
-    under each value how many jobs. untold: how many finished jobs do not tell. note: what else a reader has to know.
+    made_with: versions and machines by name (see pipeline.core.provenance), as the manifests of finished jobs
+        tell them, and
+    under each value how many jobs. untold: how many finished jobs do not tell. note: what else a reader has
+    to know.
     """
 
     suite: Suite

@@ -1,4 +1,4 @@
-"""Two runs cell by cell: which accuracies changed, and which of these by more than their noise. From records alone."""
+"""Compare two runs cell by cell, from their records: which accuracies changed, and which by more than noise."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,24 +12,25 @@ from scipy import stats
 
 from pipeline.core.errors import UserError
 from pipeline.report.records import CELL
-from pipeline.report.tables.accuracy import signed
-from pipeline.report.tables.significance_text import row_name
-from pipeline.report.tables.write import arrow
+from pipeline.report.tables.names import arrow, row_name, signed
 
 LEVEL = 0.05
-"""The share of false alarms among the changes beyond noise that is accepted."""
+"""Significance level after adjustment, and thus the accepted share of false alarms among the changes."""
 
 IDENTITY = [name for name in CELL if name not in ("suite", "seed")]
-"""What makes a cell the same in both runs. Not the suite: a part of one may be compared with the whole."""
+"""The columns that identify a cell in both runs. The suite is not among them: a part may be compared with the
+whole.
+"""
 
 SETTINGS = ("suite", "version", "library")
-"""The columns of which a run has few values, and which differ where it was made otherwise."""
+"""Columns with few values per run; a difference here tells that the runs were made differently."""
 
 NOISE, CHANGED, SAME, UNKNOWN = "within noise", "beyond noise", "same", "noise unknown"
 
 RULE = (
-    f"Beyond noise: Welch's t-test between the seeds of A and of B, two-sided, with Benjamini and Hochberg's adjustment for the "
-    f"number of cells tested, p < {LEVEL}. A cell with one seed in either run tells nothing of its noise, and is not tested."
+    "Beyond noise: Welch's two-sided t-test between the seeds of A and of B, p-values adjusted for the number of "
+    f"cells by Benjamini and Hochberg's rule, p < {LEVEL}. The noise of a cell with one seed in either run is unknown, "
+    "and the cell is not tested."
 )
 
 
@@ -57,7 +58,8 @@ class Change:
 class Comparison:
     """Two runs. only_a, only_b: cells that one alone has an accuracy of. settings: by name, the values in A and in B.
 
-    keys: of the trainings that both have, how many were made from the same settings, inputs and code ("same"), how many of
+    keys: of the trainings that both have, how many were made from the same settings, inputs and code
+        ("same"), how many of
     those came out otherwise ("same, but another accuracy"), and how many were made from others ("other").
     """
 
@@ -69,16 +71,16 @@ class Comparison:
 
     @property
     def differs(self) -> bool:
-        """Whether a cell changed by more than its noise."""
+        """Whether a cell changed by more than noise."""
         return any(change.verdict == CHANGED for change in self.changes)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, for --json."""
+        """Return everything, as `--json` prints it."""
         return asdict(self) | {"rule": RULE, "differs": self.differs}
 
 
 def compare(a: pd.DataFrame, b: pd.DataFrame) -> Comparison:
-    """What changed from the records `a` to the records `b`. A record of a failed training counts as none."""
+    """Compare the records `b` with the records `a`. A record of a failed training counts as missing."""
     cells_a, cells_b = _cells(a, "A"), _cells(b, "B")
     shared = [cell for cell in cells_a if cell in cells_b]
     tested = _adjusted([welch(cells_a[cell], cells_b[cell]) for cell in shared])
@@ -114,7 +116,7 @@ def _named(cell: Sequence[str]) -> dict[str, str]:
 
 
 def welch(a: np.ndarray, b: np.ndarray) -> float | None:
-    """P of Welch's t-test of two samples, two-sided; None if one has fewer than two values."""
+    """Return the two-sided p-value of Welch's t-test, or None if a sample has fewer than two values."""
     if min(len(a), len(b)) < 2:
         return None
     error = sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
@@ -124,7 +126,7 @@ def welch(a: np.ndarray, b: np.ndarray) -> float | None:
 
 
 def _adjusted(p: Sequence[float | None]) -> list[float | None]:
-    """`p` adjusted for the number of those that are not None."""
+    """Adjust the p-values that are not None by Benjamini and Hochberg's rule."""
     known = [value for value in p if value is not None]
     adjusted = iter(stats.false_discovery_control(known) if known else [])
     return [None if value is None else float(next(adjusted)) for value in p]
@@ -153,24 +155,24 @@ def _keys(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, int]:
 
 
 def described(found: Comparison, a: Path, b: Path) -> str:
-    """For a terminal: the changes beyond noise, the greatest first, then what else is to be known."""
+    """Describe a comparison for a terminal: the changes beyond noise, the largest first, then everything else."""
     counts = {verdict: 0 for verdict in (SAME, NOISE, CHANGED, UNKNOWN)}
     for change in found.changes:
         counts[change.verdict] += 1
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    lines = [f"A: {a}", f"B: {b}", f"{len(found.changes)} cells in both: {told}"]
+    summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    lines = [f"A: {a}", f"B: {b}", f"{len(found.changes)} cells in both: {summary}"]
     for verdict in (CHANGED, UNKNOWN):
         moved = [change for change in found.changes if change.verdict == verdict]
         lines += [f"\n{verdict}:"] * bool(moved)
         lines += [_line(change) for change in sorted(moved, key=lambda change: -abs(change.difference))]
     lines += _only(found.only_a, "A") + _only(found.only_b, "B")
     for name, (in_a, in_b) in found.settings.items():
-        told_a, told_b = (", ".join(value or "none" for value in values) for values in (in_a, in_b))
-        lines.append(f"{name}: A {told_a}; B {told_b}")
+        list_a, list_b = (", ".join(value or "none" for value in values) for values in (in_a, in_b))
+        lines.append(f"{name}: A {list_a}; B {list_b}")
     keys = found.keys
     lines.append(
-        f"trainings in both: {keys['same']} of the same settings, inputs and code ({keys['same, but another accuracy']} of "
-        f"them came out otherwise), {keys['other']} of others"
+        f"trainings in both: {keys['same']} with the same settings, inputs and code "
+        f"({keys['same, but another accuracy']} of them with another accuracy), {keys['other']} with others"
     )
     return "\n".join([*lines, RULE])
 
@@ -181,7 +183,7 @@ def _line(change: Change) -> str:
 
 
 def _only(cells: Iterable[dict[str, str]], run: str) -> list[str]:
-    """How many cells one run alone has, and in which rows."""
+    """How many cells only one run has, and in which rows."""
     names = [f"{row_name(cell['method'], cell['augmentation'])} {arrow(cell['task'])}" for cell in cells]
     shown = list(dict.fromkeys(names))
     more = f", and {len(shown) - 6} more" if len(shown) > 6 else ""

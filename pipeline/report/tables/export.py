@@ -1,4 +1,4 @@
-"""Records for other programs: a tidy table as CSV or Parquet, or curves over seeds for TensorBoard and Weights & Biases."""
+"""Export records: as a tidy table (CSV, Parquet), or as curves over seeds (TensorBoard, Weights & Biases)."""
 
 import importlib
 import io
@@ -11,22 +11,34 @@ import pandas as pd
 from pipeline.config import card_folder, read_card
 from pipeline.core.errors import UserError
 from pipeline.core.store import write_atomic
-from pipeline.report.tables.significance_text import row_name
+from pipeline.report.tables.names import row_name
 
 FORMS = "FILE.csv, FILE.parquet, tensorboard:FOLDER or wandb:FOLDER"
 
 ALL = "all"
-"""What the column `class` says of an accuracy over all classes."""
+"""The value of the column `class` for an accuracy over all classes."""
 
 
 def export(records: pd.DataFrame, source: Path, to: str) -> Path:
-    """Write `records`, which were read from `source`, to what `to` names; the path of it. See FORMS."""
+    """Write records to the place that `to` names.
+
+    Args:
+        records: The records.
+        source: The file that they were read from, which is never overwritten.
+        to: One of `FORMS`.
+
+    Returns:
+        The file or folder that was written.
+
+    Raises:
+        UserError: `to` names nothing that can be written.
+    """
     kind, colon, place = to.partition(":")
     if colon and kind in ("tensorboard", "wandb"):
         folder = Path(place)
         if not place or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
             raise UserError(
-                f"--to {to}: expected a folder that is new or empty after {kind}:, for runs would mix"
+                f"--to {to}: expected a new or empty folder after {kind}:, because runs would mix"
             )
         (to_tensorboard if kind == "tensorboard" else to_wandb)(records, folder)
         return folder
@@ -46,9 +58,10 @@ def export(records: pd.DataFrame, source: Path, to: str) -> Path:
 
 
 def tidy(records: pd.DataFrame) -> pd.DataFrame:
-    """One accuracy a row: that over all classes, whose `class` is all, then those of the classes, by name.
+    """Return one accuracy a row: the one over all classes, whose `class` is `all`, then one for each class.
 
-    Classes have numbers from 0 where no dataset card names them. An accuracy that was not measured is missing.
+    Classes are numbered from 0 where no dataset card names them. An accuracy that was not measured is
+    missing.
     """
     plain = records.drop(columns="per_class")
     whole = plain.assign(**{"class": ALL, "order": -1})
@@ -70,13 +83,13 @@ def tidy(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def class_names(dataset: str) -> list[str]:
-    """The names of a dataset's classes by its card; none if there is no such card any more."""
+    """Return the class names of a dataset card, or an empty list if there is no such card."""
     there = (card_folder() / f"{dataset}.yaml").exists()
     return read_card(dataset).classes if there else []
 
 
 def curves(records: pd.DataFrame) -> Iterator[tuple[str, dict[int, dict[str, float]]]]:
-    """For trackers: the name of every row, and for each of its seeds accuracies in percent by `SELECTION/TASK`."""
+    """Yield the name of each row of the tables, and each seed's accuracies (percent) by `SELECTION/TASK`."""
     there = records[records["accuracy"].notna()]
     for (suite, backbone, method, augmentation), row in there.groupby(
         ["suite", "backbone", "method", "augmentation"], sort=False
@@ -87,7 +100,7 @@ def curves(records: pd.DataFrame) -> Iterator[tuple[str, dict[int, dict[str, flo
 
 
 def to_tensorboard(records: pd.DataFrame, folder: Path) -> None:
-    """Event files, one run for each row of the tables; the step is the seed."""
+    """Write event files: one run for each row of the tables, with the seed as step."""
     writer = needed("tensorboard.summary.writer.event_file_writer", "TensorBoard")
     event = needed("tensorboard.compat.proto.event_pb2", "TensorBoard")
     summary = needed("tensorboard.compat.proto.summary_pb2", "TensorBoard")
@@ -100,7 +113,7 @@ def to_tensorboard(records: pd.DataFrame, folder: Path) -> None:
 
 
 def to_wandb(records: pd.DataFrame, folder: Path) -> None:
-    """Offline runs of Weights & Biases, one for each row of the tables; the step is the seed. `wandb sync` sends them."""
+    """Write offline runs of Weights & Biases, which `wandb sync` uploads."""
     wandb = needed("wandb", "Weights & Biases")
     folder.mkdir(parents=True, exist_ok=True)
     for name, of_seed in curves(records):
@@ -112,7 +125,7 @@ def to_wandb(records: pd.DataFrame, folder: Path) -> None:
 
 
 def needed(module: str, what: str) -> ModuleType:
-    """`module`, or UserError with the command that installs its package."""
+    """Import `module`, or raise a UserError with the command that installs its package."""
     package = module.split(".")[0]
     try:
         return importlib.import_module(module)

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from pipeline.config import MorphSuite
-from pipeline.report.tables.write import pipe_table
+from pipeline.report.tables.formats import pipe_table
 
 SHOWN = {"FID": "FID", "PPL": "PPL", "PPL variation": "variation"}
 

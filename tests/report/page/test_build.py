@@ -18,10 +18,10 @@ from pipeline import cli, config
 from pipeline.core.errors import UserError
 from pipeline.planning.graph import make_plan
 from pipeline.report import records
-from pipeline.report.page import build as page
-from pipeline.report.page import html_table, reproduce_command, run_info, serve
+from pipeline.report.page import build, html_table, reproduce_command, run_info, serve
 from pipeline.report.page.run_info import About, Stage
-from pipeline.report.tables import accuracy, per_class
+from pipeline.report.plots import per_class
+from pipeline.report.tables import accuracy
 from tests.report.report_samples import CLASSES, TASKS, make_row, make_suite
 
 VOID = {"meta", "link", "img", "input", "br"}
@@ -78,7 +78,7 @@ def folder(tmp_path: Path, rows: list[dict]) -> Path:
 
 
 def text_of(folder: Path, told: About) -> str:
-    return page.write(folder, told, records.read(folder / "records.csv")).read_text()
+    return build.write_page(folder, told, records.read(folder / "records.csv")).read_text()
 
 
 def test_tables_hold_every_number_and_are_marked_up(folder):
@@ -125,7 +125,7 @@ def test_nothing_comes_from_elsewhere(folder):
     assert {"Losses of fine-tuning: MN→MM", "Other pictures: something new"} == {
         image["alt"] for image in seen.all("img") if image["alt"]
     }
-    assert {image["width"] for image in seen.all("img") if "width" in image} == {str(page.WIDEST)}
+    assert {image["width"] for image in seen.all("img") if "width" in image} == {str(build.WIDEST)}
 
 
 def test_markup_in_names_is_text(folder, rows):
@@ -149,9 +149,9 @@ def test_markup_in_names_is_text(folder, rows):
 def test_a_second_time_writes_nothing(folder):
     told = make_about()
     first = text_of(folder, told)
-    inode = (folder / page.FILE).stat().st_ino
+    inode = (folder / build.FILE).stat().st_ino
     assert text_of(folder, told) == first
-    assert (folder / page.FILE).stat().st_ino == inode
+    assert (folder / build.FILE).stat().st_ino == inode
     Image.new("RGB", (2000, 500), "black").save(folder / "plots" / "something_new.png")
     assert text_of(folder, told) != first
     again = text_of(folder, told)
@@ -173,7 +173,7 @@ def test_the_reference_run_tells_its_commit_and_fits_into_a_mail():
     told = run_info.read(folder)
     assert "commit 40df669" in told.note
     assert sum(stage.done for stage in told.stages) == 254
-    shown = (folder / page.FILE).read_text()
+    shown = (folder / build.FILE).read_text()
     assert "commit 40df669" in shown
     assert len(shown) < 3_000_000
 

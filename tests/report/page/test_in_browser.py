@@ -8,7 +8,7 @@ from PIL import Image
 
 from pipeline import config
 from pipeline.report import records
-from pipeline.report.page import build as page
+from pipeline.report.page import build
 from pipeline.report.page.run_info import About, Stage
 from tests.report.page.browser import CHROMIUM, Browser
 from tests.report.report_samples import CLASSES, TASKS, make_suite
@@ -71,7 +71,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         stages=[Stage(kind="train", done=12, jobs=12, seconds=18.0)],
         made_with={"python": {"3.12.0": 12}, "torch": {"2.9.0": 10, "2.10.0": 2}},
     )
-    return page.write(folder, told, records.read(folder / "records.csv"))
+    return build.write_page(folder, told, records.read(folder / "records.csv"))
 
 
 @pytest.fixture(scope="module")
