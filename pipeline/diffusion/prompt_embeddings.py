@@ -63,11 +63,12 @@ def where(mask: Tensor, yes: PromptEmbeddings, no: PromptEmbeddings) -> PromptEm
 def denoise(
     denoiser: nn.Module, latents: Tensor, timesteps: Tensor | int, conditions: PromptEmbeddings
 ) -> Tensor:
-    """What `denoiser` says of noisy latents [n, c, h, w], in float32, computed in the precision of the prompts.
+    """What `denoiser` says of noisy latents [n, c, h, w], computed in the precision of the prompts.
 
-    timesteps: [n], or one for all.
+    Half precision is returned as float32. timesteps: [n], or one for all.
     """
     told: dict[str, object] = {"encoder_hidden_states": conditions.prompts}
     if conditions.pooled is not None:
         told["added_cond_kwargs"] = {"text_embeds": conditions.pooled, "time_ids": conditions.sizes}
-    return denoiser(latents.to(conditions.prompts.dtype), timesteps, **told).sample.float()
+    output = denoiser(latents.to(conditions.prompts.dtype), timesteps, **told).sample
+    return output.to(torch.promote_types(output.dtype, torch.float32))

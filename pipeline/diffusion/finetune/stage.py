@@ -1,6 +1,5 @@
 """Stage one: fine-tune an adapter on images of domains, each at its own t, or on analogies between domains."""
 
-import math
 from pathlib import Path
 
 import torch
@@ -21,16 +20,6 @@ from pipeline.diffusion.finetune.trainer import Tuner
 from pipeline.diffusion.finetune.validation import draw
 
 
-def learning_rate_factor(settings: FinetuneSettings, step: int) -> float:
-    """The schedule at `step` (from 0), in (0, 1]: linear warm-up, then constant or half a cosine."""
-    if step < settings.warmup:
-        return (step + 1) / settings.warmup
-    if settings.schedule == "constant":
-        return 1.0
-    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    return 0.5 * (1 + math.cos(math.pi * done))
-
-
 def make_accelerator(settings: FinetuneSettings) -> Accelerator:
     """What knows the device, half precision and the other processes."""
     # What the state of an earlier job in this process was must not hinder this one, which may have another precision.
@@ -48,7 +37,7 @@ def train_adapter(tuner: Tuner, workspace: Path, progress: Progress) -> list[lis
     log = tuner.resume(state) if state.exists() else []
     tuner.accelerator.wait_for_everyone()  # lest the first write a checkpoint before all have read the last
     for step in range(len(log), settings.steps):
-        log.append([step, *tuner.step(step, learning_rate_factor(settings, step))])
+        log.append([step, *tuner.step(step)])
         if tuner.accelerator.is_main_process:
             if settings.validate_every and (step + 1) % settings.validate_every == 0:
                 with tuner.averaged(), tuner.accelerator.autocast():
