@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.core.store import Store
+from pipeline.planning.graph import Job
+
 
 @dataclass(frozen=True)
 class AdapterArtifacts:
@@ -54,3 +57,8 @@ class Artifacts:
     data: Path | None
     base: Path | None
     tasks: Mapping[str, TaskArtifacts]
+
+
+def artifact(job: Job | None, store: Store) -> Path | None:
+    """Return the folder of a job's artifact, or None if the job is not finished."""
+    return store.path(job.kind, job.key) if job is not None and store.has(job.kind, job.key) else None

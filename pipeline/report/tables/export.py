@@ -2,7 +2,7 @@
 
 import importlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -11,9 +11,13 @@ import pandas as pd
 from pipeline.config import card_folder, read_card
 from pipeline.core.errors import UserError
 from pipeline.core.store import write_atomic
+from pipeline.report.suite_report import report_for
 from pipeline.report.tables.names import row_name
 
 FORMS = "FILE.csv, FILE.parquet, tensorboard:FOLDER or wandb:FOLDER"
+
+Curve = tuple[str, dict[int, dict[str, float]]]
+"""The name of a row, and for each seed numbers by tag."""
 
 ALL = "all"
 """The value of the column `class` for an accuracy over all classes."""
@@ -33,6 +37,7 @@ def export(records: pd.DataFrame, source: Path, to: str) -> Path:
     Raises:
         UserError: `to` names nothing that can be written.
     """
+    report = report_for(records["setting"].iloc[0] if len(records) else "uda")
     kind, colon, place = to.partition(":")
     if colon and kind in ("tensorboard", "wandb"):
         folder = Path(place)
@@ -40,24 +45,24 @@ def export(records: pd.DataFrame, source: Path, to: str) -> Path:
             raise UserError(
                 f"--to {to}: expected a new or empty folder after {kind}:, because runs would mix"
             )
-        (to_tensorboard if kind == "tensorboard" else to_wandb)(records, folder)
+        (to_tensorboard if kind == "tensorboard" else to_wandb)(report.curves(records), folder)
         return folder
     path = Path(to)
     if path.resolve() == source.resolve():
         raise UserError(f"--to {to}: these are the records themselves; name another file")
     if path.suffix == ".csv":
-        write_atomic(path, tidy(records).to_csv(index=False, lineterminator="\n"))
+        write_atomic(path, report.tidy(records).to_csv(index=False, lineterminator="\n"))
     elif path.suffix == ".parquet":
         needed("pyarrow", "Parquet")
         file = io.BytesIO()
-        tidy(records).to_parquet(file, engine="pyarrow", index=False)
+        report.tidy(records).to_parquet(file, engine="pyarrow", index=False)
         write_atomic(path, file.getvalue())
     else:
         raise UserError(f"--to {to}: expected {FORMS}")
     return path
 
 
-def tidy(records: pd.DataFrame) -> pd.DataFrame:
+def tidy_accuracies(records: pd.DataFrame) -> pd.DataFrame:
     """Return one accuracy a row: the one over all classes, whose `class` is `all`, then one for each class.
 
     Classes are numbered from 0 where no dataset card names them. An accuracy that was not measured is
@@ -88,7 +93,7 @@ def class_names(dataset: str) -> list[str]:
     return read_card(dataset).classes if there else []
 
 
-def curves(records: pd.DataFrame) -> Iterator[tuple[str, dict[int, dict[str, float]]]]:
+def accuracy_curves(records: pd.DataFrame) -> Iterator[Curve]:
     """Yield the name of each row of the tables, and each seed's accuracies (percent) by `SELECTION/TASK`."""
     there = records[records["accuracy"].notna()]
     for (suite, backbone, method, augmentation), row in there.groupby(
@@ -99,12 +104,12 @@ def curves(records: pd.DataFrame) -> Iterator[tuple[str, dict[int, dict[str, flo
         yield name, {int(seed): dict(zip(g["tag"], g["accuracy"], strict=True)) for seed, g in of_seed}
 
 
-def to_tensorboard(records: pd.DataFrame, folder: Path) -> None:
+def to_tensorboard(curves: Iterable[Curve], folder: Path) -> None:
     """Write event files: one run for each row of the tables, with the seed as step."""
     writer = needed("tensorboard.summary.writer.event_file_writer", "TensorBoard")
     event = needed("tensorboard.compat.proto.event_pb2", "TensorBoard")
     summary = needed("tensorboard.compat.proto.summary_pb2", "TensorBoard")
-    for name, of_seed in curves(records):
+    for name, of_seed in curves:
         file = writer.EventFileWriter(str(folder / name))
         for seed, values in of_seed.items():
             scalars = [summary.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
@@ -112,11 +117,11 @@ def to_tensorboard(records: pd.DataFrame, folder: Path) -> None:
         file.close()
 
 
-def to_wandb(records: pd.DataFrame, folder: Path) -> None:
+def to_wandb(curves: Iterable[Curve], folder: Path) -> None:
     """Write offline runs of Weights & Biases, which `wandb sync` uploads."""
     wandb = needed("wandb", "Weights & Biases")
     folder.mkdir(parents=True, exist_ok=True)
-    for name, of_seed in curves(records):
+    for name, of_seed in curves:
         project, _, title = name.partition("/")
         run = wandb.init(mode="offline", dir=str(folder), project=project, name=title, reinit=True)
         for seed, values in sorted(of_seed.items()):

@@ -41,6 +41,6 @@ def arrow(task: str) -> str:
     return task.replace("->", "→")
 
 
-def signed(value: float) -> str:
-    """Format a difference to one decimal, with its sign."""
-    return f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")  # adding 0.0 turns -0.0 into 0.0
+def signed(value: float, decimals: int = 1) -> str:
+    """Format a difference with its sign."""
+    return f"{round(value, decimals) + 0.0:+.{decimals}f}".replace("-", "−")  # adding 0.0 turns -0.0 into 0.0
