@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from pipeline import config
 from pipeline.config import HUB, SMALL, BuiltCard, FolderCard, Suite
 from pipeline.core import hardware
+from pipeline.core.paths import ROOT
 from pipeline.planning.cost import needs_gpu
 from pipeline.planning.graph import make_plan
 from pipeline.planning.network_sizes import GIB
@@ -45,7 +46,7 @@ def examine(store: Path, suites: Sequence[Suite]) -> list[Finding]:
 
 def known_suites() -> list[Suite]:
     """The suites of trainings under benchmarks/."""
-    found = (config.read_any_suite(path.stem) for path in sorted((config.ROOT / "benchmarks").glob("*.yaml")))
+    found = (config.read_any_suite(path.stem) for path in sorted((ROOT / "benchmarks").glob("*.yaml")))
     return [suite for suite in found if isinstance(suite, Suite)]
 
 
@@ -92,7 +93,7 @@ def _needs_gpu(suite: Suite) -> bool:
 def _packages(suites: Sequence[Suite]) -> Iterator[Finding]:
     """What setup.cfg requires, and its extras, of which suites need bitsandbytes for an 8-bit Adam."""
     setup = configparser.ConfigParser()
-    setup.read(config.ROOT / "setup.cfg")
+    setup.read(ROOT / "setup.cfg")
     here = f"{Path(sys.executable).name} -m pip install"
     for line in setup["options"]["install_requires"].split("\n"):
         if line:
@@ -164,9 +165,7 @@ def _weight(group: str, where: str, file: str, suites: tuple[str, ...]) -> Findi
         return Finding(group, where, "in place", suites=suites)
     if path.is_absolute() or where.startswith(".") or where.count("/") != 1:
         get = (
-            "put it there, or restore it with `git checkout`"
-            if path.is_relative_to(config.ROOT)
-            else "put it there"
+            "put it there, or restore it with `git checkout`" if path.is_relative_to(ROOT) else "put it there"
         )
         return Finding(group, where, "no such file or folder", True, get, suites)
     if isinstance(try_to_load_from_cache(where, file), str):

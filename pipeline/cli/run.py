@@ -10,9 +10,11 @@ from pipeline.cli.suite_loading import open_any_suite
 from pipeline.core.errors import UserError
 
 if TYPE_CHECKING:
+    from pipeline.core.hardware import Capacity
+    from pipeline.core.job import Job
     from pipeline.core.store import Store
-    from pipeline.execution.scheduler import Capacity, Outcome, Walker
-    from pipeline.planning.graph import Job, Plan
+    from pipeline.execution.scheduler import Outcome, Walker
+    from pipeline.planning.graph import Plan
     from pipeline.planning.morphs import MorphPlan
 
 
@@ -83,7 +85,8 @@ def make_missing(
     options: argparse.Namespace,
 ) -> "Outcome":
     """Say what is to come, and make `todo`."""
-    from pipeline.execution.progress import Bars, spell
+    from pipeline.core.durations import spell_duration
+    from pipeline.execution.progress import Bars
     from pipeline.planning import preflight
 
     remarks = preflight.check(todo, store, capacity, cpu=options.cpu)
@@ -94,7 +97,7 @@ def make_missing(
             bars.noted(remark)
         bars.noted(
             f"{plan.suite.name}: {len(todo)} of {len(plan.jobs)} jobs to make, {several} at a time; "
-            f"about {spell(bars.time_left())}"
+            f"about {spell_duration(bars.time_left())}"
         )
         return walk(todo, store, capacity, bars)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.core.errors import UserError
+from pipeline.core.paths import ROOT
 
 if TYPE_CHECKING:
     from pipeline.core.store import Store
@@ -55,6 +56,4 @@ def store_root(options: argparse.Namespace) -> Path:
 
 def results_root(options: argparse.Namespace) -> Path:
     """The folder of the suites' folders that the user named, or the usual one."""
-    from pipeline import config
-
-    return options.results or config.ROOT / "results"
+    return options.results or ROOT / "results"

@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config.base import ROOT, nearest
+from pipeline.config.base import nearest
 from pipeline.config.cards import BuiltCard, DatasetCard, FolderCard
 from pipeline.config.morph_suite import MorphSuite
 from pipeline.config.suites import Suite
 from pipeline.core.errors import UserError
+from pipeline.core.paths import ROOT
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -4,9 +4,9 @@ import json
 import os
 from pathlib import Path
 
-from pipeline.config.base import ROOT
 from pipeline.config.cards import DatasetCard, FolderCard
 from pipeline.core.errors import UserError
+from pipeline.core.paths import ROOT
 
 IN_PLACE = "dataset.json"
 """The file that says of a data set's folder what is in it; written last (see pipeline.data.inventory)."""

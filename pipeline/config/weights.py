@@ -5,10 +5,10 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from pipeline.config.base import ROOT
 from pipeline.config.suites import AdapterSpec, BaseModelSpec, Suite, TrainSettings
 from pipeline.config.t_predictor import TPredictorSettings
 from pipeline.core.errors import UserError
+from pipeline.core.paths import ROOT
 from pipeline.core.store import sha256
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from pipeline.config import ROOT
 from pipeline.core.errors import Remark, UserError
+from pipeline.core.paths import ROOT
 from pipeline.data.image_sets import ImageFiles, ImageSet
 
 STAMP = struct.Struct("<qq")

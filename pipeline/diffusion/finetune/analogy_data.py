@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pipeline.config import AdapterSpec, AnalogySpec, FinetuneParams, GenerateParams, PairParams
+from pipeline.config import AdapterSpec, AnalogySpec, PairParams
 from pipeline.core.seeds import derive
 from pipeline.data.image_sets import ImageSet, load_labelled, load_unlabelled
 from pipeline.diffusion.adapters.lorweb import ImageEncoder, analogy, load_encoder
@@ -26,6 +26,8 @@ from pipeline.diffusion.finetune.data import Batch, TuningData
 from pipeline.diffusion.generate.in_context import grid
 from pipeline.diffusion.latent_cache import cached_latents
 from pipeline.diffusion.prompt_embeddings import PromptEmbeddings, concatenate
+from pipeline.planning.kinds.finetune import FinetuneParams
+from pipeline.planning.kinds.generate import GenerateParams
 
 GROUPS = 400
 """Of rendered pairs: crops, or pairs of colours, for each pair of domains."""

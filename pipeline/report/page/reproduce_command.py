@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import ROOT
+from pipeline.core.paths import ROOT
 
 PROGRAM = ".venv/bin/python run_benchmark.py"
 
