@@ -15,7 +15,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from pipeline import config
-from pipeline.config import HUB, SMALL, BuiltCard, FolderCard, Suite
+from pipeline.config import HUB, SMALL, AnySuite, BuiltCard, FolderCard
 from pipeline.core import hardware
 from pipeline.core.paths import ROOT
 from pipeline.planning.cost import needs_gpu
@@ -39,15 +39,14 @@ class Finding:
     suites: tuple[str, ...] = ()
 
 
-def examine(store: Path, suites: Sequence[Suite]) -> list[Finding]:
+def examine(store: Path, suites: Sequence[AnySuite]) -> list[Finding]:
     """All findings. store: the folder whose disk artifacts will be on; suites: those whose weights and data count."""
     return [*_machine(store, suites), *_packages(suites), *_weights(suites), *_datasets(suites)]
 
 
-def known_suites() -> list[Suite]:
-    """The suites of trainings under benchmarks/."""
-    found = (config.read_any_suite(path.stem) for path in sorted((ROOT / "benchmarks").glob("*.yaml")))
-    return [suite for suite in found if isinstance(suite, Suite)]
+def known_suites() -> list[AnySuite]:
+    """Return the suites under benchmarks/."""
+    return [config.read_suite(path.stem) for path in sorted((ROOT / "benchmarks").glob("*.yaml"))]
 
 
 def wanting(findings: list[Finding], suite: str) -> list[Finding]:
@@ -55,7 +54,7 @@ def wanting(findings: list[Finding], suite: str) -> list[Finding]:
     return [one for one in findings if one.missing and suite in one.suites]
 
 
-def _machine(store: Path, named: Sequence[Suite]) -> Iterator[Finding]:
+def _machine(store: Path, named: Sequence[AnySuite]) -> Iterator[Finding]:
     """Python, torch, cores, memory, GPUs and disk."""
     suites = tuple(suite.name for suite in named)
     old = sys.version_info < (3, 11)
@@ -85,12 +84,12 @@ def _machine(store: Path, named: Sequence[Suite]) -> Iterator[Finding]:
     yield Finding("machine", "disk", said, full, "name another disk with --store FOLDER", suites)
 
 
-def _needs_gpu(suite: Suite) -> bool:
+def _needs_gpu(suite: AnySuite) -> bool:
     """Whether some job of `suite` would take too long without a GPU for anyone to mean it."""
     return any(map(needs_gpu, make_plan(suite, config.read_card(suite.dataset), suite.base_model).jobs))
 
 
-def _packages(suites: Sequence[Suite]) -> Iterator[Finding]:
+def _packages(suites: Sequence[AnySuite]) -> Iterator[Finding]:
     """What setup.cfg requires, and its extras, of which suites need bitsandbytes for an 8-bit Adam."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
@@ -105,14 +104,9 @@ def _packages(suites: Sequence[Suite]) -> Iterator[Finding]:
         absent = [found.what for line in wanted if (found := _package(Requirement(line))).missing]
         said = f"without {', '.join(absent)}" if absent else "installed"
         named = (
-            suite.name for suite in suites if _finetunes(suite) and suite.finetune.optimizer == "adamw8bit"
+            suite.name for suite in suites if "adamw8bit" in suite.optimizers
         )
         yield Finding("extra", extra, said, bool(absent), get, tuple(named) if extra == "gpu" else ())
-
-
-def _finetunes(suite: Suite) -> bool:
-    """Whether any augmentation of `suite` is made by an adapter."""
-    return any(suite.adapter_of(name) is not None for name in suite.augmentations)
 
 
 def _package(wanted: Requirement, get: str = "", group: str = "", suites: tuple[str, ...] = ()) -> Finding:
@@ -126,23 +120,21 @@ def _package(wanted: Requirement, get: str = "", group: str = "", suites: tuple[
     return Finding(group, wanted.name, said, not fits, get, suites)
 
 
-def _weights(suites: Sequence[Suite]) -> Iterator[Finding]:
+def _weights(suites: Sequence[AnySuite]) -> Iterator[Finding]:
     """The base models, the image encoders and the pretrained backbones that suites name."""
     models: dict[str, list[str]] = {}
     vaes: dict[str, list[str]] = {}
     encoders: dict[str, list[str]] = {}
     backbones: dict[str, list[str]] = {}
     for suite in suites:
-        if set(suite.augmentations) - {"none"}:
+        if suite.uses_base_model:
             models.setdefault(config.base_model_path(suite.base_model), []).append(suite.name)
             if suite.base_model.vae is not None:
                 vaes.setdefault(suite.base_model.vae, []).append(suite.name)
-        for where in {
-            config.encoder_path(spec) for name in suite.augmentations if (spec := suite.adapter_of(name))
-        }:
+        for where in {config.encoder_path(spec) for spec in suite.used_adapters}:
             if where is not None:
                 encoders.setdefault(where, []).append(suite.name)
-        for settings in {suite.train_settings(method) for method in suite.methods}:
+        for settings in suite.backbones:
             if settings.pretrained is not None and settings.backbone != SMALL:
                 where = f"timm/{settings.backbone}" if settings.pretrained == HUB else settings.pretrained
                 backbones.setdefault(where, []).append(suite.name)
@@ -179,7 +171,7 @@ def _weight(group: str, where: str, file: str, suites: tuple[str, ...]) -> Findi
     return Finding(group, where, "not in the cache of the hub", True, get, suites)
 
 
-def _datasets(suites: Sequence[Suite]) -> Iterator[Finding]:
+def _datasets(suites: Sequence[AnySuite]) -> Iterator[Finding]:
     """The data sets that there are cards of."""
     for path in sorted(config.card_folder().glob("*.yaml")):
         card = config.resolve_card(config.read_card(path.stem))

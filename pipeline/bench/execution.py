@@ -21,7 +21,7 @@ from pipeline.core.seeds import derive
 from pipeline.core.store import MANIFEST, Store, write_atomic
 from pipeline.execution.worker import Message
 from pipeline.planning.cost import CPU
-from pipeline.planning.graph import Plan, make_plan
+from pipeline.planning.graph import AnyPlan, make_plan
 from pipeline.planning.kinds.train import TrainParams
 
 Say = Callable[[str], None]
@@ -88,10 +88,10 @@ def _commit(store: Store, kind: str, key: str, files: dict[str, bytes], about: d
 
 def finished_suite(root: Path) -> dict[str, float]:
     """Seconds of `plan` and `run` on a suite all of whose jobs are finished."""
-    suite = config.read_suite("digits")
+    suite = config.read_training_suite("digits")
     text = suite.model_dump(mode="json", exclude_unset=True) | FINISHED | {"name": "finished"}
     write_atomic(root / "finished.yaml", yaml.safe_dump(text))
-    plan = _plan(config.read_suite(str(root / "finished.yaml")))
+    plan = _plan(config.read_training_suite(str(root / "finished.yaml")))
     store = Store(root / "store")
     for job in plan.jobs:
         files = _records(job) if job.kind == "train" else {"data": b""}
@@ -116,7 +116,7 @@ def finished_suite(root: Path) -> dict[str, float]:
     return {"jobs": len(plan.jobs), "drawn": drawn, "run": again, "plan": planned}
 
 
-def _plan(suite: Suite) -> Plan:
+def _plan(suite: Suite) -> AnyPlan:
     return make_plan(suite, config.read_card(suite.dataset), config.resolve_base_model(suite.base_model))
 
 
@@ -189,7 +189,7 @@ def ray_speedup(root: Path) -> dict[str, float]:
 
 def _trainings(count: int, seed: int = 0, iterations: int = ITERATIONS) -> list[Job]:
     """So many trainings that differ in their seeds."""
-    suite = config.read_suite("digits_smoke")
+    suite = config.read_training_suite("digits_smoke")
     train = suite.train.model_copy(
         update={"iterations": iterations, "evaluate_every": None, "checkpoint_every": 10**6}
     )

@@ -10,11 +10,11 @@ import numpy as np
 
 from pipeline import __version__, config
 from pipeline.planning.tasks import suite_tasks
-from pipeline.report import records
+from pipeline.report import records, training_records
 from pipeline.report.page import build
-from pipeline.report.page.run_info import About
+from pipeline.report.page.run_info import RunInfo
 from pipeline.report.plots import tsne
-from pipeline.report.write import write_published, write_statistics, write_tables
+from pipeline.report.trainings import write_accuracies, write_published, write_statistics
 
 Say = Callable[[str], None]
 Measured = dict[str, dict[str, float]]
@@ -52,7 +52,7 @@ def example_suite() -> config.Suite:
     """The digits suite with more methods, seeds and rules."""
     methods = [{"name": "ERM", "label": f"Method {number}"} for number in range(METHODS)]
     changed = {"name": "example", "methods": methods, "seeds": [0, 1, 2], "selections": SELECTIONS}
-    return config.Suite.model_validate(config.read_suite("digits").model_dump(exclude_unset=True) | changed)
+    return config.Suite.model_validate(config.read_training_suite("digits").model_dump(exclude_unset=True) | changed)
 
 
 def measure_report(folder: Path) -> dict[str, float]:
@@ -60,7 +60,7 @@ def measure_report(folder: Path) -> dict[str, float]:
     suite = example_suite()
     card = config.read_card(suite.dataset)
     tasks = [config.task_name(suite.setting, *task) for task in suite_tasks(suite, card)]
-    rows, random = records.wanted(suite, tasks).to_dict("records"), np.random.default_rng(0)
+    rows, random = training_records.wanted(suite, tasks).to_dict("records"), np.random.default_rng(0)
     for place, row in enumerate(rows):
         shares = random.uniform(0, 100, len(card.classes))
         made = {"accuracy": shares.mean(), "per_class": list(shares), "seconds": 1.0, "version": __version__}
@@ -68,10 +68,10 @@ def measure_report(folder: Path) -> dict[str, float]:
     records.write(folder / "records.csv", rows)
     started = time.perf_counter()
     found = records.read(folder / "records.csv")
-    write_tables(suite, tasks, card.classes, found, folder)
+    write_accuracies(suite, tasks, card.classes, found, folder)
     write_published(suite, tasks, found, folder)
     write_statistics(suite, tasks, found, folder)
-    build.write_page(folder, About(suite=suite, card=card, tasks=tasks, file="example.yaml"), found)
+    build.write_page(folder, RunInfo(suite=suite, card=card, tasks=tasks, file="example.yaml"), found)
     return {"records": len(rows), "seconds": time.perf_counter() - started}
 
 

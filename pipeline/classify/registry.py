@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.classify import plugins
-from pipeline.config import MethodSpec, Setting, nearest
+from pipeline.config import AnySuite, MethodSpec, Setting, nearest
 from pipeline.core.errors import UserError
 from pipeline.core.plugin import Plugin
 
@@ -253,13 +253,24 @@ def load(name: str) -> "type[Method]":
     return made[name]
 
 
+def check_suite(suite: AnySuite) -> None:
+    """Check that the classifier methods of a suite exist and fit its setting.
+
+    Raises:
+        UserError: One does not.
+    """
+    for method in suite.classifiers:
+        check_method(method)
+        check_setting(method.name, suite.setting)
+
+
 def describe_methods() -> str:
     """For people: each method, what it is, and its hyper-parameters with their defaults."""
     lines = []
     for name in names():
         declared = declarations()[name]
         taken = ", ".join(f"{key}={value}" for key, value in declared.hyperparameters.items()) or "none"
-        about = textwrap.fill(declared.about, 100, initial_indent=f"{name:<8}", subsequent_indent=" " * 8)
+        about = textwrap.fill(declared.about, 100, initial_indent=f"{name:<7} ", subsequent_indent=" " * 8)
         lines += [about, f"        hyper-parameters: {taken}"]
         if declared.plugin is not None:
             lines.append(f"        from {declared.module}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.arguments import add_command, positive, with_part, with_suite
 from pipeline.cli.output import answer
-from pipeline.cli.suite_loading import open_any_suite
+from pipeline.cli.suite_loading import open_suite
 from pipeline.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from pipeline.core.job import Job
     from pipeline.core.store import Store
     from pipeline.execution.scheduler import Outcome, Walker
-    from pipeline.planning.graph import Plan
-    from pipeline.planning.morphs import MorphPlan
+    from pipeline.planning.graph import AnyPlan
 
 
 def add(commands: Any) -> None:
@@ -59,7 +58,7 @@ def run_suite(options: argparse.Namespace) -> int:
     from pipeline.planning.job_filter import pick
     from pipeline.report.collect import check_writable
 
-    plan, store, folder = open_any_suite(options)
+    plan, store, folder = open_suite(options)
     part = pick(plan, options.only) if options.only else plan
     check_writable(folder)
     with Bars({}, 1, quiet=options.quiet) as bars:
@@ -77,7 +76,7 @@ def run_suite(options: argparse.Namespace) -> int:
 
 
 def make_missing(
-    plan: "Plan | MorphPlan",
+    plan: "AnyPlan",
     todo: "list[Job]",
     store: "Store",
     capacity: "Capacity",

@@ -1,4 +1,4 @@
-"""The suite that the user named: its plan, its store, its folder of results."""
+"""Open the suite that the user named: its plan, its store, and its results folder."""
 
 import argparse
 from pathlib import Path
@@ -9,28 +9,12 @@ from pipeline.core.paths import ROOT
 
 if TYPE_CHECKING:
     from pipeline.core.store import Store
-    from pipeline.planning.graph import Plan
-    from pipeline.planning.morphs import MorphPlan
+    from pipeline.planning.graph import AnyPlan
+    from pipeline.planning.trainings import TrainingPlan
 
 
-def open_any_suite(options: argparse.Namespace) -> "tuple[Plan | MorphPlan, Store, Path]":
-    """As open_suite, of a suite of morphs too."""
-    from pipeline import config
-    from pipeline.core.store import Store
-    from pipeline.planning.morphs import make_morph_plan
-
-    suite = config.read_any_suite(options.suite)
-    if not isinstance(suite, config.MorphSuite):
-        return open_suite(options)
-    if getattr(options, "only", None):
-        raise UserError(f"--only is for suites of trainings; {suite.name} compares morphs")
-    base_model = config.resolve_base_model(suite.base_model)
-    plan = make_morph_plan(suite, config.read_card(suite.dataset), base_model)
-    return plan, Store(store_root(options)), results_root(options) / suite.name
-
-
-def open_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
-    """The plan of the suite that the user named, its store, and its folder under results/."""
+def open_suite(options: argparse.Namespace) -> "tuple[AnyPlan, Store, Path]":
+    """Return the plan of the suite that the user named, its store, and its results folder."""
     from pipeline import config
     from pipeline.classify import plugins, registry
     from pipeline.core.store import Store
@@ -38,22 +22,38 @@ def open_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
 
     registry.use(plugins.given(path) for path in options.plugin)
     suite = config.resolve_pretrained(config.read_suite(options.suite))
-    for method in suite.methods:
-        registry.check_method(method)
-        registry.check_setting(method.name, suite.setting)
+    registry.check_suite(suite)
     card = config.resolve_card(config.read_card(suite.dataset))
     base_model = config.resolve_base_model(suite.base_model)
     plan = make_plan(suite, card, base_model, registry.plugged_in())
     return plan, Store(store_root(options)), results_root(options) / suite.name
 
 
+def open_training_suite(options: argparse.Namespace) -> "tuple[TrainingPlan, Store, Path]":
+    """Open a suite of trainings; see `open_suite`.
+
+    Raises:
+        UserError: The suite is of another setting.
+    """
+    from pipeline.planning.trainings import TrainingPlan
+
+    plan, store, folder = open_suite(options)
+    if not isinstance(plan, TrainingPlan):
+        raise UserError(
+            f"{plan.suite.name} is a suite of setting {plan.suite.setting}; this command needs a suite of trainings "
+            "(setting uda or dg)"
+        )
+    return plan, store, folder
+
+
 def store_root(options: argparse.Namespace) -> Path:
-    """The folder of the store that the user named, or the usual one."""
+    """Return the folder of the store that the user named, or the default one."""
     from pipeline import config
 
     return config.store_folder(options.store)
 
 
 def results_root(options: argparse.Namespace) -> Path:
-    """The folder of the suites' folders that the user named, or the usual one."""
-    return options.results or ROOT / "results"
+    """Return the folder of results folders that the user named, or the default one."""
+    folder: Path = options.results or ROOT / "results"
+    return folder

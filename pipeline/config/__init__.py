@@ -4,6 +4,7 @@ Imports no torch, so that `plan`, `tables` and `--help` answer at once.
 """
 
 from pipeline.config.analogies import AnalogySpec, Context, Pairing
+from pipeline.config.any_suite import AnySuite, TaggedSuite
 from pipeline.config.base import Count, Fraction, Precision, Rate, Seed, Setting, Strict, later, nearest
 from pipeline.config.cards import (
     Archive,
@@ -14,7 +15,7 @@ from pipeline.config.cards import (
     FolderDomain,
     Source,
 )
-from pipeline.config.loader import card_folder, read_any_suite, read_card, read_suite
+from pipeline.config.loader import card_folder, read_card, read_suite, read_training_suite
 from pipeline.config.morph import MORPHS, PIXELS, BetweenSettings, MorphMethod, MorphSettings
 from pipeline.config.morph_suite import MorphKind, MorphSuite
 from pipeline.config.paths import IN_PLACE, PUBLISHED, data_folder, resolve_card, store_folder
@@ -67,6 +68,7 @@ __all__ = [
     "SMALL",
     "AdapterSpec",
     "AnalogySpec",
+    "AnySuite",
     "Archive",
     "BaseModelSpec",
     "BetweenSettings",
@@ -103,6 +105,7 @@ __all__ = [
     "Swad",
     "TDim",
     "TPredictorSettings",
+    "TaggedSuite",
     "TrainSettings",
     "ValidationSettings",
     "base_model_path",
@@ -113,9 +116,9 @@ __all__ = [
     "method_label",
     "nearest",
     "prompt",
-    "read_any_suite",
     "read_card",
     "read_suite",
+    "read_training_suite",
     "refuse_pickles",
     "resolve_base_model",
     "resolve_card",

@@ -1,7 +1,7 @@
 """Every YAML that a user writes becomes a model, or one sentence: the file, the line, the field, what was expected."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from pipeline.config.any_suite import SUITE, SUITE_MODELS, AnySuite
 from pipeline.config.base import nearest
 from pipeline.config.cards import BuiltCard, DatasetCard, FolderCard
-from pipeline.config.morph_suite import MorphSuite
 from pipeline.config.suites import Suite
 from pipeline.core.errors import UserError
 from pipeline.core.paths import ROOT
@@ -57,26 +57,43 @@ def _fields_at(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]
     return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
 
 
-def _explain(error: ValidationError, documents: Sequence[_Document], model: type[BaseModel]) -> str:
+def _explain(
+    error: ValidationError, documents: Sequence[_Document], models: Mapping[str, type[BaseModel]]
+) -> str:
+    """The first fault as a sentence: the file, the line, the field, and what was expected.
+
+    Args:
+        error: What pydantic found.
+        documents: The documents, each of which overrides those after it.
+        models: The model by the value of `setting`, with which pydantic begins places in a suite; `""` for a model
+            that is not one of a union.
+    """
     first = error.errors()[0]
     where = first["loc"]
+    tag = str(where[0]) if where and where[0] in models else ""
+    where = where[1:] if tag else where
+    if first["type"].startswith("union_tag"):
+        where = ("setting",)
     field = ".".join(map(str, where)) or "the document"
     more = f" ({error.error_count() - 1} more after it)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        told = f"unknown key; {nearest(str(where[-1]), _fields_at(model, where[:-1]))}"
-    elif first["type"] == "missing":
-        told = "this field is missing"
+        fault = f"unknown key; {nearest(str(where[-1]), _fields_at(models[tag], where[:-1]))}"
+    elif first["type"] in ("missing", "union_tag_not_found"):
+        fault = "this field is missing"
+    elif first["type"] == "union_tag_invalid":
+        setting = str(first["ctx"]["tag"])
+        fault = f"{setting!r} is none of its values; {nearest(setting, models)}"
     elif first["type"] == "literal_error":
         known = re.findall("'([^']*)'", first["ctx"]["expected"])
-        told = f"{first['input']!r} is none of its values; {nearest(str(first['input']), known)}"
+        fault = f"{first['input']!r} is none of its values; {nearest(str(first['input']), known)}"
     else:
         message = first["msg"].removeprefix("Value error, ")
-        told = message[0].lower() + message[1:]
+        fault = message[0].lower() + message[1:]
         if not isinstance(first["input"], dict | list):
-            told += f", not {first['input']!r}"
+            fault += f", not {first['input']!r}"
     places = [(_place(document.root, where), document.path) for document in documents]
     (_, line), path = max(places, key=lambda place: place[0][0])  # of equals the first: the file itself
-    return f"{path}, line {line}, {field}: {told}{more}"
+    return f"{path}, line {line}, {field}: {fault}{more}"
 
 
 def _read(path: Path) -> _Document:
@@ -107,12 +124,17 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return below | above | both
 
 
+def _combined(documents: Sequence[_Document]) -> dict[str, Any]:
+    """The values of several documents, each of which overrides those after it."""
+    return reduce(_merged, [document.data for document in reversed(documents)])
+
+
 def _validated(documents: Sequence[_Document], model: type[Model]) -> Model:
     """A `model` of several documents, each of which overrides those after it."""
     try:
-        return model.model_validate(reduce(_merged, [document.data for document in reversed(documents)]))
+        return model.model_validate(_combined(documents))
     except ValidationError as error:
-        raise UserError(_explain(error, documents, model)) from error
+        raise UserError(_explain(error, documents, {"": model})) from error
 
 
 def card_folder() -> Path:
@@ -143,18 +165,30 @@ def _suite_path(given: str | Path, folder: Path) -> Path:
     return found
 
 
-def read_suite(path: str | Path) -> Suite:
-    """The suite of trainings at `path`, or the one of that name under benchmarks/, over the suites that it extends."""
-    suite = read_any_suite(path)
-    if isinstance(suite, MorphSuite):
+def read_training_suite(path: str | Path) -> Suite:
+    """Read a suite of trainings; see `read_suite`.
+
+    Raises:
+        UserError: The suite is of another setting.
+    """
+    suite = read_suite(path)
+    if not isinstance(suite, Suite):
         raise UserError(
-            f"{path} compares morphs, of which `run`, `plan`, `tables` and `verify` alone know; name another suite"
+            f"{suite.name} is a suite of setting {suite.setting}; this command needs a suite of trainings "
+            "(setting uda or dg)"
         )
     return suite
 
 
-def read_any_suite(path: str | Path) -> Suite | MorphSuite:
-    """The same of any suite: of trainings, or of morphs (setting: morph)."""
+def read_suite(path: str | Path) -> AnySuite:
+    """Read a suite of any setting, with the suites that it extends.
+
+    Args:
+        path: The path of a YAML file, or the name of a suite under benchmarks/.
+
+    Raises:
+        UserError: There is no such suite, or a field is wrong. The message names the file, the line and the field.
+    """
     documents = [_read(_suite_path(path, Path()))]
     while "extends" in documents[-1].data:
         last = documents[-1]
@@ -169,5 +203,7 @@ def read_any_suite(path: str | Path) -> Suite | MorphSuite:
         if any(found.samefile(document.path) for document in documents):
             raise UserError(f"{where}: {found} would extend itself; one of the two has to stand alone")
         documents.append(_read(found))
-    settings = [document.data["setting"] for document in documents if "setting" in document.data]
-    return _validated(documents, MorphSuite if settings[:1] == ["morph"] else Suite)
+    try:
+        return SUITE.validate_python(_combined(documents))
+    except ValidationError as error:
+        raise UserError(_explain(error, documents, SUITE_MODELS)) from error

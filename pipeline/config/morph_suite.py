@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.base import Count, Seed, Strict
 from pipeline.config.morph import PIXELS, MorphMethod, MorphSettings
-from pipeline.config.suites import NAMED_MODELS, BaseModelSpec
+from pipeline.config.suites import NAMED_MODELS, AdapterSpec, BaseModelSpec, MethodSpec, TrainSettings
 
 MorphKind = Literal["images", "styles", "subjects"]
 
@@ -30,6 +30,31 @@ class MorphSuite(Strict):
     features: str = Field(default="inception", description="the network of FID and KID, as in `metrics`")
     seed: Seed = 0
     threads: Count = 1
+
+    @property
+    def classifiers(self) -> list[MethodSpec]:
+        """No methods that train classifiers."""
+        return []
+
+    @property
+    def uses_base_model(self) -> bool:
+        """Whether any job needs the base model."""
+        return True
+
+    @property
+    def used_adapters(self) -> list[AdapterSpec]:
+        """No adapter is shared between jobs: each morph has its own."""
+        return []
+
+    @property
+    def optimizers(self) -> list[str]:
+        """No optimizer can be chosen."""
+        return []
+
+    @property
+    def backbones(self) -> list[TrainSettings]:
+        """No classifier is trained."""
+        return []
 
     @model_validator(mode="after")
     def _base_model_has_a_resolution(self) -> "MorphSuite":

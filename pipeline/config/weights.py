@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
+from pipeline.config.any_suite import AnySuite
 from pipeline.config.suites import AdapterSpec, BaseModelSpec, Suite, TrainSettings
 from pipeline.config.t_predictor import TPredictorSettings
 from pipeline.core.errors import UserError
@@ -81,12 +83,17 @@ HUB = "hub"
 """What `pretrained` says for weights that timm fetches."""
 
 
-def resolve_pretrained(suite: Suite) -> Suite:
+SuiteT = TypeVar("SuiteT", bound=AnySuite)
+
+
+def resolve_pretrained(suite: SuiteT) -> SuiteT:
     """`suite` with the hash of every file of pretrained weights, so that the keys of the jobs that take it change with it;
     and of every encoder.
 
     UserError if a file is not there, or is not the one whose hash the suite states.
     """
+    if not isinstance(suite, Suite):
+        return suite  # names no files of weights
     methods, hashed = [], cache(sha256)
     for method in suite.methods:
         settings = suite.train_settings(method)

@@ -1,44 +1,45 @@
-"""`--only task=Ar->Cl,method=MCC`: a part of a plan."""
-
-from dataclasses import replace
+"""`--only task=Ar->Cl,method=MCC`: take a part of a plan."""
 
 from pipeline.config import nearest
 from pipeline.core.errors import UserError
-from pipeline.planning.graph import Cell, Plan, ordered
-
-FIELDS = ("task", "method", "augmentation", "seed")
+from pipeline.planning.graph import AnyPlan
 
 
-def pick(plan: Plan, only: str) -> Plan:
-    """The trainings of `plan` that `only` names, and what they stand on.
+def pick(plan: AnyPlan, only: str) -> AnyPlan:
+    """Return the part of `plan` that `only` names.
 
-    only: FIELD=VALUE between commas; of one field, each value given is taken. Case does not matter. UserError for a
-    field or a value that the suite has not.
+    Args:
+        plan: The plan.
+        only: FIELD=VALUE, separated by commas; a field may be given several values. Case does not matter.
+
+    Raises:
+        UserError: A field or a value does not exist in the suite.
     """
+    fields = plan.cells[0].FIELDS
     wanted: dict[str, set[str]] = {}
     for part in only.split(","):
         name, equals, value = (text.strip() for text in part.partition("="))
-        if name not in FIELDS or not equals:
+        if name not in fields or not equals:
             raise UserError(
-                f"--only {part.strip()!r}: expected FIELD=VALUE, such as seed=0; for FIELD {nearest(name, FIELDS)}"
+                f"--only {part.strip()!r}: expected FIELD=VALUE, such as {_example(plan)}; for FIELD "
+                f"{nearest(name, fields)}"
             )
         wanted.setdefault(name, set()).add(_known(plan, name, value))
-    cells = [cell for cell in plan.cells if all(_value(cell, name) in wanted[name] for name in wanted)]
-    jobs = ordered(cell.job for cell in cells)
-    first = [job for job in plan.jobs if job in set(jobs)]  # in the order of the whole plan
-    tasks = {task: made for task, made in plan.tasks.items() if task in {cell.task for cell in cells}}
-    return replace(plan, cells=cells, jobs=first, tasks=tasks)
+    return plan.part(
+        [cell for cell in plan.cells if all(cell.field(name) in values for name, values in wanted.items())]
+    )
 
 
-def _value(cell: Cell, name: str) -> str:
-    """What a training has as one of FIELDS."""
-    return str(getattr(cell, name))
+def _example(plan: AnyPlan) -> str:
+    """A selection that is possible."""
+    cell = plan.cells[0]
+    return f"{cell.FIELDS[-1]}={cell.field(cell.FIELDS[-1])}"
 
 
-def _known(plan: Plan, name: str, value: str) -> str:
+def _known(plan: AnyPlan, name: str, value: str) -> str:
     """`value` as the suite writes it."""
-    there = dict.fromkeys(_value(cell, name) for cell in plan.cells)
-    for one in there:
-        if one.lower() == value.lower():
-            return one
-    raise UserError(f"--only {name}={value}: {plan.suite.name} has no such {name}; {nearest(value, there)}")
+    values = dict.fromkeys(cell.field(name) for cell in plan.cells)
+    for known in values:
+        if known.lower() == value.lower():
+            return known
+    raise UserError(f"--only {name}={value}: {plan.suite.name} has no such {name}; {nearest(value, values)}")

@@ -22,7 +22,7 @@ from pipeline.planning.cost import (
     scratch,
     takes_gpu,
 )
-from pipeline.planning.graph import Plan
+from pipeline.planning.graph import AnyPlan
 from pipeline.planning.network_sizes import GIB
 
 GUESS = 60.0
@@ -92,24 +92,24 @@ def describe(job: Job, needs: Needs, store: Store) -> dict[str, Any]:
     }
 
 
-def as_json(plan: Plan, store: Store, capacity: Capacity) -> dict[str, Any]:
+def as_json(plan: AnyPlan, store: Store, capacity: Capacity) -> dict[str, Any]:
     """The jobs, with what each needs on this machine, or on a stated GPU where it takes one and there is none."""
     estimator = Estimator(store, assumed(plan, capacity))
     jobs = [describe(job, estimator.needs(job), store) for job in plan.jobs]
     return {"suite": plan.suite.name, "device": estimator.device, "jobs": jobs}
 
 
-def assumed(plan: Plan, capacity: Capacity) -> str:
+def assumed(plan: AnyPlan, capacity: Capacity) -> str:
     """The device that hours are told for."""
     return GPU if not capacity.gpus and any(map(needs_gpu, plan.jobs)) else device(capacity)
 
 
-def described(plan: Plan, store: Store, capacity: Capacity) -> str:
+def described(plan: AnyPlan, store: Store, capacity: Capacity) -> str:
     """The same for people: a line for each kind of job, of what is still to be made."""
     told = as_json(plan, store, capacity)
     lines = [
         f"{plan.suite.name}: {plan.suite.title}",
-        f"{len(plan.tasks)} tasks: {', '.join(plan.tasks)}",
+        f"{len(plan.compared)} tasks: {', '.join(plan.compared)}",
         f"{'':>12} {'jobs':>6} {'done':>6} {'hours':>8} {'disk GiB':>9} {'GPU GiB':>8}  rate",
     ]
     kinds = dict.fromkeys(job["kind"] for job in told["jobs"])
@@ -129,7 +129,7 @@ def _line(kind: str, jobs: list[dict[str, Any]]) -> str:
     return f"{kind:>12} {len(jobs):6} {len(jobs) - len(left):6} {hours:8.2f} {disk:9.2f} {memory:>8}  {rates}".rstrip()
 
 
-def _remarks(plan: Plan, todo: list[Job], told: dict[str, Any], capacity: Capacity) -> list[str]:
+def _remarks(plan: AnyPlan, todo: list[Job], told: dict[str, Any], capacity: Capacity) -> list[str]:
     """What the table's numbers rest on."""
     if not todo:
         return ["all is done; `run` draws tables and plots alone"]

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.core.job import Job
 from pipeline.core.store import Store
-from pipeline.planning.graph import Job
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pandas as pd
 from pipeline import config
 from pipeline.core.errors import UserError
 from pipeline.core.store import MANIFEST, Store
-from pipeline.planning.plan import Plan
+from pipeline.planning.graph import AnyPlan, make_plan
 from pipeline.report import fingerprint, records
 from pipeline.report.page import run_info
 from pipeline.report.page.run_info import RunInfo, StageTime
@@ -35,7 +35,7 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
-def collect(plan: Plan, store: Store) -> list[dict[str, Any]]:
+def collect(plan: AnyPlan, store: Store) -> list[dict[str, Any]]:
     """Return the records of all cells of `plan` that are finished or failed, in the order of the plan."""
     report = report_for(plan.suite.setting)
     rows: list[dict[str, Any]] = []
@@ -53,7 +53,7 @@ def _failure(cell: Any, store: Store) -> str | None:
     return next((reason for reason in reasons if reason is not None), None)
 
 
-def gather(plan: Plan, store: Store, file: Path) -> tuple[pd.DataFrame | None, list[str]]:
+def gather(plan: AnyPlan, store: Store, file: Path) -> tuple[pd.DataFrame | None, list[str]]:
     """Write the records of `plan` to `file`.
 
     If nothing of the plan is in the store, as for reference results, the records in `file` are taken as they are.
@@ -88,7 +88,7 @@ def _read_earlier(file: Path) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _still_wanted(
-    earlier: list[dict[str, Any]], plan: Plan, found: set[str], file: Path
+    earlier: list[dict[str, Any]], plan: AnyPlan, found: set[str], file: Path
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The `earlier` records of cells whose artifacts are gone, and messages about these and about the rest."""
     report = report_for(plan.suite.setting)
@@ -109,7 +109,7 @@ def _still_wanted(
     return [{name: row[name] for name in report.schema.names} for row in kept], messages
 
 
-def state(plan: Plan, store: Store, file: Path, named: str, plugins: Sequence[Path]) -> str:
+def state(plan: AnyPlan, store: Store, file: Path, named: str, plugins: Sequence[Path]) -> str:
     """Return a fingerprint of everything that tables, figures and page are drawn from.
 
     Args:
@@ -129,7 +129,7 @@ def state(plan: Plan, store: Store, file: Path, named: str, plugins: Sequence[Pa
     )
 
 
-def info_of_run(plan: Plan, store: Store, file: str, plugins: Sequence[Path] = ()) -> RunInfo:
+def info_of_run(plan: AnyPlan, store: Store, file: str, plugins: Sequence[Path] = ()) -> RunInfo:
     """Return what the page tells of the run.
 
     If no cell is in the store, times and versions are those of run.json, if there is one.
@@ -155,7 +155,7 @@ def info_of_run(plan: Plan, store: Store, file: str, plugins: Sequence[Path] = (
     )
 
 
-def info_of_records(plan: Plan, folder: Path, file: str, plugins: Sequence[Path] = ()) -> RunInfo:
+def info_of_records(plan: AnyPlan, folder: Path, file: str, plugins: Sequence[Path] = ()) -> RunInfo:
     """Return what the page tells of a run of which no cell is in the store.
 
     Times and versions are those of run.json, if there is one.
@@ -166,11 +166,11 @@ def info_of_records(plan: Plan, folder: Path, file: str, plugins: Sequence[Path]
     return earlier.model_copy(update={"suite": plain.suite, "card": plain.card, "tasks": plain.tasks})
 
 
-def _plain_info(plan: Plan, file: str, plugins: Sequence[Path]) -> RunInfo:
+def _plain_info(plan: AnyPlan, file: str, plugins: Sequence[Path]) -> RunInfo:
     return RunInfo(
         suite=plan.suite,
         card=plan.card,
-        tasks=list(plan.tasks),
+        tasks=plan.compared,
         file=run_info.shareable(file),
         plugins=[run_info.shareable(str(path)) for path in plugins],
     )
@@ -190,4 +190,6 @@ def info_of_folder(folder: Path, recorded: pd.DataFrame) -> RunInfo:
         raise UserError(f"{folder}/records.csv is of {len(names)} suites {names}; a page is of one")
     suite = config.read_suite(names[0])
     card = config.read_card(suite.dataset)
-    return RunInfo(suite=suite, card=card, tasks=config.compared(suite, card), file=names[0])
+    return RunInfo(
+        suite=suite, card=card, tasks=make_plan(suite, card, suite.base_model).compared, file=names[0]
+    )

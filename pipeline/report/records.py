@@ -40,9 +40,7 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             row[column.name] if column.default is None else row.get(column.name, column.default)
             for column in schema.columns
         ]
-        table.writerow(
-            [column.format(value) for column, value in zip(schema.columns, values, strict=True)]
-        )
+        table.writerow([column.format(value) for column, value in zip(schema.columns, values, strict=True)])
     _parse(file.getvalue(), path)
     write_atomic(path, file.getvalue())
 
@@ -130,10 +128,11 @@ def _schema(header: list[str], fields: list[str] | None, path: Path) -> Schema:
 
 def _check_header(header: list[str], schema: Schema, path: Path) -> None:
     """Raise a UserError unless every column of the schema stands in the header once."""
-    for name in schema.names:
-        if header.count(name) != 1:
-            fault = "is missing" if name not in header else "stands there more than once"
-            raise UserError(f"{path}, line 1: the column {name!r} {fault}; {_REMEDY}")
+    repeated = [name for name in schema.names if header.count(name) > 1]
+    absent = [name for name in schema.names if name not in header]
+    for names, fault in ((repeated, "stands there more than once"), (absent, "is missing")):
+        if names:
+            raise UserError(f"{path}, line 1: the column {names[0]!r} {fault}; {_REMEDY}")
 
 
 def _row(header: list[str], fields: list[str], schema: Schema, where: str) -> dict[str, Any]:

@@ -90,9 +90,7 @@ class SuiteReport(ABC, Generic[SuiteT, PlanT, ArtifactsT]):
         """Write all tables below `folder`, and return their paths."""
 
     @abstractmethod
-    def figures(
-        self, suite: SuiteT, records: "pd.DataFrame", artifacts: ArtifactsT
-    ) -> "list[FigureSpec]":
+    def figures(self, suite: SuiteT, records: "pd.DataFrame", artifacts: ArtifactsT) -> "list[FigureSpec]":
         """Return the figures that records and artifacts suffice for."""
 
     @abstractmethod
@@ -101,7 +99,9 @@ class SuiteReport(ABC, Generic[SuiteT, PlanT, ArtifactsT]):
     ) -> "list[RenderableType]":
         """Return the main table and its caption for a terminal of `width` columns."""
 
-    def sentences(self, suite: SuiteT, records: "pd.DataFrame", tasks: Sequence[str], folder: Path) -> list[str]:
+    def sentences(
+        self, suite: SuiteT, records: "pd.DataFrame", tasks: Sequence[str], folder: Path
+    ) -> list[str]:
         """Return what to print below the main table, one sentence a line."""
         return []
 

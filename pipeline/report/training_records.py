@@ -41,7 +41,9 @@ def _shares_as_text(shares: Sequence[float | None]) -> str:
 
 
 def _accuracy_as_text(accuracy: float | None) -> Any:
-    return "" if accuracy is None else accuracy  # NaN stays, and is refused: only a failed training has no accuracy
+    return (
+        "" if accuracy is None else accuracy
+    )  # NaN stays, and is refused: only a failed training has no accuracy
 
 
 def cell_name(cell: Mapping[str, str]) -> str:

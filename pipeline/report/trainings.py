@@ -10,7 +10,10 @@ import pandas as pd
 from pipeline import __version__
 from pipeline.config import Suite
 from pipeline.core.store import Store, write_atomic
-from pipeline.planning.graph import AdapterJobs, Cell, Plan, parse_task
+from pipeline.planning.kinds.train import TrainParams
+from pipeline.planning.stages import AdapterJobs
+from pipeline.planning.tasks import parse_task
+from pipeline.planning.trainings import TrainingCell, TrainingPlan
 from pipeline.report import training_records
 from pipeline.report.artifacts import AdapterArtifacts, Artifacts, TaskArtifacts, artifact
 from pipeline.report.schema import FAILED
@@ -28,13 +31,13 @@ MOST_SENTENCES = 8
 """With more gains than this, the terminal names the file that describes them."""
 
 
-class TrainingReport(SuiteReport[Suite, Plan, Artifacts]):
+class TrainingReport(SuiteReport[Suite, TrainingPlan, Artifacts]):
     """Accuracies of classifiers."""
 
     schema = training_records.SCHEMA
     units = "trainings"
 
-    def records_of(self, plan: Plan, cell: Cell, store: Store) -> list[dict[str, Any]]:
+    def records_of(self, plan: TrainingPlan, cell: TrainingCell, store: Store) -> list[dict[str, Any]]:
         """Return a record for each selection rule."""
         folder = store.path(cell.job.kind, cell.job.key)
         own = {
@@ -45,7 +48,7 @@ class TrainingReport(SuiteReport[Suite, Plan, Artifacts]):
         }
         return [record | own for record in json.loads((folder / "records.json").read_text())]
 
-    def records_of_failed(self, plan: Plan, cell: Cell, reason: str) -> list[dict[str, Any]]:
+    def records_of_failed(self, plan: TrainingPlan, cell: TrainingCell, reason: str) -> list[dict[str, Any]]:
         """Return a record without accuracy for each selection rule."""
         own = {
             "suite": plan.suite.name,
@@ -58,10 +61,10 @@ class TrainingReport(SuiteReport[Suite, Plan, Artifacts]):
             "status": FAILED,
             "reason": reason,
         }
-        params = cell.job.params
+        params = cell.job.params_as(TrainParams)
         return [params.identity() | {"selection": name} | own for name in params.selections]
 
-    def artifacts(self, plan: Plan, store: Store) -> Artifacts:
+    def artifacts(self, plan: TrainingPlan, store: Store) -> Artifacts:
         """Return the artifacts of all stages."""
         tasks = {}
         for task, jobs in plan.tasks.items():

@@ -15,7 +15,8 @@ from pipeline.core.paths import ROOT
 from pipeline.data.image_sets import DomainArrays, save_domain
 from pipeline.report import records
 from pipeline.report.artifacts import AdapterArtifacts, Artifacts, TaskArtifacts
-from pipeline.report.write import list_figures, write_report
+from pipeline.report.plots.figures import list_figures
+from pipeline.report.write import write_report
 from tests.report.report_samples import CLASSES, make_row, make_suite, silent
 
 
@@ -165,7 +166,7 @@ def test_nothing_made_yet(tmp_path, frame):
 
 def test_no_torch_is_imported_and_letters_are_embedded(features):
     code = (
-        "import sys; from pathlib import Path; from pipeline.report import records, tables, write, tsne\n"
+        "import sys; from pathlib import Path; from pipeline.report import records, write; from pipeline.report.plots import tsne\n"
         f"pdf = tsne.draw(Path({str(features)!r}), {CLASSES!r}, ('MN', 'MM'), 'title')['.pdf']\n"
         "assert b'/CIDFontType2' in pdf and b'/Type3' not in pdf, 'letters have to stay letters'\n"
         "assert 'sklearn' in sys.modules\n"

@@ -11,14 +11,15 @@ from pipeline.classify.evaluation.image_quality import assess
 from pipeline.config import Suite
 from pipeline.core.job import Job
 from pipeline.core.store import Store
-from pipeline.planning.graph import Plan
 from pipeline.planning.stages import AdapterJobs
-from pipeline.report.collect import artifact, collect
+from pipeline.planning.trainings import TrainingPlan
+from pipeline.report.artifacts import artifact
+from pipeline.report.collect import collect
 
 ADAPTER = "adapter.safetensors"
 
 
-def compare(plan: Plan, store: Store) -> pd.DataFrame:
+def compare(plan: TrainingPlan, store: Store) -> pd.DataFrame:
     """A row for each task and augmentation of which something is finished. The columns:
 
     task, augmentation; held_out: yes for a LoRWeB that had no analogy of the task's target, else empty;
@@ -68,7 +69,7 @@ def _accuracies(suite: Suite, records: list[dict[str, object]]) -> dict[tuple[st
     return found
 
 
-def _sets(plan: Plan, adapters: dict[str, AdapterJobs], store: Store) -> dict[tuple[str, str], Path]:
+def _sets(plan: TrainingPlan, adapters: dict[str, AdapterJobs], store: Store) -> dict[tuple[str, str], Path]:
     """The finished sets of made images, by augmentation and contents."""
     jobs: dict[tuple[str, str], Job | None] = {("base", "generated"): plan.base}
     jobs |= {(name, contents): job for name, its in adapters.items() for contents, job in its.made.items()}

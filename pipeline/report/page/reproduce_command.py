@@ -18,7 +18,9 @@ def run_command(file: str, plugins: Sequence[str] = ()) -> str:
     return f"{PROGRAM} run {shlex.quote(file)}{options}"
 
 
-def row_command(name: str, file: str, row: str, fields: Mapping[str, Any], plugins: Sequence[str] = ()) -> str:
+def row_command(
+    name: str, file: str, row: str, fields: Mapping[str, Any], plugins: Sequence[str] = ()
+) -> str:
     """Return the commands, for a shell in the checkout, that write row.yaml and run it.
 
     row.yaml extends the suite and asks for one row of it. Its jobs are those of the suite: what the store holds is not

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError, field_serializer
 
-from pipeline.config import AnySuite, BuiltCard, FolderCard, Strict
+from pipeline.config import BuiltCard, FolderCard, Strict, TaggedSuite
 from pipeline.core.errors import UserError
 from pipeline.core.store import write_atomic
 
@@ -37,7 +37,7 @@ class RunInfo(Strict):
         note: What else a reader has to know.
     """
 
-    suite: AnySuite
+    suite: TaggedSuite
     card: BuiltCard | FolderCard
     tasks: list[str]
     file: str

@@ -11,9 +11,9 @@ from pipeline.report.plots import accuracy_time, per_class, rank_diagram
 from pipeline.report.plots.figure_cache import FigureSpec, file_name
 from pipeline.report.plots.of_stages import contact_sheet_figure, stage_figures
 from pipeline.report.plots.of_training import confusions, distances, network_figures
-from pipeline.report.records import CELL, wanted
 from pipeline.report.tables import accuracy, significance
 from pipeline.report.tables.names import arrow, rule_name
+from pipeline.report.training_records import CELL, wanted
 
 
 def list_figures(suite: Suite, records: pd.DataFrame, artifacts: Artifacts) -> list[FigureSpec]:

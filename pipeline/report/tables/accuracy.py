@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config import Suite
-from pipeline.report.records import CELL, wanted
 from pipeline.report.tables.accuracy_caption import caption
 from pipeline.report.tables.names import arrow, augmentation_name, signed
+from pipeline.report.training_records import CELL, wanted
 
 
 @dataclass(frozen=True)

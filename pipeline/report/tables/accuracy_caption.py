@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from pipeline.config import Suite
-from pipeline.report.records import failed, missing, strays
 from pipeline.report.tables.names import RULE_NAMES, augmentation_name
+from pipeline.report.training_records import failed, missing, strays
 
 if TYPE_CHECKING:
     from pipeline.report.tables.accuracy import Row

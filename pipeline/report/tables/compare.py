@@ -108,10 +108,12 @@ def compare(a: pd.DataFrame, b: pd.DataFrame) -> Comparison:
     schema, other = schema_of(a), schema_of(b)
     if schema is not other:
         raise UserError(
-            f"run A holds records of a {schema.unit}, run B of a {other.unit}; compare two runs of one kind"
+            f"run A holds records of {schema.unit}s, run B of {other.unit}s; compare two runs of one kind"
         )
     cells = identity(schema)
-    measures = [(measure, _values(a, measure, cells), _values(b, measure, cells)) for measure in schema.measures]
+    measures = [
+        (measure, _values(a, measure, cells), _values(b, measure, cells)) for measure in schema.measures
+    ]
     for records, run in ((a, "A"), (b, "B")):
         _check_one_suite(records, run, schema)
     shared = [
@@ -156,7 +158,9 @@ def _values(records: pd.DataFrame, measure: Measure, cells: list[str]) -> Values
     """The values of a measure over seeds, by cell."""
     known = records[records[measure.column].notna()]
     values: dict[CellKey, list[float]] = {}
-    for cell, value in zip(known[cells].itertuples(index=False, name=None), known[measure.column], strict=True):
+    for cell, value in zip(
+        known[cells].itertuples(index=False, name=None), known[measure.column], strict=True
+    ):
         values.setdefault(tuple(map(str, cell)), []).append(float(value))
     return {cell: np.array(numbers) for cell, numbers in values.items()}
 

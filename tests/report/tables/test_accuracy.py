@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.config import AdapterSpec, AnalogySpec
-from pipeline.report import records
+from pipeline.report import training_records
 from pipeline.report.tables import accuracy, formats, names
 from tests.report.report_samples import GRID, TASKS, make_row, make_suite
 
@@ -146,7 +146,7 @@ def test_full_suite_fits_a_terminal_of_80_columns():
     suite = make_suite(methods=["ERM", "MCC"], seeds=[0, 1, 2])
     rows = [
         cell | {"accuracy": 50.0 + 7 * cell["seed"], "version": "0.1.0"}
-        for cell in records.wanted(suite, tasks).to_dict("records")
+        for cell in training_records.wanted(suite, tasks).to_dict("records")
     ]
     text = shown(formats.terminal(accuracy.accuracy_table(pd.DataFrame(rows), suite, tasks, "last"), 80), 80)
     assert len(re.findall(r"57\.0±4\.0", text)) == 13 * 6

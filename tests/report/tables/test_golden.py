@@ -15,8 +15,8 @@ import pytest
 from pipeline import config
 from pipeline.report import records
 from pipeline.report.page import build
-from pipeline.report.page.run_info import About
-from pipeline.report.write import write_statistics, write_tables
+from pipeline.report.page.run_info import RunInfo
+from pipeline.report.trainings import write_accuracies, write_statistics
 from tests.report.report_samples import CLASSES, make_suite
 
 FILE = Path(__file__).parent / "golden_records.csv"
@@ -42,10 +42,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, grid: Grid) -> Path:
     folder, tasks = tmp_path_factory.mktemp("golden"), list(grid["none"])
     suite = make_suite(name="golden", tasks=tasks, methods=["MCC"])
     found = records.read(FILE)
-    write_tables(suite, tasks, CLASSES, found, folder)
+    write_accuracies(suite, tasks, CLASSES, found, folder)
     write_statistics(suite, tasks, found, folder)
     build.write_page(
-        folder, About(suite=suite, card=config.read_card("digits"), tasks=tasks, file="golden"), found
+        folder, RunInfo(suite=suite, card=config.read_card("digits"), tasks=tasks, file="golden"), found
     )
     return folder
 
