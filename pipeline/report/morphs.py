@@ -161,7 +161,7 @@ class MorphReport(SuiteReport[MorphSuite, MorphPlan, MorphArtifacts]):
         self, suite: MorphSuite, records: pd.DataFrame, tasks: Sequence[str], width: int
     ) -> "list[RenderableType]":
         """Return the table of scores."""
-        return [morph_table.terminal(records, suite), morph_table.caption(records, suite)]
+        return [morph_table.terminal(records, suite, width), morph_table.caption(records, suite)]
 
     def section(self, info: "RunInfo", records: pd.DataFrame) -> Section:
         """Return the table of scores."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -72,15 +74,24 @@ def markdown(records: pd.DataFrame, suite: MorphSuite) -> str:
     return "\n".join([*lines, "", caption(records, suite)]) + "\n"
 
 
-def terminal(records: pd.DataFrame, suite: MorphSuite) -> Table:
-    """Return the table for a terminal."""
+def terminal(records: pd.DataFrame, suite: MorphSuite, width: int) -> Table:
+    """Return the table for a terminal of `width` columns; if too wide, methods go across."""
     found = table(records)
-    printed = Table(title=Text(suite.title, "bold"), box=SIMPLE_HEAD)
-    printed.add_column(Text("Method"))
-    for name in found.header:
-        printed.add_column(Text(name), justify="right", overflow="fold")
+    grid = [[Text("Method"), *map(Text, found.header)]]
     for method, cells in found.rows:
-        printed.add_row(Text(method), *(Text(cell.text, "bold" if cell.best else "") for cell in cells))
+        grid.append([Text(method), *(Text(cell.text, "bold" if cell.best else "") for cell in cells)])
+    upright, unbounded = _printed(suite, grid), Console(width=10_000)
+    fits = Measurement.get(unbounded, unbounded.options, upright).maximum <= width
+    return upright if fits else _printed(suite, [list(line) for line in zip(*grid, strict=True)])
+
+
+def _printed(suite: MorphSuite, grid: list[list[Text]]) -> Table:
+    """A table with the first line of `grid` as its header."""
+    printed = Table(title=Text(suite.title, "bold"), box=SIMPLE_HEAD)
+    for place, name in enumerate(grid[0]):
+        printed.add_column(name, justify="right" if place else "left", overflow="fold")
+    for line in grid[1:]:
+        printed.add_row(*line)
     return printed
 
 
