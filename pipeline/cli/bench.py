@@ -167,15 +167,15 @@ def add(commands: Any) -> None:
 
 def bench_speed(speed: Speed, options: argparse.Namespace) -> int:
     """Measure, and print the numbers."""
-    measuring = importlib.import_module(speed.module)
+    module = importlib.import_module(speed.module)
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         if not options.quiet:
             print(text, file=sys.stderr)
 
     counts = () if speed.count is None else (getattr(options, speed.count.name),)
-    measured = measuring.measure(*counts, say)
-    print(json.dumps(measured) if options.json else measuring.described(measured))
+    measured = module.measure(*counts, log)
+    print(json.dumps(measured) if options.json else module.described(measured))
     return 0
 
 
@@ -198,47 +198,25 @@ def open_built_suite(options: argparse.Namespace) -> "tuple[TrainingPlan, Store,
 
 def bench_images(options: argparse.Namespace) -> int:
     """Print the quality of the made images of each task."""
-    import pandas as pd
-
-    from pipeline.classify.evaluation.image_quality import assess
-    from pipeline.report.artifacts import artifact
+    from pipeline.bench import images
 
     plan, store, _ = open_built_suite(options)
-    tables = []
-    for task, jobs in plan.tasks.items():
-        made = {
-            name if adapter == "terra" else f"{adapter} {name}": job
-            for adapter, its in jobs.adapters.items()
-            for name, job in its.made.items()
-        }
-        if plan.base is not None:
-            made["base"] = plan.base
-        sets = {name: folder for name, job in made.items() if (folder := artifact(job, store))}
-        data = artifact(plan.data, store)
-        if data is None or not sets:
-            print(f"{task}: no images are made yet; run the suite first", file=sys.stderr)
-            continue
-        table = assess(data, jobs.target, sets, jobs.sources, seed=0)
-        table.insert(0, "task", task)
-        tables.append(table)
-    if not tables:
+    table = images.measure(plan, store, partial(print, file=sys.stderr))
+    if table.empty:
         return 1
-    whole = pd.concat(tables, ignore_index=True)
-    print(whole.to_json(orient="records") if options.json else whole.round(2).to_string(index=False))
+    print(table.to_json(orient="records") if options.json else table.round(2).to_string(index=False))
     return 0
 
 
 def bench_augmentations(options: argparse.Namespace) -> int:
     """Print and write the comparison of a suite's augmentations."""
-    from pipeline.classify.evaluation import augmentations
-    from pipeline.core.store import write_atomic
+    from pipeline.bench import augmentations
 
     plan, store, folder = open_built_suite(options)
     table = augmentations.compare(plan, store)
     if table.empty:
         print(f"nothing of {plan.suite.name} is finished yet; run the suite first", file=sys.stderr)
         return 1
-    write_atomic(folder / "tables" / "augmentations.csv", table.to_csv(index=False, float_format="%.4g"))
-    write_atomic(folder / "tables" / "augmentations.md", augmentations.as_markdown(table))
+    augmentations.write(table, folder)
     print(augmentations.as_json(table) if options.json else table.round(2).to_string(index=False, na_rep=""))
     return 0

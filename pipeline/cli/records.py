@@ -10,8 +10,8 @@ from pipeline.cli.suite_loading import results_root
 
 REPORT = """\
 The page shows tables, figures, settings, versions and times. It is written from the results folder alone
-(records.csv, run.json, plots/), and is one file that needs no network, so that it can be sent to others. `run` and
-`tables` write it too.
+(records.csv, run.json, plots/), and is one file that needs no network, so that it can be sent to others.
+`run` and `tables` write it too.
 
 examples:
   run_benchmark.py report digits                       the suite digits, in results/digits/
@@ -19,12 +19,13 @@ examples:
   run_benchmark.py report digits --serve               also open it in a browser on this machine"""
 
 COMPARE = """\
-Reads records alone, which takes seconds. B is measured against A, cell by cell: a task, a method, an augmentation, a
-backbone and a selection rule, or a kind and a method of morphs.
+Reads records alone, which takes seconds. B is measured against A, cell by cell: a task, a method, an
+augmentation, a backbone and a selection rule, or a kind and a method of morphs.
 
-A change is beyond noise if Welch's t-test between the seeds of A and of B says so (p < 0.05, adjusted for the number
-of cells by Benjamini and Hochberg's rule). With one seed the noise is unknown: the change is listed, and does not count
-as a difference. Cells in only one run, other versions and other settings are listed, too.
+A change is beyond noise if Welch's t-test between the seeds of A and of B says so (p < 0.05, adjusted for
+the number of cells by Benjamini and Hochberg's rule). With one seed the noise is unknown: the change is
+listed, and does not count as a difference. Cells in only one run, other versions and other settings are
+listed, too.
 
 example: run_benchmark.py compare results/reference/digits results/digits
 
@@ -39,7 +40,8 @@ Reads records alone.
                            the step is the seed
   wandb:FOLDER             the same as offline runs of Weights & Biases, for `wandb sync`
 
-Parquet needs pyarrow, the last two the packages of their names: pip install 'terrabench[parquet]', and so on.
+Parquet needs pyarrow, the last two the packages of their names: pip install 'terrabench[parquet]', and so
+on.
 
 example: run_benchmark.py export digits --to digits.csv"""
 

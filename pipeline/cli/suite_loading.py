@@ -4,9 +4,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.core.errors import UserError
-from pipeline.core.paths import ROOT
-
 if TYPE_CHECKING:
     from pipeline.core.store import Store
     from pipeline.planning.graph import AnyPlan
@@ -16,17 +13,12 @@ if TYPE_CHECKING:
 def open_suite(options: argparse.Namespace) -> "tuple[AnyPlan, Store, Path]":
     """Return the plan of the suite that the user named, its store, and its results folder."""
     from pipeline import config
-    from pipeline.classify import plugins, registry
     from pipeline.core.store import Store
-    from pipeline.planning.graph import make_plan
+    from pipeline.execution.suite_plan import plan_of, use_plugins
 
-    registry.use(plugins.given(path) for path in options.plugin)
-    suite = config.resolve_pretrained(config.read_suite(options.suite))
-    registry.check_suite(suite)
-    card = config.resolve_card(config.read_card(suite.dataset))
-    base_model = config.resolve_base_model(suite.base_model)
-    plan = make_plan(suite, card, base_model, registry.plugged_in())
-    return plan, Store(store_root(options)), results_root(options) / suite.name
+    use_plugins(options.plugin)
+    suite = config.read_suite(options.suite)
+    return plan_of(suite), Store(store_root(options)), results_root(options) / suite.name
 
 
 def open_training_suite(options: argparse.Namespace) -> "tuple[TrainingPlan, Store, Path]":
@@ -35,14 +27,12 @@ def open_training_suite(options: argparse.Namespace) -> "tuple[TrainingPlan, Sto
     Raises:
         UserError: The suite is of another setting.
     """
+    from pipeline import config
     from pipeline.planning.trainings import TrainingPlan
 
+    config.read_training_suite(options.suite)  # refuses other settings
     plan, store, folder = open_suite(options)
-    if not isinstance(plan, TrainingPlan):
-        raise UserError(
-            f"{plan.suite.name} is a suite of setting {plan.suite.setting}; this command needs a suite of trainings "
-            "(setting uda or dg)"
-        )
+    assert isinstance(plan, TrainingPlan)
     return plan, store, folder
 
 
@@ -55,5 +45,6 @@ def store_root(options: argparse.Namespace) -> Path:
 
 def results_root(options: argparse.Namespace) -> Path:
     """Return the folder of results folders that the user named, or the default one."""
-    folder: Path = options.results or ROOT / "results"
-    return folder
+    from pipeline import config
+
+    return config.results_folder(options.results)

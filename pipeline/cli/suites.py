@@ -10,7 +10,8 @@ from pipeline.cli.progress_bar import drawing
 from pipeline.cli.suite_loading import open_suite
 
 PLAN = """\
-Hours, disk and GPU memory are estimates; the last column tells which rates were measured, and which are stated.
+Hours, disk and GPU memory are estimates; the last column tells which rates were measured, and which are
+stated.
 
 examples:
   run_benchmark.py plan digits
@@ -18,8 +19,8 @@ examples:
   run_benchmark.py plan digits --json      with the keys of all jobs, for `export-lora` and `analogy`"""
 
 TABLES = """\
-Writes records.csv, tables/, plots/ and index.html into the results folder. Figures are redrawn only if their inputs
-changed.
+Writes records.csv, tables/, plots/ and index.html into the results folder. Figures are redrawn only if
+their inputs changed.
 
 examples:
   run_benchmark.py tables digits
@@ -68,7 +69,7 @@ def show_plan(options: argparse.Namespace) -> int:
 
     plan, store, _ = open_suite(options)
     plan = pick(plan, options.only) if options.only else plan
-    with local_executor.opened(None, None, cpu=options.cpu) as capacity:
+    with local_executor.open_executor(None, None, cpu=options.cpu) as capacity:
         if options.json:
             print(json.dumps(preflight.as_json(plan, store, capacity)))
         else:

@@ -15,10 +15,10 @@ from pipeline.config.cards import (
     FolderDomain,
     Source,
 )
-from pipeline.config.loader import card_folder, read_card, read_suite, read_training_suite
+from pipeline.config.loader import keys_of, read_card, read_card_file, read_suite, read_training_suite
 from pipeline.config.morph import MORPHS, PIXELS, BetweenSettings, MorphMethod, MorphSettings
 from pipeline.config.morph_suite import MorphKind, MorphSuite
-from pipeline.config.paths import IN_PLACE, PUBLISHED, data_folder, resolve_card, store_folder
+from pipeline.config.paths import IN_PLACE, data_folder, resolve_card, results_folder, store_folder
 from pipeline.config.suites import (
     CONTROLS,
     MADE_SETS,
@@ -64,7 +64,6 @@ __all__ = [
     "MORPHS",
     "NAMED_MODELS",
     "PIXELS",
-    "PUBLISHED",
     "SMALL",
     "AdapterSpec",
     "AnalogySpec",
@@ -109,14 +108,15 @@ __all__ = [
     "TrainSettings",
     "ValidationSettings",
     "base_model_path",
-    "card_folder",
     "data_folder",
     "encoder_path",
+    "keys_of",
     "later",
     "method_label",
     "nearest",
     "prompt",
     "read_card",
+    "read_card_file",
     "read_suite",
     "read_training_suite",
     "refuse_pickles",
@@ -125,6 +125,7 @@ __all__ = [
     "resolve_encoder",
     "resolve_pretrained",
     "resolve_t_predictor",
+    "results_folder",
     "store_folder",
     "task_name",
 ]

@@ -1,13 +1,13 @@
 """What the models of every kind of configuration are made of."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Setting = Literal["uda", "dg"]
@@ -32,3 +32,17 @@ def nearest(wrong: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(wrong.lower(), by_lower, n=1, cutoff=0.4)
     hint = f"; did you mean {by_lower[close[0]]!r}?" if close else ""
     return f"there are: {', '.join(known) or 'none'}{hint}"
+
+
+def check_each_once(values: Sequence[object]) -> None:
+    """Check that no value is repeated; spaces within a text do not matter.
+
+    Raises:
+        ValueError: A value is repeated.
+    """
+    seen: set[str] = set()
+    for value in values:
+        text = str(value).replace(" ", "")
+        if text in seen:
+            raise ValueError(f"{value!r} is repeated; state it once")
+        seen.add(text)

@@ -5,19 +5,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
+from reprlib import Repr
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from pipeline.config.any_suite import SUITE, SUITE_MODELS, AnySuite
 from pipeline.config.base import nearest
 from pipeline.config.cards import BuiltCard, DatasetCard, FolderCard
 from pipeline.config.suites import Suite
-from pipeline.core.errors import UserError
-from pipeline.core.paths import ROOT
+from pipeline.core.errors import FaultyFileError, UserError
+from pipeline.core.paths import yaml_files
 
 Model = TypeVar("Model", bound=BaseModel)
+
+_Location = tuple[str | int, ...]
+"""Where pydantic found a fault: keys, and places in lists."""
+
+_SHORT = Repr()
+"""Writes values into messages. YAML can hold in a few lines what would fill gigabytes when written out."""
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring, _SHORT.maxother = 2, 4, 4, 80, 80
 
 
 @dataclass(frozen=True)
@@ -57,47 +66,92 @@ def _fields_at(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]
     return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
 
 
+_ALONE = ""
+"""The tag of a model that is not one of a union."""
+
+
 def _explain(
     error: ValidationError, documents: Sequence[_Document], models: Mapping[str, type[BaseModel]]
-) -> str:
-    """The first fault as a sentence: the file, the line, the field, and what was expected.
+) -> list[str]:
+    """Write one sentence for each fault: the file, the line, the field, and what was expected.
 
     Args:
         error: What pydantic found.
         documents: The documents, each of which overrides those after it.
-        models: The model by the value of `setting`, with which pydantic begins places in a suite; `""` for a model
-            that is not one of a union.
+        models: The models of a union by their tag, the value of `setting`, with which pydantic begins locations;
+            or one model under `_ALONE`.
     """
-    first = error.errors()[0]
-    where = first["loc"]
-    tag = str(where[0]) if where and where[0] in models else ""
-    where = where[1:] if tag else where
-    if first["type"].startswith("union_tag"):
+    return [_sentence(fault, documents, models) for fault in _without_alternatives(error.errors())]
+
+
+def _without_alternatives(faults: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Leave out the alternatives of a field that were not meant.
+
+    Where a field takes values of several types, pydantic reports a fault for each type, with the name of the
+    type in the location. The type that got furthest is the one that was meant.
+    """
+    furthest: dict[_Location, _Location] = {}
+    for fault in faults:
+        field = _field(fault["loc"])
+        furthest[field] = max(furthest.get(field, ()), fault["loc"], key=len)
+    kept = []
+    for fault in faults:
+        field = _field(fault["loc"])
+        meant = furthest[field][: len(field) + 1]
+        if fault["loc"][: len(field) + 1] == meant:
+            kept.append(fault)
+    return kept
+
+
+def _field(location: _Location) -> _Location:
+    """Cut a location before the name of one of several types, such as `list[str]`.
+
+    The names of fields have no brackets.
+    """
+    types = [depth for depth, step in enumerate(location) if isinstance(step, str) and "[" in step]
+    return location[: types[0]] if types else location
+
+
+def _sentence(
+    fault: ErrorDetails, documents: Sequence[_Document], models: Mapping[str, type[BaseModel]]
+) -> str:
+    """Write one fault as a sentence."""
+    where = tuple(step for step in fault["loc"] if not (isinstance(step, str) and "[" in step))
+    tag = str(where[0]) if _ALONE not in models and where else _ALONE
+    if tag != _ALONE:
+        where = where[1:]
+    if fault["type"].startswith("union_tag"):
         where = ("setting",)
+    given = _SHORT.repr(fault["input"])
     field = ".".join(map(str, where)) or "the document"
-    more = f" ({error.error_count() - 1} more after it)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        fault = f"unknown key; {nearest(str(where[-1]), _fields_at(models[tag], where[:-1]))}"
-    elif first["type"] in ("missing", "union_tag_not_found"):
-        fault = "this field is missing"
-    elif first["type"] == "union_tag_invalid":
-        setting = str(first["ctx"]["tag"])
-        fault = f"{setting!r} is none of its values; {nearest(setting, models)}"
-    elif first["type"] == "literal_error":
-        known = re.findall("'([^']*)'", first["ctx"]["expected"])
-        fault = f"{first['input']!r} is none of its values; {nearest(str(first['input']), known)}"
+    if fault["type"] == "extra_forbidden":
+        told = f"unknown key; {nearest(str(where[-1]), _fields_at(models[tag], where[:-1]))}"
+    elif fault["type"] in ("missing", "union_tag_not_found"):
+        told = "this field is missing"
+    elif fault["type"] == "union_tag_invalid":
+        setting = str(fault["ctx"]["tag"])
+        told = f"{setting[:80]!r} is none of its values; {nearest(setting, models)}"
+    elif fault["type"] == "literal_error":
+        known = re.findall("'([^']*)'", fault["ctx"]["expected"])
+        told = f"{given} is none of its values; {nearest(given.strip(chr(39)), known)}"
     else:
-        message = first["msg"].removeprefix("Value error, ")
-        fault = message[0].lower() + message[1:]
-        if not isinstance(first["input"], dict | list):
-            fault += f", not {first['input']!r}"
+        message = fault["msg"].removeprefix("Value error, ")
+        told = message[0].lower() + message[1:]
+        if not isinstance(fault["input"], dict | list):
+            told += f", not {given}"
     places = [(_place(document.root, where), document.path) for document in documents]
     (_, line), path = max(places, key=lambda place: place[0][0])  # of equals the first: the file itself
-    return f"{path}, line {line}, {field}: {fault}{more}"
+    return f"{path}, line {line}, {field}: {told}"
 
 
 def _read(path: Path) -> _Document:
-    """The document at `path`; UserError with the file and the line if it is none of keys and values."""
+    """Read the document at `path`.
+
+    Raises:
+        UserError: The file is not a mapping of keys to values; the sentence names the line.
+    """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a file; name a YAML file")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -107,8 +161,13 @@ def _read(path: Path) -> _Document:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or error
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
         raise UserError(f"{path}{line}: this is not valid YAML: {problem}") from error
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # a number or date that Python refuses; brackets by the thousand
+        raise UserError(f"{path}: this is not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected keys and values at the top level")
     return _Document(path, root, data)
@@ -134,34 +193,40 @@ def _validated(documents: Sequence[_Document], model: type[Model]) -> Model:
     try:
         return model.model_validate(_combined(documents))
     except ValidationError as error:
-        raise UserError(_explain(error, documents, {"": model})) from error
-
-
-def card_folder() -> Path:
-    """Where dataset cards are."""
-    return ROOT / "datasets"
+        raise FaultyFileError(_explain(error, documents, {_ALONE: model})) from error
 
 
 def read_card(name: str) -> DatasetCard:
-    """The dataset card called `name`."""
-    path = card_folder() / f"{name}.yaml"
-    if not path.exists():
-        raise UserError(
-            f"there is no dataset {name!r}; {nearest(name, (p.stem for p in card_folder().glob('*.yaml')))}"
-        )
+    """Read the dataset card called `name`: of ./datasets, else of those that come with the project."""
+    cards = yaml_files("datasets")
+    if name not in cards:
+        raise UserError(f"there is no dataset {name!r}; {nearest(name, cards)}")
+    return read_card_file(cards[name])
+
+
+def read_card_file(path: Path) -> DatasetCard:
+    """Read the dataset card in the file at `path`."""
     document = _read(path)
     return _validated([document], BuiltCard if "builder" in document.data else FolderCard)
 
 
+def keys_of(path: Path) -> set[str]:
+    """Return the keys at the top level of the YAML file at `path`."""
+    return set(map(str, _read(path).data))
+
+
 def _suite_path(given: str | Path, folder: Path) -> Path:
-    """The file of a suite: a path, seen from `folder`, or the name of one under benchmarks/."""
-    path = Path(given)
-    found = folder / path if path.suffix in (".yaml", ".yml") else ROOT / "benchmarks" / f"{path.name}.yaml"
-    if not found.exists():
-        raise UserError(
-            f"there is no suite {str(given)!r}; under benchmarks/ "
-            + nearest(path.stem, (p.stem for p in (ROOT / "benchmarks").glob("*.yaml")))
-        )
+    """Find the file of a suite.
+
+    Args:
+        given: A path that ends in .yaml or .yml; or a name of ./benchmarks, else of those that come with the
+            project.
+        folder: The folder that a path is relative to.
+    """
+    path, suites = Path(given), yaml_files("benchmarks")
+    found = folder / path if path.suffix in (".yaml", ".yml") else suites.get(path.name)
+    if found is None or not found.exists():
+        raise UserError(f"there is no suite {str(given)!r}; under benchmarks/ {nearest(path.stem, suites)}")
     return found
 
 
@@ -187,7 +252,7 @@ def read_suite(path: str | Path) -> AnySuite:
         path: The path of a YAML file, or the name of a suite under benchmarks/.
 
     Raises:
-        UserError: There is no such suite, or a field is wrong. The message names the file, the line and the field.
+        UserError: There is no such suite, or fields are wrong. A sentence for each names file, line and field.
     """
     documents = [_read(_suite_path(path, Path()))]
     while "extends" in documents[-1].data:
@@ -195,7 +260,9 @@ def read_suite(path: str | Path) -> AnySuite:
         extended = last.data.pop("extends")
         where = f"{last.path}, line {_place(last.root, ('extends',))[1]}, extends"
         if not isinstance(extended, str):
-            raise UserError(f"{where}: expected the name or the path of one suite, not {extended!r}")
+            raise UserError(
+                f"{where}: expected the name or the path of one suite, not {_SHORT.repr(extended)}"
+            )
         try:
             found = _suite_path(extended, last.path.parent)
         except UserError as error:
@@ -206,4 +273,4 @@ def read_suite(path: str | Path) -> AnySuite:
     try:
         return SUITE.validate_python(_combined(documents))
     except ValidationError as error:
-        raise UserError(_explain(error, documents, SUITE_MODELS)) from error
+        raise FaultyFileError(_explain(error, documents, SUITE_MODELS)) from error

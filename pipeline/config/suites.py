@@ -2,10 +2,21 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.analogies import AnalogySpec
-from pipeline.config.base import Count, Fraction, Precision, Rate, Seed, Setting, Strict, later, nearest
+from pipeline.config.base import (
+    Count,
+    Fraction,
+    Precision,
+    Rate,
+    Seed,
+    Setting,
+    Strict,
+    check_each_once,
+    later,
+    nearest,
+)
 from pipeline.config.morph import MORPHS, BetweenSettings
 from pipeline.config.t_predictor import GridSettings, TPredictorSettings
 
@@ -443,6 +454,13 @@ class Suite(Strict):
         if spec.name not in NAMED_MODELS and "resolution" not in spec.model_fields_set:
             raise ValueError(f"base_model {spec.name!r}: say its resolution, such as resolution: 512")
         return self
+
+    @field_validator("tasks", "augmentations", "seeds", "selections")
+    @classmethod
+    def _repeats_nothing(cls, values: list[str] | list[int] | str) -> list[str] | list[int] | str:
+        if not isinstance(values, str):
+            check_each_once(values)
+        return values
 
     @model_validator(mode="after")
     def _augmentations_exist(self) -> "Suite":

@@ -59,6 +59,9 @@ class Plan(ABC, Generic[SuiteT, CellT]):
         cells: All cells, in the order of the suite.
     """
 
+    compared_unit: ClassVar[str]
+    """What one of `compared` is called."""
+
     suite: SuiteT
     card: DatasetCard
     jobs: list[Job]

@@ -41,5 +41,5 @@ def _known(plan: AnyPlan, name: str, value: str) -> str:
     values = dict.fromkeys(cell.field(name) for cell in plan.cells)
     for known in values:
         if known.lower() == value.lower():
-            return known
+            return str(known)
     raise UserError(f"--only {name}={value}: {plan.suite.name} has no such {name}; {nearest(value, values)}")

@@ -41,6 +41,8 @@ class MorphCell(Cell):
 class MorphPlan(Plan[MorphSuite, MorphCell]):
     """A suite of morphs with its graph and its cells."""
 
+    compared_unit = "kind"
+
     @property
     def compared(self) -> list[str]:
         """The kinds of morphs."""

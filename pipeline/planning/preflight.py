@@ -109,7 +109,7 @@ def described(plan: AnyPlan, store: Store, capacity: Capacity) -> str:
     told = as_json(plan, store, capacity)
     lines = [
         f"{plan.suite.name}: {plan.suite.title}",
-        f"{len(plan.compared)} tasks: {', '.join(plan.compared)}",
+        f"{_count(len(plan.compared), plan.compared_unit)}: {', '.join(plan.compared)}",
         f"{'':>12} {'jobs':>6} {'done':>6} {'hours':>8} {'disk GiB':>9} {'GPU GiB':>8}  rate",
     ]
     kinds = dict.fromkeys(job["kind"] for job in told["jobs"])
@@ -117,6 +117,11 @@ def described(plan: AnyPlan, store: Store, capacity: Capacity) -> str:
         lines.append(_line(kind, [job for job in told["jobs"] if kind in (job["kind"], "all")]))
     todo = [job for job in plan.jobs if not store.has(job.kind, job.key)]
     return "\n".join([*lines, *_remarks(plan, todo, told, capacity), f"store: {store.root}"])
+
+
+def _count(number: int, unit: str) -> str:
+    """A number with its unit in the plural where that is due."""
+    return f"{number} {unit}{'s' * (number != 1)}"
 
 
 def _line(kind: str, jobs: list[dict[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""A suite of trainings (uda, dg) becomes a plan: stages one and two of every task, and a training for each cell."""
+"""Plan suites of trainings (uda, dg): stages one and two of every task, and a training for each cell."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -43,6 +43,8 @@ class TrainingPlan(Plan[Suite, TrainingCell]):
         base: The job that makes the images of the control, if the suite has it.
         tasks: The jobs of stages one and two of each task, by the task's name.
     """
+
+    compared_unit = "task"
 
     data: Job
     base: Job | None

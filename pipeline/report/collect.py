@@ -17,6 +17,7 @@ from pipeline.report.page import run_info
 from pipeline.report.page.run_info import RunInfo, StageTime
 from pipeline.report.schema import DONE
 from pipeline.report.suite_report import report_for
+from pipeline.report.tables import published
 
 
 def check_writable(folder: Path) -> None:
@@ -121,11 +122,11 @@ def state(plan: AnyPlan, store: Store, file: Path, named: str, plugins: Sequence
     """
     manifests = (store.path(job.kind, job.key) / MANIFEST for job in plan.jobs)
     changed = [path.stat().st_mtime_ns if path.exists() else None for path in manifests]
-    published = [(path.name, path.stat().st_mtime_ns) for path in sorted(config.PUBLISHED.glob("*.csv"))]
+    figures = [(path.name, path.stat().st_mtime_ns) for path in published.files()]
     stated = (plan.suite.model_dump_json(), plan.card.model_dump_json(), [job.key for job in plan.jobs])
     named_plugins = list(map(str, plugins))
     return fingerprint.compute(
-        stated, changed, published, file.read_text(), named, named_plugins, str(store.root)
+        stated, changed, figures, file.read_text(), named, named_plugins, str(store.root)
     )
 
 

@@ -44,7 +44,7 @@ def _count(name: str) -> Column:
     return Column(name, whole_number, "a whole number from 0", dtype="int64")
 
 
-def cell_name(cell: Mapping[str, str]) -> str:
+def cell_name(cell: Mapping[Any, Any]) -> str:
     """Return the name of a cell: `images, terra`."""
     return f"{cell['kind']}, {cell['method']}"
 

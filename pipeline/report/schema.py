@@ -111,7 +111,7 @@ class Schema:
     identity: tuple[str, ...]
     measures: tuple[Measure, ...]
     unit: str
-    cell_name: Callable[[Mapping[str, str]], str] = field(repr=False)
+    cell_name: Callable[[Mapping[Any, Any]], str] = field(repr=False)
     variants: tuple[str, ...] = ()
 
     @property

@@ -46,7 +46,7 @@ def _accuracy_as_text(accuracy: float | None) -> Any:
     )  # NaN stays, and is refused: only a failed training has no accuracy
 
 
-def cell_name(cell: Mapping[str, str]) -> str:
+def cell_name(cell: Mapping[Any, Any]) -> str:
     """Return the name of a cell: `MN→MM MCC + Terra (digits_cnn, last)`."""
     row = row_name(cell["method"], cell["augmentation"])
     return f"{arrow(cell['task'])} {row} ({cell['backbone']}, {cell['selection']})"

@@ -50,7 +50,7 @@ class TrainingReport(SuiteReport[Suite, TrainingPlan, Artifacts]):
 
     def records_of_failed(self, plan: TrainingPlan, cell: TrainingCell, reason: str) -> list[dict[str, Any]]:
         """Return a record without accuracy for each selection rule."""
-        own = {
+        own: dict[str, Any] = {
             "suite": plan.suite.name,
             "method": cell.method,
             "key": cell.job.key,
@@ -79,7 +79,8 @@ class TrainingReport(SuiteReport[Suite, TrainingPlan, Artifacts]):
 
     def no_artifacts(self, info: "RunInfo") -> Artifacts:
         """Return classes and tasks alone."""
-        ends = {task: parse_task(task, info.card, info.suite.setting) for task in info.tasks}
+        suite: Suite = info.suite  # type: ignore[assignment]
+        ends = {task: parse_task(task, info.card, suite.setting) for task in info.tasks}
         tasks = {task: TaskArtifacts(sources, target) for task, (sources, target) in ends.items()}
         return Artifacts(info.card.classes, None, None, tasks)
 
@@ -186,8 +187,8 @@ def write_accuracies(
 def write_published(suite: Suite, tasks: Sequence[str], records: pd.DataFrame, folder: Path) -> list[Path]:
     """Write folder/tables/published_SELECTION.{csv,md,tex} where a row of the suite has a published counterpart."""
     writers = {".csv": published.csv, ".md": published.markdown, ".tex": published.latex}
-    figures = published.read_all(published.folder())
-    texts = {}
+    figures = published.read_all(published.files())
+    texts: dict[str, str] = {}
     for selection in suite.selections:
         table = published.published_table(records, suite, tasks, selection, figures)
         if table is not None:
@@ -198,7 +199,7 @@ def write_published(suite: Suite, tasks: Sequence[str], records: pd.DataFrame, f
 def write_statistics(suite: Suite, tasks: Sequence[str], records: pd.DataFrame, folder: Path) -> list[Path]:
     """Write folder/tables/statistics_SELECTION.{csv,md}."""
     writers = {".csv": significance_text.csv, ".md": significance_text.markdown}
-    texts = {}
+    texts: dict[str, str] = {}
     for selection in suite.selections:
         found = significance.statistics(records, suite, tasks, selection)
         texts |= {f"statistics_{selection}{suffix}": w(found) for suffix, w in writers.items()}

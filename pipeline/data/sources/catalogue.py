@@ -3,8 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
-from pipeline.config import BuiltCard, DatasetCard, FolderCard, card_folder, data_folder, read_card
+from pipeline.config import BuiltCard, DatasetCard, FolderCard, data_folder, read_card
 from pipeline.core.errors import UserError
+from pipeline.core.paths import PROGRAM, yaml_files
 from pipeline.data.sources.inventory import (
     Difference,
     ImportRecord,
@@ -65,7 +66,7 @@ def find_folder_card(name: str) -> FolderCard:
 
 def all_cards() -> list[Card]:
     """Read all cards, in the order of their names."""
-    return [find_card(path.stem) for path in sorted(card_folder().glob("*.yaml"))]
+    return [find_card(name) for name in yaml_files("datasets")]
 
 
 def _narrowed(card: DatasetCard) -> Card:
@@ -82,7 +83,7 @@ def status(card: Card) -> Status:
         return Status(in_place=True, folder=folder, command=None)
     automatic = any(source.automatic for source in card.sources)
     arguments = f"fetch {card.name}" if automatic else f"import {card.name} FOLDER"
-    return Status(in_place=False, folder=folder, command=f"run_benchmark.py datasets {arguments}")
+    return Status(in_place=False, folder=folder, command=f"{PROGRAM} datasets {arguments}")
 
 
 def counts(card: Card) -> dict[str, dict[str, int]]:

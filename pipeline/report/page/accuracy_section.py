@@ -39,7 +39,7 @@ class RuleTables:
 def accuracy_section(info: RunInfo, records: pd.DataFrame) -> Section:
     """Return the section."""
     suite: Suite = info.suite  # type: ignore[assignment]
-    figures = published.read_all(published.folder())
+    figures = published.read_all(published.files())
     rules = [_rule(suite, info, records, figures, name) for name in suite.selections]
     methods = len(suite.methods)
     return Section(

@@ -75,7 +75,7 @@ def spell(seconds: float) -> str:
 def _fingerprint(info: RunInfo, records: pd.DataFrame, figures: Sequence[Path]) -> str:
     """A hash of everything that the page depends on."""
     parts = [path.read_bytes() for path in sorted(html_table.PARTS.glob("*.*")) if path.suffix != ".py"]
-    parts += [path.read_bytes() for path in sorted(published.folder().glob("*.csv"))]
+    parts += [path.read_bytes() for path in published.files()]
     drawn = [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in figures]
     return fingerprint.compute(parts, drawn, info.model_dump_json(), records.to_csv())
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.paths import ROOT
+from pipeline.core.paths import CHECKOUT, shipped_folder
 
-PROGRAM = ".venv/bin/python run_benchmark.py"
+PROGRAM = ".venv/bin/python run_benchmark.py" if CHECKOUT else "terrabench"
 
 
 def run_command(file: str, plugins: Sequence[str] = ()) -> str:
@@ -47,6 +47,6 @@ def row_suite(name: str, file: str, row: str, fields: Mapping[str, Any]) -> list
 def _extended(file: str) -> str:
     """The suite in `file` as row.yaml names it: by its name if it is under benchmarks/, else by its path."""
     path = Path(file)
-    if path.suffix not in (".yaml", ".yml") or path.resolve().parent == ROOT / "benchmarks":
+    if path.suffix not in (".yaml", ".yml") or path.resolve().parent == shipped_folder("benchmarks"):
         return path.stem
     return file

@@ -59,7 +59,8 @@ def draw(records: pd.DataFrame, suite: Suite, classes: Sequence[str], title: str
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(len(methods), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         for axes, method in zip(panels, methods, strict=True):
-            _panel(axes, shares.xs(method, level="method")[labels], augmentations)
+            own = shares[shares.index.get_level_values("method") == method].droplevel("method")
+            _panel(axes, own[labels], augmentations)
             axes.set_ylabel(method)
         names = [classes[label] for label in labels]
         turned = sum(map(len, names)) > 8 * len(names)

@@ -8,8 +8,9 @@ from types import ModuleType
 
 import pandas as pd
 
-from pipeline.config import card_folder, read_card
+from pipeline.config import read_card
 from pipeline.core.errors import UserError
+from pipeline.core.paths import yaml_files
 from pipeline.core.store import write_atomic
 from pipeline.report.suite_report import report_for
 from pipeline.report.tables.names import row_name
@@ -89,8 +90,7 @@ def tidy_accuracies(records: pd.DataFrame) -> pd.DataFrame:
 
 def class_names(dataset: str) -> list[str]:
     """Return the class names of a dataset card, or an empty list if there is no such card."""
-    there = (card_folder() / f"{dataset}.yaml").exists()
-    return read_card(dataset).classes if there else []
+    return read_card(dataset).classes if dataset in yaml_files("datasets") else []
 
 
 def accuracy_curves(records: pd.DataFrame) -> Iterator[Curve]:

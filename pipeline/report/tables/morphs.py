@@ -50,11 +50,11 @@ def wide(records: pd.DataFrame) -> pd.DataFrame:
 def table(records: pd.DataFrame) -> MorphTable:
     """Return the table. The lowest score of a column is the best; a PPL of 0 is not, because nothing changes there."""
     scores = wide(records)
-    columns: list[tuple[str, str]] = [(str(kind), str(score)) for kind, score in scores.columns.to_list()]
+    columns = [(str(kind), score) for kind in records["kind"].unique() for score in SCORES]
     best = {column: min((value for value in scores[column] if value > 0), default=None) for column in columns}
     rows = []
     for method in scores.index:
-        values = {column: float(scores.at[method, column]) for column in columns}
+        values = {column: float(scores[column][method]) for column in columns}
         cells = [
             ScoreCell(None) if pd.isna(value) else ScoreCell(value, value == best[column])
             for column, value in values.items()

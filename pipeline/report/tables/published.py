@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.config import PUBLISHED, Suite
+from pipeline.config import Suite
 from pipeline.core.errors import UserError
+from pipeline.core.paths import base_folder, shipped_folder
 from pipeline.report.tables.accuracy import AccuracyTable, Row, TableCell, accuracy_table
 from pipeline.report.tables.formats import latex_escape, latex_table, markdown_escape, pipe_table
 from pipeline.report.tables.names import RULE_NAMES, arrow, row_name, signed
@@ -90,20 +91,21 @@ class PublishedTable:
         )
 
 
-def folder() -> Path:
-    """Return the folder of the files of published figures."""
-    return PUBLISHED
+def files() -> list[Path]:
+    """Return the files of published figures: those of the project, and the user's in results/published."""
+    folders = dict.fromkeys((shipped_folder("published"), base_folder() / "results" / "published"))
+    return [path for folder in folders for path in sorted(folder.glob("*.csv"))]
 
 
-def read_all(place: Path) -> pd.DataFrame:
-    """Read the published figures of every CSV file in a folder.
+def read_all(paths: Iterable[Path]) -> pd.DataFrame:
+    """Read the published figures in CSV files.
 
     Raises:
         UserError: A file is not as it has to be; the message names file, line and column.
     """
     rows: list[dict[str, str | float]] = []
     first: dict[tuple, str] = {}
-    for path in sorted(place.glob("*.csv")):
+    for path in paths:
         for line, row in _rows(path):
             where = f"{path}, line {line}"
             identity = tuple(value for name, value in row.items() if name != "accuracy")
