@@ -156,7 +156,7 @@ def plan_suite(suite: OpenedSuite, *, only: str | None = None, cpu: bool = False
     from pipeline.execution import local_executor
     from pipeline.planning import preflight
 
-    with local_executor.opened(None, None, cpu=cpu) as capacity:
+    with local_executor.open_executor(None, None, cpu=cpu) as capacity:
         jobs = preflight.as_json(_part(suite, only), suite.store, capacity)["jobs"]
     return pd.DataFrame([{**job, **job.pop("needs")} for job in jobs])
 
@@ -271,7 +271,7 @@ def predict(training: str | Path, images: "Sequence[str | Path] | np.ndarray") -
     classes = classifier.params.classes
     probabilities = pd.DataFrame(classifier.probabilities(images).numpy(), columns=classes)
     names = [str(one) for one in images] if isinstance(images, Sequence) else range(len(images))
-    predicted = probabilities.idxmax(axis=1) if len(probabilities) else []
+    predicted: Any = probabilities.idxmax(axis=1) if len(probabilities) else []
     return pd.DataFrame({"image": names, "predicted": predicted}).join(probabilities)
 
 

@@ -118,8 +118,8 @@ def _add_sampling(group: Any) -> None:
     group.add_argument(
         "--statistics",
         choices=["target", "own"],
-        help="channel statistics of the noise that b is inverted to: those of the (first) a', or its own, which "
-        "keep more of b's colours (default: target; not with analogy.context: grid)",
+        help="channel statistics of the noise that b is inverted to: those of the (first) a', or its own, "
+        "which keep more of b's colours (default: target; not with analogy.context: grid)",
     )
     group.add_argument(
         "--seed", type=int, metavar="N", help="seed of the noise, with analogy.context: grid (default: 0)"

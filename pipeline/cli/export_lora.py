@@ -43,8 +43,8 @@ def add(commands: Any) -> None:
         "--t",
         type=time_point,
         metavar="T",
-        help="the time: a number such as 0.5, or as many as t has dimensions, such as 0.5,-1 (write --t=-1,0.5 "
-        "if the first is negative); a plain LoRA takes none",
+        help="the time: a number such as 0.5, or as many as t has dimensions, such as 0.5,-1 (write "
+        "--t=-1,0.5 if the first is negative); a plain LoRA takes none",
     )
     export.add_argument(
         "--to", type=Path, metavar="FILE", required=True, help="the *.safetensors file to write"

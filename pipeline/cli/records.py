@@ -34,10 +34,10 @@ exit codes: 0 nothing differs by more than noise; 1 something does; 2 a mistake 
 EXPORT = """\
 Reads records alone.
 
-  FILE.csv, FILE.parquet   one accuracy a row: over all classes, and of each class (column `class`); of morphs, one
-                           record a row
-  tensorboard:FOLDER       event files: a run for each row of the tables, a scalar for each selection rule and task;
-                           the step is the seed
+  FILE.csv, FILE.parquet   one accuracy a row: over all classes, and of each class (column `class`);
+                           of morphs, one record a row
+  tensorboard:FOLDER       event files: a run for each row of the tables, a scalar for each selection rule and
+                           task; the step is the seed
   wandb:FOLDER             the same as offline runs of Weights & Biases, for `wandb sync`
 
 Parquet needs pyarrow, the last two the packages of their names: pip install 'terrabench[parquet]', and so

@@ -9,8 +9,8 @@ from pipeline.cli.output import answer
 from pipeline.cli.suite_loading import open_suite
 
 DETAILS = """\
-Makes what is missing, and writes records, tables, figures and page. Ctrl-C stops it; the same command resumes
-every job from its last checkpoint. Results do not depend on --workers and --executor.
+Makes what is missing, and writes records, tables, figures and page. Ctrl-C stops it; the same command
+resumes every job from its last checkpoint. Results do not depend on --workers and --executor.
 
 examples:
   run_benchmark.py run digits

@@ -78,7 +78,8 @@ def _explain(
     Args:
         error: What pydantic found.
         documents: The documents, each of which overrides those after it.
-        models: The models of a union by their tag, the value of `setting`, with which pydantic begins locations;
+        models: The models of a union by their tag, the value of `setting`, with which pydantic begins
+            locations;
             or one model under `_ALONE`.
     """
     return [_sentence(fault, documents, models) for fault in _without_alternatives(error.errors())]
@@ -252,7 +253,8 @@ def read_suite(path: str | Path) -> AnySuite:
         path: The path of a YAML file, or the name of a suite under benchmarks/.
 
     Raises:
-        UserError: There is no such suite, or fields are wrong. A sentence for each names file, line and field.
+        UserError: There is no such suite, or fields are wrong. A sentence for each names file, line and
+            field.
     """
     documents = [_read(_suite_path(path, Path()))]
     while "extends" in documents[-1].data:

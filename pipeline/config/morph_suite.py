@@ -1,4 +1,4 @@
-"""benchmarks/morph.yaml: the form of a suite that compares morphing methods, and of what its jobs are told."""
+"""The form of a suite that compares morphing methods."""
 
 from typing import Literal
 

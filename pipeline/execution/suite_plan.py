@@ -47,7 +47,7 @@ def _method_checks(suite: AnySuite) -> Iterator[Callable[[], None]]:
         yield partial(_check_method, method, suite.setting)
 
 
-def _check_method(method: config.MethodSpec, setting: config.Setting) -> None:
+def _check_method(method: config.MethodSpec, setting: str) -> None:
     registry.check_method(method)
     registry.check_setting(method.name, setting)
 

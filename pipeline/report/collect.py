@@ -1,4 +1,4 @@
-"""Collect what the finished jobs of a suite left in the store: its records, and what its page tells of the run."""
+"""Collect what the finished jobs of a suite left in the store: records, and what the page tells of a run."""
 
 import tempfile
 from collections import Counter, defaultdict
@@ -57,7 +57,8 @@ def _failure(cell: Any, store: Store) -> str | None:
 def gather(plan: AnyPlan, store: Store, file: Path) -> tuple[pd.DataFrame | None, list[str]]:
     """Write the records of `plan` to `file`.
 
-    If nothing of the plan is in the store, as for reference results, the records in `file` are taken as they are.
+    If nothing of the plan is in the store, as for reference results, the records in `file` are taken as they
+    are.
 
     Returns:
         The records, or None if there are none, and messages for the user.
@@ -73,17 +74,18 @@ def gather(plan: AnyPlan, store: Store, file: Path) -> tuple[pd.DataFrame | None
         return None, []
     unit = report_for(plan.suite.setting).schema.unit
     return records.read(file), [
-        f"no {unit} of {plan.suite.name} is in the store; drawn from {file} alone, and figures of artifacts are "
-        "left as they are"
+        f"no {unit} of {plan.suite.name} is in the store; drawn from {file} alone, and figures of artifacts "
+        "are left as they are"
     ]
 
 
 def _read_earlier(file: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """The records that `file` had before; a message if it cannot be read and is written anew from the store."""
+    """The records that `file` had before; a message if it cannot be read and is written anew."""
     if not file.exists():
         return [], []
     try:
-        return records.read(file).to_dict("records"), []
+        rows: list[dict[str, Any]] = records.read(file).to_dict("records")  # type: ignore[assignment]
+        return rows, []
     except UserError as error:
         return [], [f"{error}; done now, from the artifacts in the store alone"]
 
@@ -91,7 +93,7 @@ def _read_earlier(file: Path) -> tuple[list[dict[str, Any]], list[str]]:
 def _still_wanted(
     earlier: list[dict[str, Any]], plan: AnyPlan, found: set[str], file: Path
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """The `earlier` records of cells whose artifacts are gone, and messages about these and about the rest."""
+    """The `earlier` records of cells whose artifacts are gone, and messages about them and about the rest."""
     report = report_for(plan.suite.setting)
     wanted = {cell.job.key for cell in plan.cells}
     others = [row for row in earlier if row["status"] == DONE and row["key"] not in found]
@@ -100,12 +102,13 @@ def _still_wanted(
     messages = []
     if kept:
         messages.append(
-            f"{len(kept)} records in {file} are of {report.units} whose artifacts are gone from the store: kept"
+            f"{len(kept)} records in {file} are of {report.units} whose artifacts are gone from the store: "
+            "kept"
         )
     if left_out:
         messages.append(
-            f"{left_out} records that were in {file} are left out, because {plan.suite.name} does not ask for their "
-            f"{report.units} any more (other settings or code); their artifacts are still in the store"
+            f"{left_out} records that were in {file} are left out, because {plan.suite.name} does not ask for "
+            f"their {report.units} any more (other settings or code); their artifacts are still there"
         )
     return [{name: row[name] for name in report.schema.names} for row in kept], messages
 

@@ -1,4 +1,4 @@
-"""drawn.json: the fingerprint of what a results folder was drawn from, so that an unchanged one is not drawn again."""
+"""drawn.json: the fingerprint of what a results folder was drawn from; redraw it only if that changed."""
 
 from collections.abc import Sequence
 from pathlib import Path

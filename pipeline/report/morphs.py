@@ -1,4 +1,4 @@
-"""Results of suites of morphs: their scores by kind and method, frames of the first morph of each kind, and the page."""
+"""Results of suites of morphs: scores by kind and method, frames of the first morphs, and the page."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -74,12 +74,14 @@ SCHEMA = Schema(
     unit="morph method",
     cell_name=cell_name,
 )
-"""`reference` counts the images that FID and KID compare with; `psnr` (dB) is that of both ends of image morphs."""
+"""`reference` counts the images that FID and KID compare with; `psnr` (dB) is that of both ends of image
+morphs.
+"""
 
 
 @dataclass(frozen=True)
 class MorphArtifacts:
-    """The first morph of each kind: a folder of frames by method. The name of its parent folder is its key."""
+    """The first morph of each kind: a folder of frames by method, in a folder that is named by the key."""
 
     first: Mapping[str, Mapping[str, Path]]
 
@@ -171,7 +173,8 @@ class MorphReport(SuiteReport[MorphSuite, MorphPlan, MorphArtifacts]):
             heading="Scores",
             template="morphs.html.j2",
             best="",
-            summary=f"{len(suite.methods)} methods of morphing on {info.card.title}: {', '.join(suite.kinds)}.",
+            summary=f"{len(suite.methods)} methods of morphing on {info.card.title}; "
+            f"kinds of morphs: {', '.join(suite.kinds)}.",
             unit=self.units,
             facts=[
                 ("Morphs", f"{suite.pairs} of each kind and method, {suite.frames} frames each"),

@@ -1,4 +1,4 @@
-"""records.csv: one row for each result, from which every table is computed. Reads and writes any setting's records."""
+"""records.csv, of any setting: one row for each result, from which every table is computed."""
 
 import csv
 import io
@@ -26,7 +26,8 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
     Args:
         path: The file.
-        rows: At least one record. All are of one setting and have its columns; those with a default may be missing.
+        rows: At least one record. All are of one setting and have its columns; those with a default may be
+            missing.
 
     Raises:
         UserError: `read` would refuse a row. Nothing is written.
@@ -49,7 +50,8 @@ def read(path: Path) -> pd.DataFrame:
     """Read records, with the types of their setting's columns; `per_class` holds lists of float.
 
     Raises:
-        UserError: The file is cut off, a value is out of range, or a record stands there twice. The message names
+        UserError: The file is cut off, a value is out of range, or a record stands there twice. The message
+            names
             file, line and column.
     """
     try:

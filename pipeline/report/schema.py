@@ -1,4 +1,4 @@
-"""What records.csv looks like in one setting: its columns, what identifies a record, and the numbers to compare."""
+"""The form of the records of one setting: columns, what identifies a record, and the numbers to compare."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -101,7 +101,8 @@ class Schema:
     Attributes:
         columns: All columns in order. A file may hold more, which are read as text.
         identity: The columns that tell one record from another; `seed` is among them where there are seeds.
-        measures: What runs are compared by. The first is missing in the record of a failed job, and only there.
+        measures: What runs are compared by. The first is missing in the record of a failed job, and only
+            there.
         unit: What one record is of: "training", "morph method".
         cell_name: Returns the name of a cell in words, from its columns of `identity`.
         variants: The columns of `identity` in which records of one job differ.

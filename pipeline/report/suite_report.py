@@ -1,7 +1,7 @@
-"""What the results of a suite look like, which differs between settings. One subclass for each kind of suite.
+"""What the results of a suite look like, which differs between settings: a subclass for each kind of suite.
 
-A new setting has its suite in pipeline/config, its plan in pipeline/planning, and a module here with a subclass of
-`SuiteReport` as `REPORT`, which `MODULES` names.
+A new setting has its suite in pipeline/config, its plan in pipeline/planning, and a module here with a
+subclass of `SuiteReport` as `REPORT`, which `MODULES` names.
 """
 
 import importlib
@@ -111,7 +111,7 @@ class SuiteReport(ABC, Generic[SuiteT, PlanT, ArtifactsT]):
 
     @abstractmethod
     def rows(self, suite: SuiteT) -> list[tuple[str, dict[str, Any]]]:
-        """Return each row of the main table: its name, and the fields of a suite that extends this one and has only it."""
+        """Return each row of the main table: its name, and the fields of a suite that has only this row."""
 
     @abstractmethod
     def tidy(self, records: "pd.DataFrame") -> "pd.DataFrame":

@@ -1,4 +1,4 @@
-"""The records of trainings (uda, dg): one for each training and selection rule, and which of them a suite asks for."""
+"""The records of trainings: one for each training and selection rule, and which of them a suite asks for."""
 
 import json
 import math
@@ -74,7 +74,9 @@ SCHEMA = Schema(
     cell_name=cell_name,
     variants=("selection",),
 )
-"""`library` names the package and version that the method's losses are from; `reason` tells why a training failed."""
+"""`library` names the package and version that the method's losses are from; `reason` tells why a training
+failed.
+"""
 
 
 def wanted(suite: Suite, tasks: Sequence[str]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Results of suites of trainings (uda and dg): accuracy tables, statistics, figures of all stages, and the page."""
+"""Results of suites of trainings (uda, dg): accuracy tables, statistics, figures of all stages, the page."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -185,7 +185,7 @@ def write_accuracies(
 
 
 def write_published(suite: Suite, tasks: Sequence[str], records: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write folder/tables/published_SELECTION.{csv,md,tex} where a row of the suite has a published counterpart."""
+    """Write folder/tables/published_SELECTION.{csv,md,tex} where a row has a published counterpart."""
     writers = {".csv": published.csv, ".md": published.markdown, ".tex": published.latex}
     figures = published.read_all(published.files())
     texts: dict[str, str] = {}

@@ -10,6 +10,7 @@ from pipeline.config import BaseModelSpec
 from pipeline.core.errors import UserError
 from pipeline.core.paths import ROOT
 from pipeline.planning.graph import make_plan
+from pipeline.planning.job_filter import pick
 from pipeline.report.tables import morphs
 
 TEXT = (ROOT / "benchmarks" / "morph.yaml").read_text()
@@ -44,15 +45,29 @@ def test_mistakes_are_told_with_line_and_field(tmp_path: Path) -> None:
 
 def test_commands_of_trainings_say_that_this_is_another_suite() -> None:
     with pytest.raises(
-        UserError, match="morph compares morphs, of which `run`, `plan`, `tables` and `verify` alone know"
+        UserError,
+        match=r"morph is a suite of setting morph; this command needs a suite of trainings \(setting uda",
     ):
-        config.read_suite("morph")
+        config.read_training_suite("morph")
+
+
+def test_a_part_is_selected_by_kind_and_method() -> None:
+    part = pick(make_plan(SUITE, CARD, BASE), "kind=Images,method=terra,method=ddim")
+    assert [(cell.kind, cell.method) for cell in part.cells] == [("images", "ddim"), ("images", "terra")]
+    assert [job.kind for job in part.jobs] == ["prepare", "morphs", "score", "morphs", "score"]
+    assert part.compared == ["images"]
+    with pytest.raises(
+        UserError, match="expected FIELD=VALUE, such as method=ddim; for FIELD there are: kind, method"
+    ):
+        pick(make_plan(SUITE, CARD, BASE), "task=images")
 
 
 def test_a_plan_has_morphs_and_scores_of_each_kind_and_method_after_their_inputs() -> None:
     plan = make_plan(SUITE, CARD, BASE)
-    assert list(plan.scores) == [(kind, method) for kind in SUITE.kinds for method in SUITE.methods]
-    assert [job.kind for job in plan.jobs] == ["prepare", *["morphs", "score"] * len(plan.scores)]
+    assert [(cell.kind, cell.method) for cell in plan.cells] == [
+        (kind, method) for kind in SUITE.kinds for method in SUITE.methods
+    ]
+    assert [job.kind for job in plan.jobs] == ["prepare", *["morphs", "score"] * len(plan.cells)]
     assert len({job.key for job in plan.jobs}) == len(plan.jobs)
 
 

@@ -1,4 +1,4 @@
-"""The first section of the page of a suite of trainings: accuracies, gains and ranks under every selection rule."""
+"""The first section of the page of a suite of trainings: accuracies, gains and ranks by selection rule."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def accuracy_section(info: RunInfo, records: pd.DataFrame) -> Section:
 def _rule(
     suite: Suite, info: RunInfo, records: pd.DataFrame, figures: pd.DataFrame, selection: str
 ) -> RuleTables:
-    """All tables under one selection rule; where the mean of classes counts, one of the classes for each task."""
+    """All tables under one selection rule; where the mean of classes counts, one of the classes per task."""
     tasks = info.tasks
     found = significance.statistics(records, suite, tasks, selection)
     beside = published.published_table(records, suite, tasks, selection, figures)
@@ -87,7 +87,8 @@ def _best(rule: RuleTables) -> str:
     if row is None:
         return ""
     tasks = f"{row.averaged} task{'s' * (row.averaged != 1)}"
-    return f"{full_label(row)}, {row.average.number} %{row.average.suffix}, over {tasks}; checkpoint: {rule.words}"
+    average = f"{row.average.number} %{row.average.suffix}"
+    return f"{full_label(row)}, {average}, over {tasks}; checkpoint: {rule.words}"
 
 
 def _libraries(records: pd.DataFrame) -> list[tuple[str, list[str]]]:

@@ -13,7 +13,8 @@ WIDEST = 1280
 """Pixels: wider figures are reduced in the page; the files beside it stay as they are."""
 
 LARGEST = 2_500_000
-"""Bytes of all figures in the page. Above it they are reduced further, but not below half, so that the page can be
+"""Bytes of all figures in the page. Above it they are reduced further, but not below half, so that the page
+can be
 sent by mail."""
 
 QUALITY = 75
@@ -27,16 +28,18 @@ OVERVIEW = {
     "ranks": ("Average ranks", "1 is best; a bar joins rows that the test does not tell apart."),
     "distance": (
         "A-distance",
-        "How well a linear classifier tells images from the target's by the network's features: 2 always, 0 not "
-        "at all.",
+        "How well a linear classifier tells images from the target's by the network's features: 2 always, 0 "
+        "not at all.",
     ),
 }
-"""Figures of the whole run, which form one group: by the beginning of the file name, a name and a description."""
+"""Figures of the whole run, which form one group: by the beginning of the file name, a name and a
+description.
+"""
 
 GROUPS = {
     "tsne": (
         "t-SNE",
-        "Features of the trained network, four classes. Real images are filled markers, made images hollow ones.",
+        "Features of the trained network, four classes. Real images are filled markers, made images hollow.",
     ),
     "morphs": ("Morphs", "Frames of the first morph of each kind: from X on the left to Y on the right."),
     "contact": ("Images", "Made images by class; adapted images are below their sources."),

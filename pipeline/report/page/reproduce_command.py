@@ -23,7 +23,8 @@ def row_command(
 ) -> str:
     """Return the commands, for a shell in the checkout, that write row.yaml and run it.
 
-    row.yaml extends the suite and asks for one row of it. Its jobs are those of the suite: what the store holds is not
+    row.yaml extends the suite and asks for one row of it. Its jobs are those of the suite: what the store
+    holds is not
     made again.
 
     Args:

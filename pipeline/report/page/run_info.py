@@ -31,7 +31,8 @@ class RunInfo(Strict):
         file: The suite's file or name, as `run` was given it; see `shareable`.
         plugins: Files of methods.
         stages: Times by kind of job; None if unknown.
-        made_with: The provenance in the manifests of finished jobs: for each name (see pipeline.core.provenance) its
+        made_with: The provenance in the manifests of finished jobs: for each name (see
+            pipeline.core.provenance) its
             values, each with its number of jobs.
         untold: The number of finished jobs whose manifests hold no provenance.
         note: What else a reader has to know.
@@ -53,7 +54,7 @@ class RunInfo(Strict):
 
     @field_serializer("card")
     def _all_fields(self, card: BaseModel) -> dict[str, Any]:
-        """Every field of the card. (The serializer of a FolderCard itself keeps only what keys depend on.)"""
+        """Every field of the card; the serializer of a FolderCard itself keeps only what keys depend on."""
         return _plain(card)
 
 

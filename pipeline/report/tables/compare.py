@@ -27,9 +27,9 @@ MOST_NAMES = 6
 """So many cells that only one run has are named."""
 
 RULE = (
-    "Beyond noise: Welch's two-sided t-test between the seeds of A and of B, p-values adjusted for the number "
-    f"of cells by Benjamini and Hochberg's rule, p < {LEVEL}. The noise of a cell with one seed in either run is "
-    "unknown, and the cell is not tested."
+    "Beyond noise: Welch's two-sided t-test between the seeds of A and of B, p-values adjusted for the "
+    f"number of cells by Benjamini and Hochberg's rule, p < {LEVEL}. The noise of a cell with one seed in "
+    "either run is unknown, and the cell is not tested."
 )
 
 
@@ -74,7 +74,8 @@ class Comparison:
         only_a: The names of cells that A alone has a value of.
         only_b: The names of cells that B alone has a value of.
         settings: By column of `SETTINGS`, the values in A and in B, where they differ.
-        keys: How many jobs that both runs have are `same` (made with the same settings, inputs and code), how many of
+        keys: How many jobs that both runs have are `same` (made with the same settings, inputs and code), how
+            many of
             these have `same, but another accuracy`, and how many are `other`.
     """
 
@@ -103,7 +104,8 @@ def compare(a: pd.DataFrame, b: pd.DataFrame) -> Comparison:
     """Compare the records `b` with the records `a`. A record of a failed job counts as missing.
 
     Raises:
-        UserError: One run holds trainings and the other morphs, or a run holds several suites with the same cells.
+        UserError: One run holds trainings and the other morphs, or a run holds several suites with the same
+            cells.
     """
     schema, other = schema_of(a), schema_of(b)
     if schema is not other:
@@ -142,7 +144,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame) -> Comparison:
 
 
 def identity(schema: Schema) -> list[str]:
-    """Return the columns that identify a cell in both runs. A part may be compared with the whole: no suite."""
+    """Return the columns that identify a cell in both runs: not the suite, because a part may be compared."""
     return [name for name in schema.identity if name not in ("suite", "seed")]
 
 

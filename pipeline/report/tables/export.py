@@ -70,18 +70,18 @@ def tidy_accuracies(records: pd.DataFrame) -> pd.DataFrame:
     missing.
     """
     plain = records.drop(columns="per_class")
-    whole = plain.assign(**{"class": ALL, "order": -1})
+    whole = plain.copy()
+    whole["class"], whole["order"] = ALL, -1
     classes = plain.drop(columns="accuracy").assign(accuracy=records["per_class"]).explode("accuracy")
-    classes = classes[records["per_class"].str.len().reindex(classes.index) > 0]
+    classes = classes[records["per_class"].str.len().reindex(classes.index) > 0].copy()
     order = classes.groupby(level=0).cumcount()
     names = {dataset: class_names(dataset) for dataset in set(records["dataset"])}
     labelled = [
         names[dataset][place] if place < len(names[dataset]) else str(place)
         for dataset, place in zip(classes["dataset"], order, strict=True)
     ]
-    classes = classes.assign(
-        **{"class": labelled, "order": order, "accuracy": classes["accuracy"].astype(float)}
-    )
+    classes["class"], classes["order"] = labelled, order
+    classes["accuracy"] = classes["accuracy"].astype(float)
     both = pd.concat([whole, classes]).rename_axis("row").sort_values(["row", "order"])
     columns = [name for name in records.columns if name != "per_class"]
     columns.insert(columns.index("accuracy"), "class")
@@ -95,13 +95,13 @@ def class_names(dataset: str) -> list[str]:
 
 def accuracy_curves(records: pd.DataFrame) -> Iterator[Curve]:
     """Yield the name of each row of the tables, and each seed's accuracies (percent) by `SELECTION/TASK`."""
-    there = records[records["accuracy"].notna()]
-    for (suite, backbone, method, augmentation), row in there.groupby(
-        ["suite", "backbone", "method", "augmentation"], sort=False
-    ):
-        name = f"{suite}/{row_name(method, augmentation)} ({backbone})"
-        of_seed = row.assign(tag=row["selection"] + "/" + row["task"]).groupby("seed")
-        yield name, {int(seed): dict(zip(g["tag"], g["accuracy"], strict=True)) for seed, g in of_seed}
+    curves: dict[str, dict[int, dict[str, float]]] = {}
+    for record in records[records["accuracy"].notna()].to_dict("records"):
+        row = row_name(record["method"], record["augmentation"])
+        of_seed = curves.setdefault(f"{record['suite']}/{row} ({record['backbone']})", {})
+        tag = f"{record['selection']}/{record['task']}"
+        of_seed.setdefault(record["seed"], {})[tag] = record["accuracy"]
+    yield from curves.items()
 
 
 def to_tensorboard(curves: Iterable[Curve], folder: Path) -> None:

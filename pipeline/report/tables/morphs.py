@@ -48,7 +48,7 @@ def wide(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def table(records: pd.DataFrame) -> MorphTable:
-    """Return the table. The lowest score of a column is the best; a PPL of 0 is not, because nothing changes there."""
+    """Return the table. The lowest score is the best; a PPL of 0 is not, because nothing changes there."""
     scores = wide(records)
     columns = [(str(kind), score) for kind in records["kind"].unique() for score in SCORES]
     best = {column: min((value for value in scores[column] if value > 0), default=None) for column in columns}
@@ -116,9 +116,9 @@ def caption(records: pd.DataFrame, suite: MorphSuite) -> str:
     reconstruction = f" PSNR in dB of the ends of morphs between images: {ends}." if ends else ""
     return (
         f"{suite.pairs} morphs of {suite.frames} frames for each cell, on {suite.dataset} with "
-        f"{suite.base_model.name}. FID compares all frames with all training images of the ends' classes and domains, "
-        f"in features of {suite.features}. PPL is the sum of the distances between neighbouring frames by "
-        f"{suite.distance}, averaged over morphs; variation is the standard deviation of these distances over their "
-        "mean. –: no result yet, or no more frames than features. Lower is better; at a PPL of 0 all frames are "
-        f"alike.{reconstruction}"
+        f"{suite.base_model.name}. FID compares all frames with all training images of the ends' classes and "
+        f"domains, in features of {suite.features}. PPL is the sum of the distances between neighbouring "
+        f"frames by {suite.distance}, averaged over morphs; variation is the standard deviation of these distances "
+        "over their mean. –: no result yet, or no more frames than features. Lower is better; at a PPL of 0 "
+        f"all frames are alike.{reconstruction}"
     )

@@ -11,10 +11,9 @@ from pipeline.report.tables.significance import CONTROLS, FEWEST_TASKS, RESAMPLE
 HOW = (
     "A gain is the mean over tasks of the mean over seeds of the differences between trainings of the same "
     "task and seed, in points of accuracy. Its 95 % interval holds the percentiles of "
-    f"{RESAMPLES:,} bootstrap samples (seed 0): tasks are drawn with replacement, and so are the seeds "
-    "of each drawn task. p is that of the two-sided exact Wilcoxon signed-rank test of the tasks' gains, not corrected for "
-    "the number of tests. "
-    f"Neither is given with fewer than {FEWEST_TASKS} tasks."
+    f"{RESAMPLES:,} bootstrap samples (seed 0): tasks are drawn with replacement, and so are the seeds of "
+    "each drawn task. p is that of the two-sided exact Wilcoxon signed-rank test of the tasks' gains, not "
+    f"corrected for the number of tests. Neither is given with fewer than {FEWEST_TASKS} tasks."
 )
 
 
