@@ -22,6 +22,7 @@ from pipeline.core.store import Store
 from pipeline.execution.suite_plan import plan_of, use_plugins
 from pipeline.planning.graph import AnyPlan
 from pipeline.planning.job_filter import pick
+from pipeline.planning.trainings import TrainingPlan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +36,7 @@ __all__ = [
     "OpenedSuite",
     "RunOutcome",
     "UserError",
+    "accuracy_table",
     "list_suites",
     "load_adapter",
     "load_suite",
@@ -44,6 +46,7 @@ __all__ = [
     "read_records",
     "run_suite",
     "set_t",
+    "write_report",
 ]
 
 
@@ -296,3 +299,64 @@ def read_records(source: OpenedSuite | str | Path) -> "pd.DataFrame":
     found, _ = collect.gather(source.plan, source.store, source.folder / "records.csv")
     schema = report_for(source.suite.setting).schema
     return pd.DataFrame(columns=schema.names) if found is None else found
+
+
+def accuracy_table(suite: OpenedSuite, *, selection: str | None = None) -> "pd.DataFrame":
+    """Tabulate the accuracies of a suite of trainings, in percent: means over seeds, with standard errors.
+
+    Args:
+        suite: An opened suite.
+        selection: The selection rule; by default the first of the suite.
+
+    Returns:
+        One row for each method and augmentation, with a column for each task, their average, and the gain by the
+        augmentation; as tables/accuracy_SELECTION.csv.
+
+    Raises:
+        UserError: The suite compares morphs, or does not use the selection rule.
+    """
+    import io
+
+    import pandas as pd
+
+    from pipeline.report.tables import formats
+    from pipeline.report.tables.accuracy import accuracy_table as tabulate
+
+    plan = suite.plan
+    if not isinstance(plan, TrainingPlan):
+        raise UserError(f"{plan.suite.name} trains no classifier, and has no accuracy; see read_records")
+    stated = plan.suite
+    rule = selection or stated.selections[0]
+    if rule not in stated.selections:
+        raise UserError(f"{stated.name} has no selection {rule!r}; {config.nearest(rule, stated.selections)}")
+    table = tabulate(read_records(suite), stated, plan.compared, rule)
+    return pd.read_csv(io.StringIO(formats.csv(table)))
+
+
+def write_report(suite: OpenedSuite, *, quiet: bool = False) -> Path:
+    """Write records, tables, figures and the page of a suite into its results folder, as the command `tables`.
+
+    Args:
+        suite: An opened suite.
+        quiet: Show no progress on standard error.
+
+    Returns:
+        The page.
+    """
+    import argparse
+
+    from pipeline.cli.output import draw
+    from pipeline.report.collect import gather
+
+    recorded, _ = gather(suite.plan, suite.store, suite.folder / "records.csv")
+    if recorded is None:
+        raise UserError(f"nothing of {suite.plan.suite.name} is finished yet; run the suite first")
+    draw(
+        suite.plan,
+        suite.store,
+        suite.folder,
+        argparse.Namespace(suite=suite.file, plugin=suite.plugins, quiet=quiet),
+        recorded,
+        "",
+    )
+    return suite.folder / "index.html"

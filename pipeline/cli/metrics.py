@@ -1,9 +1,11 @@
 """The command `metrics`: score frames that anyone made."""
 
+import argparse
+import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli.arguments import add_command, by, with_json
+from pipeline.cli.arguments import add_command, with_json
 
 ABOUT = """\
 Score sequences of frames: those of `morph`, or any others. Prints a row for each method.
@@ -21,8 +23,10 @@ small network of this project for its 32x32 digits), any model of timm with weig
 NAME=FILE with weights from a file; for PPL also `pixels`, which needs none. Weights that cannot be loaded
 are an error.
 
-All frames and reference images need one size and mode, because only inception resizes them itself (to
-299x299). FID is left out where there are not more images than features; KID replaces it there.
+The frames of a sequence have one size and one mode, and are never resized; scores of frames of different sizes
+do not compare, and a note says so. The reference is a folder of images or of class folders; images of another
+size than the frames are cropped to the frames' proportions and resized, with a note. FID is left out where there
+are not more images than features; KID replaces it there.
 
 examples:
   run_benchmark.py metrics out/ddim out/terra --distance digits
@@ -32,8 +36,7 @@ examples:
 def add(commands: Any) -> None:
     """Add `metrics`."""
     about = "score frames: how smooth they are (PPL), and how near to images (FID, KID)"
-    call = by("pipeline.metrics.command", "show_metrics")
-    parser = add_command(commands, "metrics", call, about, description=ABOUT)
+    parser = add_command(commands, "metrics", show_metrics, about, description=ABOUT)
     parser.add_argument(
         "folders", nargs="+", type=Path, metavar="FOLDER", help="a folder of frames, or of folders of frames"
     )
@@ -50,3 +53,22 @@ def add(commands: Any) -> None:
         "--distance", metavar="NETWORK", default="alex", help="network of PPL (default: %(default)s)"
     )
     with_json(parser)
+
+
+def show_metrics(options: argparse.Namespace) -> int:
+    """Score the frames in folders and print the table."""
+    from pipeline.metrics.evaluate import evaluate_folders
+
+    scores = evaluate_folders(options.folders, options.distance, options.reference, options.features)
+    networks = {"distance": options.distance}
+    if options.reference is not None:
+        networks["features"] = options.features
+    if options.json:
+        rows = json.loads(scores.table.to_json(orient="records", double_precision=15))
+        print(json.dumps(networks | {"rows": rows, "notes": scores.notes}))
+        return 0
+    table = scores.table if options.reference else scores.table.drop(columns=["FID", "KID"])
+    print(table.to_string(index=False, float_format="{:.4f}".format, na_rep="-"))
+    features = f"; FID and KID in features of {options.features}" if options.reference else ""
+    print(f"PPL in {options.distance}{features}", *scores.notes, sep="\n")
+    return 0

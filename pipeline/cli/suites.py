@@ -73,7 +73,7 @@ def show_plan(options: argparse.Namespace) -> int:
         if options.json:
             print(json.dumps(preflight.as_json(plan, store, capacity)))
         else:
-            print(preflight.described(plan, store, capacity))
+            print(preflight.as_text(plan, store, capacity))
     return 0
 
 

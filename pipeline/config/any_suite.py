@@ -2,7 +2,7 @@
 
 from typing import Annotated, get_args
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from pipeline.config.morph_suite import MorphSuite
 from pipeline.config.suites import Suite
@@ -11,8 +11,6 @@ AnySuite = Suite | MorphSuite
 
 TaggedSuite = Annotated[AnySuite, Field(discriminator="setting")]
 """The same as a field of a pydantic model."""
-
-SUITE: TypeAdapter[AnySuite] = TypeAdapter(TaggedSuite)
 
 SUITE_MODELS: dict[str, type[AnySuite]] = {
     setting: model

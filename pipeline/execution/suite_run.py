@@ -71,7 +71,7 @@ def _make(
     remarks = preflight.check(jobs, store, capacity, cpu=cpu)
     check_optimizer(jobs)
     several = preflight.at_a_time(jobs, capacity)
-    expected = preflight.expected(jobs, store, capacity)
+    expected = preflight.expected_seconds(jobs, store, capacity)
     with ProgressBars(expected, several, quiet=quiet, jobs_done=jobs_done) as bars:
         for remark in remarks:
             bars.noted(remark)
