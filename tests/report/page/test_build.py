@@ -31,7 +31,7 @@ VOID = {"meta", "link", "img", "input", "br"}
 
 
 class Seen(HTMLParser):
-    """The elements of a page, in order, as (tag, attributes), and its text; raises where tags do not match."""
+    """The elements of a page in order, as (tag, attributes), and its text; checks that tags match."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
