@@ -122,7 +122,7 @@ def test_names_refused_in_words(name: str, words: str) -> None:
 
 
 def test_digits_cnn_has_no_weights_on_the_hub() -> None:
-    with pytest.raises(UserError, match="train.pretrained: the hub has no weights of digits_cnn"):
+    with pytest.raises(UserError, match=r"train\.pretrained: the hub has no weights of digits_cnn"):
         build_network(settings(backbone="digits_cnn", pretrained="hub"), 3, seed=0)
 
 

@@ -23,10 +23,10 @@ from torchvision.transforms import functional
 
 from pipeline.classify.factory import make_method
 from pipeline.classify.network import Network, build_network
-from pipeline.classify.training.batches import Labelled, make_pool
+from pipeline.classify.training.batches import LabelledBatches, make_pool
 from pipeline.classify.training.loop import Loop
 from pipeline.classify.training.optimizers import make_optimizer
-from pipeline.classify.training.prefetch import ahead
+from pipeline.classify.training.prefetch import prefetch
 from pipeline.classify.training.transforms import CropPool, Inputs
 from pipeline.config import TrainSettings
 from pipeline.core.reproducibility import reproducible
@@ -120,7 +120,7 @@ def _race(
     """The seconds of one training by `Loop` and of the same by `_train_barely`."""
     network, bare = (build_network(settings, CLASSES, seed=0) for _ in range(2))
     pool = make_pool(images, images.images.shape[1], network.mean, network.std, settings.augment_shift)
-    labelled, method = Labelled(pool, None, None), make_method("ERM", {}, network, seed=0)
+    labelled, method = LabelledBatches(pool, None, None), make_method("ERM", {}, network, seed=0)
     loop = Loop(network, method, labelled, None, None, settings, 0, checkpoint)
     optimizer = make_optimizer(bare, method, settings)
     sides = [
@@ -134,7 +134,7 @@ def _race(
 
 
 def _train_barely(
-    network: Network, optimizer: torch.optim.Optimizer, labelled: Labelled, settings: TrainSettings
+    network: Network, optimizer: torch.optim.Optimizer, labelled: LabelledBatches, settings: TrainSettings
 ) -> None:
     """What no training of ERM can do without."""
     network.train()
@@ -211,7 +211,7 @@ def _read(pool: CropPool, workers: int) -> None:
     def batch(step: int) -> Tensor:
         return pool.augmented(shuffled(len(pool), step * BATCH, (step + 1) * BATCH, seed=0), seed=step)
 
-    for _ in ahead(batch, range(EPOCHS * steps), workers):
+    for _ in prefetch(batch, range(EPOCHS * steps), workers):
         pass
 
 

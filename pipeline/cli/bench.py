@@ -205,7 +205,7 @@ def bench_images(options: argparse.Namespace) -> int:
 
 def bench_augmentations(options: argparse.Namespace) -> int:
     """`bench augmentations`."""
-    from pipeline.classify.evaluation import augmentations
+    from pipeline.bench import augmentations
     from pipeline.core.store import write_atomic
 
     plan, store, folder = open_built_suite(options)

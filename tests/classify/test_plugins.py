@@ -1,4 +1,4 @@
-"""Methods from outside this project: how they are found, what their jobs are keyed by, what is refused and how."""
+"""Methods from outside this project: how they are found, their jobs' keys, and what is refused."""
 
 import hashlib
 import json
@@ -116,8 +116,9 @@ def test_planning_with_plugins_imports_no_torch(tmp_path: Path, plugin: Path) ->
     install(tmp_path / "site", "theirs = their_package.their_method:Theirs")
     suite = write_suite(tmp_path, "[Mine, Theirs]")
     program = (
-        f"import sys; sys.path.append({str(tmp_path / 'site')!r}); from pipeline.cli import main;"
-        f"assert main(['plan', {str(suite)!r}, '--plugin', {str(plugin)!r}]) == 0; assert 'torch' not in sys.modules"
+        f"import sys; sys.path.append({str(tmp_path / 'site')!r}); from pipeline.cli import main;assert "
+        f"main(['plan', {str(suite)!r}, '--plugin', {str(plugin)!r}]) == 0; assert 'torch' not in "
+        "sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 

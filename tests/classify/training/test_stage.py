@@ -228,7 +228,8 @@ def test_selections_take_the_best_and_of_equals_the_latest() -> None:
     guesses = [[0, 1, 1, 2], [0, 1, 1, 2], [0, 0, 0, 2], [0, 1, 0, 2]]
     sources = [50.0, 60.0, 70.0, 70.0]
     evaluations = [
-        Evaluation(i, source, np.eye(3)[guess]) for i, (source, guess) in enumerate(zip(sources, guesses))
+        Evaluation(i, source, np.eye(3)[guess])
+        for i, (source, guess) in enumerate(zip(sources, guesses, strict=True))
     ]
     assert {name: select(name, evaluations, labels).step for name in ("last", "source", "oracle")} == {
         "last": 3,
@@ -239,7 +240,7 @@ def test_selections_take_the_best_and_of_equals_the_latest() -> None:
 
 
 def test_the_unsupervised_selection_takes_the_densest_neighbourhoods() -> None:
-    """Against the paper's equations 2 to 4 in plain numpy: each image's similarity to the others, and its entropy."""
+    """The paper's equations 2 to 4 in plain numpy: each image's similarity to the others, and its entropy."""
     rng = np.random.default_rng(0)
     given = [rng.dirichlet([sharpness] * 4, 30) for sharpness in (5.0, 0.5, 0.1)]
     found = [neighbourhood_density(probabilities) for probabilities in given]

@@ -1,4 +1,4 @@
-"""The way of images from files into training: what is seen of them, and that nothing but the seed decides it."""
+"""The way of images from files into training: their crops and flips, which the seed alone decides."""
 
 import os
 import warnings
@@ -13,8 +13,8 @@ from scipy.stats import ks_2samp
 from torchvision import transforms
 
 from pipeline.bench import classify as bench
-from pipeline.classify.training.batches import Labelled, joined, target_batch
-from pipeline.classify.training.prefetch import ahead
+from pipeline.classify.training.batches import LabelledBatches, concatenate, target_batch
+from pipeline.classify.training.prefetch import prefetch
 from pipeline.classify.training.transforms import CropPool, Inputs, random_boxes
 from pipeline.config import TrainSettings
 from pipeline.core.errors import UserError
@@ -199,7 +199,7 @@ def all_batches(
 ) -> list[torch.Tensor]:
     """What a training sees in `steps`: labelled images, half of them made ones, and target images."""
     made = inputs(folder, workers=workers, **settings).training
-    labelled = Labelled(made(labelled_files(photos[:6])), made(labelled_files(photos[6:])), 0.5)
+    labelled = LabelledBatches(made(labelled_files(photos[:6])), made(labelled_files(photos[6:])), 0.5)
     target = made(image_files(photos, None))
 
     def batch(step: int) -> torch.Tensor:
@@ -207,7 +207,7 @@ def all_batches(
         assert labels.shape == (4,)
         return torch.cat([images, target_batch(target, step, 4, seed=5)])
 
-    return list(ahead(batch, steps, workers))
+    return list(prefetch(batch, steps, workers))
 
 
 def test_nothing_but_the_seed_and_the_step_decides_what_is_seen(tmp_path: Path, photos: list[Path]) -> None:
@@ -230,13 +230,13 @@ def test_nothing_but_the_seed_and_the_step_decides_what_is_seen(tmp_path: Path, 
 
 def test_work_ahead_keeps_its_order_and_its_errors_and_stops_when_it_is_closed() -> None:
     for workers in (0, 1, 3):
-        assert list(ahead(lambda number: number**2, range(10), workers)) == [n**2 for n in range(10)]
-        failing = ahead(lambda number: 1 // (3 - number), range(10), workers)
+        assert list(prefetch(lambda number: number**2, range(10), workers)) == [n**2 for n in range(10)]
+        failing = prefetch(lambda number: 1 // (3 - number), range(10), workers)
         assert [next(failing) for _ in range(3)] == [0, 0, 1]
         with pytest.raises(ZeroDivisionError):
             next(failing)
         begun: list[int] = []
-        numbers = ahead(begun.append, range(1000), workers)
+        numbers = prefetch(begun.append, range(1000), workers)
         next(numbers)
         numbers.close()
         assert len(begun) <= 1 + 2 * workers
@@ -306,7 +306,8 @@ def test_a_cache_that_cannot_be_written_stops_no_training(tmp_path: Path, photos
     assert len(batches) == 2
 
 
-# ---------------------------------------------------------------------------------------------- sets and settings
+# ---------------------------------------------------------------------------------------------- sets and
+# settings
 
 
 def test_images_in_memory_are_cropped_too(tmp_path: Path, photos: list[Path]) -> None:
@@ -318,7 +319,7 @@ def test_images_in_memory_are_cropped_too(tmp_path: Path, photos: list[Path]) ->
 
 
 def test_sets_of_files_are_joined_and_divided(photos: list[Path]) -> None:
-    both = joined([labelled_files(photos[:4]), labelled_files(photos[4:])])
+    both = concatenate([labelled_files(photos[:4]), labelled_files(photos[4:])])
     assert isinstance(both, ImageFiles)
     assert both.names == [str(path) for path in photos]
     assert both.take([5, 0]).images.tolist() == [str(photos[5]), str(photos[0])]
@@ -343,7 +344,8 @@ def test_workers_and_the_cache_are_no_part_of_what_a_training_is() -> None:
     assert other.workers == 4
 
 
-# ----------------------------------------------------------------------------------------------------- the bench
+# ----------------------------------------------------------------------------------------------------- the
+# bench
 
 
 def test_the_bench_compares_like_with_like(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What each augmentation of a suite costs and gives: `bench augmentations`."""
+"""`bench augmentations`: what each augmentation of a suite costs and achieves."""
 
 import json
 from math import prod
@@ -19,14 +19,21 @@ ADAPTER = "adapter.safetensors"
 
 
 def compare(plan: Plan, store: Store) -> pd.DataFrame:
-    """A row for each task and augmentation of which something is finished. The columns:
+    """Compare the augmentations of a suite on what is finished.
 
-    task, augmentation; held_out: yes for a LoRWeB that had no analogy of the task's target, else empty;
-    one for each method: accuracy on the target's test split, in percent, the mean over seeds, by the suite's first selection;
-    parameters: learned numbers of the adapter;
-    train_s, make_s: seconds of fine-tuning, and of making the sets of images, as their manifests say: on whatever else the machine did;
-    one for each set of made images: its Frechet distance to the target's train split, in the features of a classifier
-    that learned the target's labels for this check alone (image_quality.assess). Of `none`, that of the source.
+    Returns:
+        A row for each task and augmentation of the tasks that have made images. The columns:
+
+        * `task` and `augmentation`.
+        * `held_out`: yes for a LoRWeB that had no analogy of the task's target, else empty.
+        * One for each method: percent accuracy on the target's test split, the mean over seeds, by the
+        suite's first
+          selection rule.
+        * `parameters`: the number of learned parameters of the adapter.
+        * `train_s` and `make_s`: seconds of fine-tuning, and of making the sets of images, as their manifests
+          state them, whatever else the machine did meanwhile.
+        * One for each set of made images: its Frechet distance to the target's train split (see
+          `image_quality.assess`). `source`, in the rows of `none`, is that of the source images.
     """
     accuracies = _accuracies(plan.suite, collect(plan, store))
     rows = []
@@ -56,27 +63,27 @@ def _methods(suite: Suite) -> list[str]:
 
 
 def _accuracies(suite: Suite, records: list[dict[str, object]]) -> dict[tuple[str, str], dict[str, float]]:
-    """By task and augmentation, then by method: means over the seeds that are there."""
+    """Mean accuracies over the seeds that are finished, by task and augmentation, and then by method."""
     found: dict[tuple[str, str], dict[str, float]] = {}
     table = pd.DataFrame(records)
     if table.empty:
         return found
     table = table[table["selection"] == suite.selections[0]]
-    for (task, name, method), rows in table.groupby(["task", "augmentation", "method"]):
-        key = name if isinstance(name, str) else str(name)
-        found.setdefault((task, key), {})[method] = float(rows["accuracy"].mean())
+    means = table.groupby(["task", "augmentation", "method"])["accuracy"].mean()
+    for (task, name, method), accuracy in zip(means.index.tolist(), means.to_numpy().tolist(), strict=True):
+        found.setdefault((task, str(name)), {})[method] = accuracy
     return found
 
 
 def _sets(plan: Plan, adapters: dict[str, AdapterJobs], store: Store) -> dict[tuple[str, str], Path]:
     """The finished sets of made images, by augmentation and contents."""
     jobs: dict[tuple[str, str], Job | None] = {("base", "generated"): plan.base}
-    jobs |= {(name, contents): job for name, its in adapters.items() for contents, job in its.made.items()}
+    jobs |= {(name, contents): job for name, own in adapters.items() for contents, job in own.made.items()}
     return {key: folder for key, job in jobs.items() if (folder := artifact(job, store)) is not None}
 
 
 def _costs(jobs: AdapterJobs, target: str, store: Store) -> dict[str, object]:
-    """Of one adapter for one task; one that serves several tasks was trained once for all."""
+    """The cost columns of one adapter for one task. An adapter that serves several tasks was trained once."""
     costs: dict[str, object] = {}
     analogies = getattr(jobs.finetune.params, "analogies", None)
     if analogies is not None and target not in {pair.target for pair in analogies.pairs}:
@@ -93,13 +100,13 @@ def _seconds(job: Job, store: Store) -> float:
 
 
 def _count(adapter: Path) -> int:
-    """Numbers in the tensors of a file."""
+    """The number of parameters in the file of an adapter."""
     with safe_open(adapter, "pt") as file:
-        return sum(prod(file.get_slice(name).get_shape()) for name in file.keys())
+        return sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118  # no mapping
 
 
 def as_markdown(table: pd.DataFrame) -> str:
-    """The table for a README; nothing where nothing is known."""
+    """Return the table in Markdown, with empty cells where nothing is known."""
     shown = table.copy()
     for name in shown:
         if shown[name].dtype.kind == "f":
@@ -112,5 +119,5 @@ def as_markdown(table: pd.DataFrame) -> str:
 
 
 def as_json(table: pd.DataFrame) -> str:
-    """A list of rows, null where nothing is known."""
+    """Return the table in JSON: a list of rows, with null where nothing is known."""
     return json.dumps(json.loads(table.to_json(orient="records")))
