@@ -126,13 +126,6 @@ def test_digits_cnn_has_no_weights_on_the_hub() -> None:
         build_network(settings(backbone="digits_cnn", pretrained="hub"), 3, seed=0)
 
 
-def test_a_backbone_of_another_size_is_refused(train: Make, prepared: Make) -> None:
-    with pytest.raises(
-        UserError, match="backbone test_vit takes images of 160 pixels alone, not the 32 of bars"
-    ):
-        train({"data": prepared()}, backbone="test_vit")
-
-
 def test_frozen_batchnorm_keeps_its_statistics_and_learns_its_weights() -> None:
     network = Network(DigitsCnn(), 3, bottleneck=4, frozen_batchnorm=True).train()
     before = {name: value.clone() for name, value in network.named_buffers()}

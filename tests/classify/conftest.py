@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.classify import registry
 from pipeline.classify.training.stage import run
 from pipeline.data.generated import MANIFEST_COLUMNS
 from pipeline.data.image_sets import DomainArrays, save_domain
+from tests.classify.plugin_samples import TEXT
 from tests.classify.train_samples import CLASSES, domain, draw, ignore, parameters
 
 Make = Callable[..., Path]
@@ -69,3 +71,12 @@ def train(tmp_path: Path) -> Make:
         return workspace
 
     return go
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Iterator[Path]:
+    """The file of a plug-in that declares the method Mine. No plug-in is in use after the test."""
+    file = tmp_path / "my_method.py"
+    file.write_text(TEXT)
+    yield file
+    registry.use([])
