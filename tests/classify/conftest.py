@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pipeline.classify import registry
@@ -18,6 +19,14 @@ from tests.classify.plugin_samples import TEXT
 from tests.classify.train_samples import CLASSES, domain, draw, ignore, parameters
 
 Make = Callable[..., Path]
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Create tensors in float64, where formulas that are equal but for rounding agree to about 1e-15."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture
