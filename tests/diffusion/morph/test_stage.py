@@ -10,6 +10,7 @@ from PIL import Image
 
 from pipeline.config import BaseModelSpec, DomainsParams, MorphSettings
 from pipeline.data.generated import load_generated
+from pipeline.data.image_files import image_files
 from pipeline.data.image_sets import load_labelled
 from pipeline.diffusion.morph import interpolated_images, pair_loras
 from pipeline.diffusion.morph import stage as morphs
@@ -182,3 +183,38 @@ def test_morphs_of_a_suite_are_made_once_and_scored(kind: str, tmp_path: Path, d
     assert (record["PPL"] > 0) == (kind == "images")
     assert record["KID"] is not None
     assert (record["psnr"] is None) == (kind == "styles")
+
+
+def test_morphs_of_a_dataset_of_files_are_made_and_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its images are read as the base model reads them, for the PSNR and the reference too."""
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    images = image_files([tmp_path / f"{i}.png" for i in range(4)], np.array([0, 1, 0, 1]))
+    for module in (morphs, job):
+        monkeypatch.setattr(module, "load_labelled", lambda folder, domain, split: images)
+    params = MorphsParams(
+        kind="images",
+        method="ddim",
+        domains=["A"],
+        words=WORDS,
+        base_model=BaseModelSpec(name="mini"),
+        pairs=1,
+        several=2,
+        frames=2,
+        prompt="a {class}",
+        morph=MORPH,
+        seed=0,
+        threads=1,
+    )
+    morphs.run(params, {"data": tmp_path}, tmp_path / "morphs", silent)
+    scores = ScoreParams(
+        kind="images", method="ddim", domains=["A"], distance="pixels", features="digits", threads=1
+    )
+    job.run(scores, {"data": tmp_path, "morphs": tmp_path / "morphs"}, tmp_path / "score", silent)
+    record = json.loads((tmp_path / "score" / "record.json").read_text())
+    assert record["reference"] == 4
+    assert record["KID"] is not None
+    assert record["psnr"] > 5
