@@ -97,8 +97,7 @@ class Loop:
         Raises:
             Diverged: The loss or a weight became NaN or infinite.
         """
-        if self.checkpoint.exists():
-            self._resume()
+        self._resume()
         self.network.train()
         self._check_batch()
         steps = self.settings.iterations
@@ -255,8 +254,11 @@ class Loop:
         save_checkpoint(self.checkpoint, tensors, self.optimizer, about)
 
     def _resume(self) -> None:
-        """Restore what `_save` wrote."""
-        tensors, about = load_checkpoint(self.checkpoint, self.optimizer)
+        """Restore what `_save` wrote, if there is a checkpoint."""
+        restored = load_checkpoint(self.checkpoint, self.optimizer)
+        if restored is None:
+            return
+        tensors, about = restored
         for name, module in self._modules().items():
             module.load_state_dict(_under(f"{name}.", tensors))
         self.scaler.load_state_dict(about["scaler"])

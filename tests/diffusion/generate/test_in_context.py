@@ -46,7 +46,7 @@ def test_a_grid_is_a_and_a_prime_over_b_and_b_prime() -> None:
 
 
 def test_a_perfect_denoiser_of_grids_leads_back_to_b_prime(model: BaseModel) -> None:
-    """It is told the clean grid, and finds the noise: so what is put in has to stand at the noise level of the step."""
+    """It knows the clean grid and computes the noise, so known quarters must have the step's noise level."""
     generator = torch.Generator().manual_seed(0)
     clean, noise = (torch.randn(4, 2, *model.latent_shape, generator=generator) for _ in range(2))
     seen = []
@@ -92,8 +92,8 @@ def test_a_batch_is_grids_of_the_images_of_its_analogies(
         rows_of(halves[3], theirs)
         within = embedded[0] if theirs is of_source else embedded[1]
         wanted = torch.cat([embedded[0][rows[0]], within[rows[1]], embedded[0][rows[2]]], dim=1)
-        told = batch.condition[:5] if theirs is of_source else batch.condition[5:]
-        assert torch.allclose(told, wanted, atol=1e-6), "what is seen is what is told"
+        condition = batch.condition[:5] if theirs is of_source else batch.condition[5:]
+        assert torch.allclose(condition, wanted, atol=1e-6), "the condition embeds the images of the grid"
 
 
 def test_of_exact_pairs_b_prime_is_b_changed_as_a_is(
@@ -147,7 +147,8 @@ def test_what_is_shown_changes_what_is_painted(model: BaseModel, adapter: Path) 
     denoisers, prompts = Denoisers.make(model, None, params), model.embed(["a one"])
 
     def painted(images: list[np.ndarray]) -> np.ndarray:
-        return generate.make_batch(model, denoisers, params, prompts, prompts, [7], None, None, images)
+        inputs = generate.BatchInputs(prompts, prompts, [7], quarters=images)
+        return generate.make_batch(model, denoisers, params, inputs)
 
     assert np.array_equal(painted(shown), painted(shown))
     for quarter in range(3):
