@@ -17,7 +17,7 @@ from pipeline.config import AdapterSpec, BaseModelSpec
 from pipeline.core.reproducibility import reproducible
 from pipeline.diffusion.adapters import Adapter, make_adapter
 from pipeline.diffusion.base_model import BaseModel
-from pipeline.diffusion.prompt_embeddings import Conditions, denoise
+from pipeline.diffusion.prompt_embeddings import PromptEmbeddings, denoise
 
 Say = Callable[[str], None]
 Measured = dict[str, dict[str, dict[str, float]]]
@@ -96,16 +96,16 @@ def _adapted(denoiser: nn.Module, spec: AdapterSpec) -> tuple[nn.Module, Adapter
     return copied, make_adapter(copied, spec, seed=0)
 
 
-def _predict(denoiser: nn.Module, latents: Tensor, prompts: Conditions) -> Tensor:
+def _predict(denoiser: nn.Module, latents: Tensor, prompts: PromptEmbeddings) -> Tensor:
     return denoise(denoiser, latents, 500, prompts)
 
 
 def _trainer(
-    denoiser: nn.Module, adapter: Adapter, latents: Tensor, prompts: Conditions
+    denoiser: nn.Module, adapter: Adapter, latents: Tensor, prompts: PromptEmbeddings
 ) -> Callable[[], None]:
     """One step of stage one: half of the batch at t = 0 and half at t = 1 in every dimension, clipped, AdamW."""
     points = torch.cat([torch.zeros(BATCH // 2), torch.ones(BATCH // 2)])
-    adapter.set_t(points[:, None].expand(-1, adapter.spec.t_dim))
+    adapter.set_condition(points[:, None].expand(-1, adapter.spec.t_dim))
     optimizer = torch.optim.AdamW(adapter.parameter_groups(1e-4, 1.0), foreach=True)
     parameters = list(adapter.parameters())
 
@@ -120,7 +120,7 @@ def _trainer(
 
 
 def compare_training(
-    denoiser: nn.Module, spec: AdapterSpec, latents: Tensor, prompts: Conditions, turns: int
+    denoiser: nn.Module, spec: AdapterSpec, latents: Tensor, prompts: PromptEmbeddings, turns: int
 ) -> dict[str, float]:
     """A training step of `spec` beside one of peft's LoRA, of the same rank and layers."""
     sides = [_trainer(*_adapted(denoiser, each), latents, prompts) for each in (spec, LORA)]
@@ -128,7 +128,9 @@ def compare_training(
 
 
 @torch.inference_mode()
-def compare_merged(denoiser: nn.Module, latents: Tensor, prompts: Conditions, turns: int) -> dict[str, float]:
+def compare_merged(
+    denoiser: nn.Module, latents: Tensor, prompts: PromptEmbeddings, turns: int
+) -> dict[str, float]:
     """The denoiser with Terra merged at one t beside the base model: merged, all forms are the same."""
     copied, adapter = _adapted(denoiser, SPECS["linear"])
     adapter.merge(0.5)
@@ -136,14 +138,14 @@ def compare_merged(denoiser: nn.Module, latents: Tensor, prompts: Conditions, tu
 
 
 def compare_times(
-    denoiser: nn.Module, spec: AdapterSpec, latents: Tensor, prompts: Conditions, turns: int
+    denoiser: nn.Module, spec: AdapterSpec, latents: Tensor, prompts: PromptEmbeddings, turns: int
 ) -> dict[str, float]:
     """The denoiser, not merged, with another t for each sample beside one t for all."""
     points = torch.linspace(0, 1, BATCH)[:, None].expand(-1, spec.t_dim)
     sides = []
     for t in (points, points[BATCH // 2]):
         copied, adapter = _adapted(denoiser, spec)
-        adapter.set_t(t)
+        adapter.set_condition(t)
         sides.append(partial(torch.inference_mode()(_predict), copied, latents, prompts))
     return _race(*sides, turns)
 

@@ -12,13 +12,13 @@ from pipeline.config import BaseModelSpec, Precision
 from pipeline.core.errors import UserError
 from pipeline.data.image_files import pixels
 from pipeline.diffusion.loading import DTYPES, load_pipeline
-from pipeline.diffusion.prompt_embeddings import Conditions
+from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
 
-ENCODED = 64
+VAE_BATCH = 64
 """The most images that go through the VAE at once; of larger ones fewer, down to one of 1,024 px."""
 
 
-def device_here() -> torch.device:
+def default_device() -> torch.device:
     """The GPU that this process has, if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -42,7 +42,7 @@ class BaseModel:
         cls, spec: BaseModelSpec, precision: Precision = "fp32", device: torch.device | None = None
     ) -> "BaseModel":
         """Load `spec`, frozen, with weights of `precision`, and move it to the GPU if there is one."""
-        device = device or device_here()
+        device = device or default_device()
         if precision == "fp16" and device.type == "cpu":
             raise UserError("precision: fp16 needs a GPU, and there is none here; use bf16 or fp32")
         return cls.wrap(load_pipeline(spec, DTYPES[precision]), spec.resolution, device)
@@ -54,7 +54,7 @@ class BaseModel:
             raise UserError(
                 f"base_model: a {type(pipe).__name__} has not the parts of a Stable Diffusion pipeline"
             )
-        unet, vae, device = pipe.unet, pipe.vae, device or device_here()
+        unet, vae, device = pipe.unet, pipe.vae, device or default_device()
         known = (None, "text", "text_time")
         if (
             unet.config.in_channels != vae.config.latent_channels
@@ -83,16 +83,16 @@ class BaseModel:
         return self.denoiser.config.in_channels, size, size
 
     @torch.inference_mode()
-    def embed(self, prompts: list[str]) -> Conditions:
+    def embed(self, prompts: list[str]) -> PromptEmbeddings:
         """The conditions of prompts. Text encoders are on the device only here: prompts are few, and embedded once.
 
         To an SDXL every image is said to be whole and of the model's resolution, in fine-tuning as in sampling.
         """
         if not hasattr(self.pipe, "text_encoder_2"):
-            return Conditions(self._encoded(prompts, 0)[0].clone())
+            return PromptEmbeddings(self._encoded(prompts, 0)[0].clone())
         first, second = (self._encoded(prompts, which, output_hidden_states=True) for which in (0, 1))
         sizes = torch.tensor([[self.resolution, self.resolution, 0, 0, self.resolution, self.resolution]])
-        return Conditions(
+        return PromptEmbeddings(
             torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1),
             second.text_embeds,
             sizes.float().repeat(len(prompts), 1).to(self.device),
@@ -115,7 +115,7 @@ class BaseModel:
 
     def _at_once(self) -> int:
         """How many images go through the VAE together: one by one at 1,024 px, where one alone takes gigabytes."""
-        return max(1, min(ENCODED, 4 * 512**2 // self.resolution**2))
+        return max(1, min(VAE_BATCH, 4 * 512**2 // self.resolution**2))
 
     @torch.inference_mode()
     def encode(self, images: np.ndarray) -> Tensor:

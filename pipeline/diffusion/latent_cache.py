@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from pipeline.core.store import write_atomic
-from pipeline.diffusion.base_model import ENCODED, BaseModel
-from pipeline.diffusion.prompt_embeddings import Conditions
+from pipeline.diffusion.base_model import VAE_BATCH, BaseModel
+from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
 
 
-def kept_latents(model: BaseModel, images: np.ndarray, folder: Path, name: str) -> Tensor:
+def cached_latents(model: BaseModel, images: np.ndarray, folder: Path, name: str) -> Tensor:
     """The latents of `images` [N, c, h, w], read from the disk when they are indexed.
 
     Images are taken in slices, so that those of files need not all be in memory; a job that was killed goes on at the
@@ -31,8 +31,8 @@ def kept_latents(model: BaseModel, images: np.ndarray, folder: Path, name: str) 
         channels, height, width = model.latent_shape
         shape = (len(images), height, width, channels)
         kept = np.lib.format.open_memmap(part, "r+" if first else "w+", np.float32, shape)
-        for start in range(first, len(images), ENCODED):
-            stop = min(start + ENCODED, len(images))
+        for start in range(first, len(images), VAE_BATCH):
+            stop = min(start + VAE_BATCH, len(images))
             kept[start:stop] = model.encode(images[start:stop]).permute(0, 2, 3, 1).cpu().numpy()
             kept.flush()
             write_atomic(done, str(stop))
@@ -41,10 +41,10 @@ def kept_latents(model: BaseModel, images: np.ndarray, folder: Path, name: str) 
     return torch.from_numpy(np.load(path, mmap_mode="c")).permute(0, 3, 1, 2)
 
 
-def kept_prompts(model: BaseModel, prompts: list[str], folder: Path, name: str) -> Conditions:
+def cached_prompts(model: BaseModel, prompts: list[str], folder: Path, name: str) -> PromptEmbeddings:
     """The conditions of `prompts`."""
     path = folder / f"{name}.safetensors"
     if not path.exists():
         found = model.embed(prompts).tensors()
         write_atomic(path, save({name: tensor.contiguous().cpu() for name, tensor in found.items()}))
-    return Conditions(**load_file(path))
+    return PromptEmbeddings(**load_file(path))

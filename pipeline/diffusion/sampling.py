@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.config import Guidance
 from pipeline.diffusion.base_model import BaseModel
-from pipeline.diffusion.prompt_embeddings import Conditions, denoise, joined
+from pipeline.diffusion.prompt_embeddings import PromptEmbeddings, concatenate, denoise
 
 Predict = Callable[[Tensor, int], Tensor]
 """(noisy latents [n, c, h, w], timestep) -> the denoiser's output, guided."""
@@ -34,13 +34,15 @@ class Levels:
         return cls([max(t, 0) for t in timesteps], torch.cat([clean, model.alpha_bar[timesteps[1:]].cpu()]))
 
 
-def classifier_free(denoiser: nn.Module, prompt: Conditions, empty: Conditions, weight: float) -> Predict:
+def classifier_free(
+    denoiser: nn.Module, prompt: PromptEmbeddings, empty: PromptEmbeddings, weight: float
+) -> Predict:
     """e(empty) + weight (e(prompt) - e(empty)) (Ho and Salimans, 2022). `prompt`, `empty`: of n samples."""
 
     def predict(latents: Tensor, timestep: int) -> Tensor:
         if weight == 1:
             return denoise(denoiser, latents, timestep, prompt)
-        both = denoise(denoiser, latents.repeat(2, 1, 1, 1), timestep, joined([empty, prompt]))
+        both = denoise(denoiser, latents.repeat(2, 1, 1, 1), timestep, concatenate([empty, prompt]))
         without, with_prompt = both.chunk(2)
         return without + weight * (with_prompt - without)
 
@@ -48,7 +50,7 @@ def classifier_free(denoiser: nn.Module, prompt: Conditions, empty: Conditions, 
 
 
 def content_style(
-    style: nn.Module, content: nn.Module, prompt: Conditions, empty: Conditions, weight: float
+    style: nn.Module, content: nn.Module, prompt: PromptEmbeddings, empty: PromptEmbeddings, weight: float
 ) -> Predict:
     """e_style(empty) + weight (e_content(prompt) - e_content(empty)).
 
@@ -58,7 +60,7 @@ def content_style(
 
     def predict(latents: Tensor, timestep: int) -> Tensor:
         look = denoise(style, latents, timestep, empty)
-        both = denoise(content, latents.repeat(2, 1, 1, 1), timestep, joined([empty, prompt]))
+        both = denoise(content, latents.repeat(2, 1, 1, 1), timestep, concatenate([empty, prompt]))
         without, with_prompt = both.chunk(2)
         return look + weight * (with_prompt - without)
 
@@ -66,7 +68,11 @@ def content_style(
 
 
 def guided(
-    guidance: Guidance, at_target: nn.Module, content: nn.Module, prompt: Conditions, empty: Conditions
+    guidance: Guidance,
+    at_target: nn.Module,
+    content: nn.Module,
+    prompt: PromptEmbeddings,
+    empty: PromptEmbeddings,
 ) -> Predict:
     """The prediction that `guidance` asks for: of a content that is the target's own, classifier-free guidance."""
     if content is at_target:

@@ -1,4 +1,4 @@
-"""Stage three on data sets of files, in their layouts: what is trained on, and that it ends with records."""
+"""Stage three on datasets of files: a training on each layout ends with a record."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from pipeline.classify.training.stage import run
-from pipeline.config import PrepareParams, TrainParams, TrainSettings, read_card, resolve_card
+from pipeline.config import TrainSettings, read_card, resolve_card
 from pipeline.data import prepare
 from pipeline.data.sources.importer import import_folder
+from pipeline.planning.kinds.prepare import PrepareParams
+from pipeline.planning.kinds.train import TrainParams
 from tests.data.layout_samples import PACS, VISDA, office_home, write_folders
 
 pytestmark = [pytest.mark.usefixtures("data_root"), pytest.mark.filterwarnings("ignore::UserWarning")]

@@ -10,7 +10,7 @@ from torch import nn
 
 from pipeline.config import BaseModelSpec, Guidance
 from pipeline.diffusion.base_model import BaseModel
-from pipeline.diffusion.prompt_embeddings import Conditions
+from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
 from pipeline.diffusion.sampling import (
     Levels,
     adain,
@@ -38,7 +38,7 @@ class Toy(nn.Module):
         return Output(x * self.gain * encoder_hidden_states.mean((1, 2))[:, None, None, None])
 
 
-PROMPT, EMPTY = (Conditions(torch.full((2, 3, 4), value)) for value in (2.0, 0.5))
+PROMPT, EMPTY = (PromptEmbeddings(torch.full((2, 3, 4), value)) for value in (2.0, 0.5))
 
 
 @pytest.fixture(scope="module")

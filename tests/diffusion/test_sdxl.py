@@ -9,23 +9,17 @@ import torch
 from diffusers import DDIMScheduler
 from PIL import Image
 
-from pipeline.config import (
-    AdapterSpec,
-    BaseModelSpec,
-    FinetuneParams,
-    FinetuneSettings,
-    FlowParams,
-    GenerateParams,
-    Guidance,
-    InversionSettings,
-    PairParams,
-)
+from pipeline.config import AdapterSpec, BaseModelSpec, FinetuneSettings, Guidance, PairParams
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.finetune import stage as finetune
 from pipeline.diffusion.generate import domain_flow
 from pipeline.diffusion.generate import stage as generate
-from pipeline.diffusion.prompt_embeddings import joined, where
+from pipeline.diffusion.prompt_embeddings import concatenate, where
 from pipeline.diffusion.sampling import Levels, classifier_free, invert, sample
+from pipeline.planning.kinds.finetune import FinetuneParams
+from pipeline.planning.kinds.flow import FlowParams
+from pipeline.planning.kinds.generate import GenerateParams
+from pipeline.planning.kinds.sampling import InversionSettings
 from tests import tiny_pipelines
 from tests.diffusion.stage_samples import Killed, killed_after, product, silent
 
@@ -56,7 +50,7 @@ def test_conditions_are_those_of_the_stock_pipeline(model: BaseModel) -> None:
 def test_conditions_are_chosen_sample_by_sample(model: BaseModel) -> None:
     found, empty = model.embed(PROMPTS), model.embed(["an image"])
     mixed = where(torch.tensor([True, False, True]), empty, found)
-    expected = joined([empty, found[[1]], empty.expand(1)])
+    expected = concatenate([empty, found[[1]], empty.expand(1)])
     assert len(mixed) == 3
     for name, tensor in mixed.tensors().items():
         assert torch.equal(tensor, expected.tensors()[name]), name

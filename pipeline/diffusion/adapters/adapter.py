@@ -20,12 +20,12 @@ from pipeline.core.store import write_atomic
 
 LAYER_TYPES = {"Linear": nn.Linear, "Conv2d": nn.Conv2d}
 
-Time = float | list[float] | Tensor
-"""A number; [t_dim], one t for all; or one for each sample of the batch: [n] if t has one dimension, [n, t_dim]."""
+Condition = float | list[float] | Tensor
+"""What an update depends on beside its weights.
 
-Condition = Time
-"""What an update depends on, in numbers: of a Terra t; of a LoRWeB an embedded analogy, [width] or [n, width]; of a LoRA
-nothing, so that any will do."""
+Of a Terra, its time t: a number or [t_dim] for the whole batch, or one per sample, [n] or [n, t_dim]. Of a LoRWeB, an
+embedded analogy: [width], or one per sample, [n, width]. A LoRA depends on nothing and ignores its condition.
+"""
 
 
 class Adapter(ABC):

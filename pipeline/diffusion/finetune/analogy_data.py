@@ -17,15 +17,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pipeline.config import AdapterSpec, AnalogySpec, FinetuneParams, GenerateParams, PairParams
+from pipeline.config import AdapterSpec, AnalogySpec, PairParams
 from pipeline.core.seeds import derive
 from pipeline.data.image_sets import ImageSet, load_labelled, load_unlabelled
 from pipeline.diffusion.adapters.lorweb import ImageEncoder, analogy, load_encoder
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.finetune.data import Batch, TuningData
 from pipeline.diffusion.generate.in_context import grid
-from pipeline.diffusion.latent_cache import kept_latents
-from pipeline.diffusion.prompt_embeddings import Conditions, joined
+from pipeline.diffusion.latent_cache import cached_latents
+from pipeline.diffusion.prompt_embeddings import PromptEmbeddings, concatenate
+from pipeline.planning.kinds.finetune import FinetuneParams
+from pipeline.planning.kinds.generate import GenerateParams
 
 GROUPS = 400
 """Of rendered pairs: crops, or pairs of colours, for each pair of domains."""
@@ -111,7 +113,7 @@ class PairAnalogies:
         images = load_labelled(data, pair.source, "train")
         self.labels = torch.from_numpy(images.labels)
         self.source = embedded_source(spec, encoder, images)
-        self.latents = kept_latents(model, images.images, folder, f"source_{pair.source}")
+        self.latents = cached_latents(model, images.images, folder, f"source_{pair.source}")
         self._load_target(model, spec, encoder, pair, data, folder)
 
     def _load_target(
@@ -125,7 +127,7 @@ class PairAnalogies:
     ) -> None:
         images = load_unlabelled(data, pair.target, "train")
         self.target = embedded_target(spec, encoder, images, self.source)
-        self.target_latents = kept_latents(model, images.images, folder, f"target_{pair.target}")
+        self.target_latents = cached_latents(model, images.images, folder, f"target_{pair.target}")
 
     def draw(self, n: int, examples: int, generator: torch.Generator) -> tuple[Drawn, Drawn]:
         """N images b of the source, under a : a :: b, and as many of the target; so many examples in each analogy."""
@@ -175,9 +177,9 @@ class RenderedAnalogies(PairAnalogies):
         self.before, self.after = (Embedded(encoder.embed(images), None) for images in (before, after))
         self.rendered_labels = torch.from_numpy(labels)
         ends = f"{pair.source}_{pair.target}"
-        self.rendered = kept_latents(model, after, folder, f"rendered_{ends}")
+        self.rendered = cached_latents(model, after, folder, f"rendered_{ends}")
         # Of what stands before the change, nothing but a grid has latents; other analogies see its embeddings alone.
-        self.plain = kept_latents(model, before, folder, f"plain_{ends}") if self.in_grid else None
+        self.plain = cached_latents(model, before, folder, f"plain_{ends}") if self.in_grid else None
 
     def _to_target(self, b: Tensor, a: Tensor, generator: torch.Generator) -> Drawn:
         """Of one group each, in place of the source's own images."""
@@ -220,13 +222,13 @@ class AnalogyData(TuningData):
         noise, timesteps = self._noise(halves[0].images, generator)
         return Batch(
             torch.cat([half.images for half in halves]),
-            joined([self._prompts_of(half, generator) for half in halves]),
+            concatenate([self._prompts_of(half, generator) for half in halves]),
             noise.repeat(2, 1, 1, 1),
             timesteps.repeat(2),
             torch.cat([half.condition for half in halves]),
         )
 
-    def _prompts_of(self, drawn: Drawn, generator: torch.Generator) -> Conditions:
+    def _prompts_of(self, drawn: Drawn, generator: torch.Generator) -> PromptEmbeddings:
         if drawn.labels is None:
             return self.empty.expand(len(drawn.images))
         return self._prompted(drawn.labels, generator)

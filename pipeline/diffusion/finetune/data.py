@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.config import FinetuneParams, prompt
+from pipeline.config import prompt
 from pipeline.core.seeds import derive
 from pipeline.diffusion.base_model import BaseModel
-from pipeline.diffusion.latent_cache import kept_prompts
-from pipeline.diffusion.prompt_embeddings import Conditions, where
+from pipeline.diffusion.latent_cache import cached_prompts
+from pipeline.diffusion.prompt_embeddings import PromptEmbeddings, where
+from pipeline.planning.kinds.finetune import FinetuneParams
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Batch:
     """
 
     clean: Tensor
-    prompts: Conditions
+    prompts: PromptEmbeddings
     noise: Tensor
     timesteps: Tensor
     condition: Tensor
@@ -54,8 +55,8 @@ class TuningData(ABC):
     def __init__(self, model: BaseModel, params: FinetuneParams, words: list[str], folder: Path) -> None:
         self.settings = params.settings
         self.shown = [prompt(params.settings.source_prompt, word) for word in words]
-        self.prompts = kept_prompts(model, self.shown, folder, "prompts")
-        self.empty = kept_prompts(model, [params.settings.target_prompt], folder, "empty")
+        self.prompts = cached_prompts(model, self.shown, folder, "prompts")
+        self.empty = cached_prompts(model, [params.settings.target_prompt], folder, "empty")
         self.timesteps = len(model.alpha_bar)
 
     @abstractmethod
@@ -80,7 +81,7 @@ class TuningData(ABC):
         level = torch.rand(n, generator=generator) ** (1 / self.settings.early_bias)
         return noise, (level * self.timesteps).long().clamp(max=self.timesteps - 1)
 
-    def _prompted(self, labels: Tensor, generator: torch.Generator) -> Conditions:
+    def _prompted(self, labels: Tensor, generator: torch.Generator) -> PromptEmbeddings:
         """The prompts of classes, the share settings.unconditional of them replaced by the one that names no class."""
         dropped = torch.rand(len(labels), generator=generator) < self.settings.unconditional
         return where(dropped, self.empty, self.prompts[labels])

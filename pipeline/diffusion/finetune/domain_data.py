@@ -5,13 +5,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.config import FinetuneParams
 from pipeline.data.image_sets import load_labelled, load_unlabelled
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.finetune.data import Batch, TuningData
-from pipeline.diffusion.latent_cache import kept_latents
-from pipeline.diffusion.prompt_embeddings import joined
+from pipeline.diffusion.latent_cache import cached_latents
+from pipeline.diffusion.prompt_embeddings import concatenate
 from pipeline.diffusion.t_predictor.times import times_of
+from pipeline.planning.kinds.finetune import FinetuneParams
 
 
 class PairData(TuningData):
@@ -23,8 +23,8 @@ class PairData(TuningData):
         super().__init__(model, params, params.pair.words, folder)
         source = load_labelled(data, params.pair.source, "train")
         target = load_unlabelled(data, params.pair.target, "train")
-        self.source = kept_latents(model, source.images, folder, "source")
-        self.target = kept_latents(model, target.images, folder, "target")
+        self.source = cached_latents(model, source.images, folder, "source")
+        self.target = cached_latents(model, target.images, folder, "target")
         self.labels = torch.from_numpy(source.labels)
 
     def batch(self, step: int) -> Batch:
@@ -36,7 +36,7 @@ class PairData(TuningData):
         prompts = self._prompted(self.labels[of_source], generator)
         return Batch(
             torch.cat([self.source[of_source], self.target[of_target]]),
-            joined([prompts, self.empty.expand(n)]),
+            concatenate([prompts, self.empty.expand(n)]),
             noise.repeat(2, 1, 1, 1),
             timesteps.repeat(2),
             torch.cat([torch.zeros(n), torch.ones(n)]),
@@ -57,7 +57,7 @@ class DomainsData(TuningData):
         self.parts = tuple(params.domains.sources)
         domains = [load_labelled(data, name, "train") for name in self.parts]
         self.latents = [
-            kept_latents(model, domain.images, folder, f"domain{i}") for i, domain in enumerate(domains)
+            cached_latents(model, domain.images, folder, f"domain{i}") for i, domain in enumerate(domains)
         ]
         self.labels = [torch.from_numpy(domain.labels) for domain in domains]
         self.times = [

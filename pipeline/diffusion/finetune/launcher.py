@@ -14,9 +14,10 @@ from pathlib import Path
 
 import torch
 
-from pipeline.config import ROOT, FinetuneParams
 from pipeline.core.errors import UserError
+from pipeline.core.paths import ROOT
 from pipeline.core.stage import Progress
+from pipeline.planning.kinds.finetune import FinetuneParams
 
 
 def together(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:

@@ -1,34 +1,24 @@
 """Stage one: fine-tune an adapter on images of domains, each at its own t, or on analogies between domains."""
 
-import math
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from pipeline.config import FinetuneParams, FinetuneSettings
+from pipeline.config import FinetuneSettings
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
 from pipeline.diffusion.adapters import make_adapter
-from pipeline.diffusion.base_model import BaseModel, device_here
+from pipeline.diffusion.base_model import BaseModel, default_device
 from pipeline.diffusion.finetune import launcher
 from pipeline.diffusion.finetune.analogy_data import AnalogyData
 from pipeline.diffusion.finetune.data import TuningData
 from pipeline.diffusion.finetune.domain_data import DomainsData, PairData
 from pipeline.diffusion.finetune.trainer import Tuner
 from pipeline.diffusion.finetune.validation import draw
-
-
-def learning_rate_factor(settings: FinetuneSettings, step: int) -> float:
-    """The schedule at `step` (from 0), in (0, 1]: linear warm-up, then constant or half a cosine."""
-    if step < settings.warmup:
-        return (step + 1) / settings.warmup
-    if settings.schedule == "constant":
-        return 1.0
-    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    return 0.5 * (1 + math.cos(math.pi * done))
+from pipeline.planning.kinds.finetune import FinetuneParams
 
 
 def make_accelerator(settings: FinetuneSettings) -> Accelerator:
@@ -36,7 +26,7 @@ def make_accelerator(settings: FinetuneSettings) -> Accelerator:
     # What the state of an earlier job in this process was must not hinder this one, which may have another precision.
     AcceleratorState._reset_state(reset_partial_state=True)
     precision = {"fp32": "no"}.get(settings.precision, settings.precision)
-    return Accelerator(cpu=device_here().type == "cpu", mixed_precision=precision)
+    return Accelerator(cpu=default_device().type == "cpu", mixed_precision=precision)
 
 
 def train_adapter(tuner: Tuner, workspace: Path, progress: Progress) -> list[list[float]]:
@@ -48,7 +38,7 @@ def train_adapter(tuner: Tuner, workspace: Path, progress: Progress) -> list[lis
     log = tuner.resume(state) if state.exists() else []
     tuner.accelerator.wait_for_everyone()  # lest the first write a checkpoint before all have read the last
     for step in range(len(log), settings.steps):
-        log.append([step, *tuner.step(step, learning_rate_factor(settings, step))])
+        log.append([step, *tuner.step(step)])
         if tuner.accelerator.is_main_process:
             if settings.validate_every and (step + 1) % settings.validate_every == 0:
                 with tuner.averaged(), tuner.accelerator.autocast():

@@ -1,5 +1,6 @@
 """The fine-tuning of an adapter, step by step: passes, processes, half precision, averages; resumed exactly."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from pipeline.config import FinetuneSettings
 from pipeline.core.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.core.errors import UserError
+from pipeline.core.lr_schedule import Schedule, constant, half_cosine, schedule_rates, warmup
 from pipeline.diffusion.adapters import Adapter
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.finetune.data import Batch, TuningData
@@ -54,6 +56,17 @@ def make_optimizer(adapter: Adapter, settings: FinetuneSettings) -> torch.optim.
     return AdamW8bit(groups, weight_decay=settings.weight_decay)
 
 
+def rate_schedule(settings: FinetuneSettings) -> Schedule:
+    """Return the learning-rate schedule: a linear warm-up, then constant or half a cosine down to the last step."""
+    falling = max(1, settings.steps - settings.warmup)
+
+    def cosine(step: int) -> float:
+        # The share is computed first. `lr_schedule.cosine` rounds otherwise, and other roundings are other adapters.
+        return half_cosine(math.pi * (step / falling))
+
+    return warmup(settings.warmup, constant if settings.schedule == "constant" else cosine)
+
+
 class Tuner:
     """An adapter, what trains it, and what is kept of it.
 
@@ -67,22 +80,21 @@ class Tuner:
         self.model, self.adapter, self.data, self.accelerator = model, adapter, data, accelerator
         self.settings, self.parameters = data.settings, list(adapter.parameters())
         optimizer = make_optimizer(adapter, self.settings)
-        self.rates = [group["lr"] for group in optimizer.param_groups]
         self.optimizer = accelerator.prepare(optimizer)
+        self.lr_scheduler = schedule_rates(self.optimizer, rate_schedule(self.settings))
         self.average: dict[str, Tensor] = {}
         if self.settings.ema is not None:
             self.average = {name: tensor.clone() for name, tensor in adapter.tensors().items()}
 
-    def step(self, step: int, rate_factor: float) -> list[float]:
+    def step(self, step: int) -> list[float]:
         """Learn from the batch of `step`. Returns its loss and that of each part; UserError if one is not finite."""
         parts = self._gradients(self.data.batch(step))
         loss = sum(parts) / len(parts)
         if not torch.isfinite(loss):
             raise UserError(f"the loss became {loss.item()} at step {step}; lower finetune.learning_rate")
         self.accelerator.clip_grad_norm_(self.parameters, self.settings.clip_norm)
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * rate_factor
         self.optimizer.step()
+        self.lr_scheduler.step()
         self._add_to_average()
         return [loss.item(), *(part.item() for part in parts)]
 
@@ -160,4 +172,5 @@ class Tuner:
             scaler.load_state_dict(
                 {name: kind(tensors[f"scaler.{name}"].item()) for name, kind in kinds.items()}
             )
+        self.lr_scheduler = schedule_rates(self.optimizer, rate_schedule(self.settings), done=len(log))
         return log

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import FlowParams, prompt
+from pipeline.config import prompt
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
@@ -21,8 +21,9 @@ from pipeline.data.image_sets import ImageSet, load_labelled, load_unlabelled
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.generate.merged_denoisers import merged
 from pipeline.diffusion.generate.stage import choose_balanced, images_named, to_png
-from pipeline.diffusion.prompt_embeddings import Conditions
+from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
 from pipeline.diffusion.sampling import Levels, Predict, adain, classifier_free, guided, invert, sample
+from pipeline.planning.kinds.flow import FlowParams
 
 
 class Painter:
@@ -47,7 +48,7 @@ class Painter:
     def _merged(self, t: float, share: float = 1.0) -> nn.Module:
         return merged(self.model, self.adapter, t, self.params.scale * share)
 
-    def _inverted(self, images: np.ndarray, t: float, prompted: Conditions) -> Tensor:
+    def _inverted(self, images: np.ndarray, t: float, prompted: PromptEmbeddings) -> Tensor:
         plain = classifier_free(self._merged(t), prompted, self.empty, 1.0)
         return invert(
             self.model, plain, self.model.encode(images), self.levels, self.params.inversion.refinements

@@ -8,13 +8,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import GenerateParams
 from pipeline.diffusion.adapters import Adapter, load_adapter
-from pipeline.diffusion.adapters.adapter import Time
+from pipeline.diffusion.adapters.adapter import Condition
 from pipeline.diffusion.base_model import BaseModel
+from pipeline.planning.kinds.generate import GenerateParams
 
 
-def merged(model: BaseModel, adapter: Path, t: Time, scale: float) -> nn.Module:
+def merged(model: BaseModel, adapter: Path, t: Condition, scale: float) -> nn.Module:
     """A copy of the denoiser with the adapter saved at `adapter` merged at t, its update times `scale`."""
     denoiser = copy.deepcopy(model.denoiser)
     loaded = load_adapter(denoiser, adapter)

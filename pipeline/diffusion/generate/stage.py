@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pipeline.config import GenerateParams, prompt
+from pipeline.config import prompt
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
@@ -29,8 +29,9 @@ from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.finetune import analogy_data
 from pipeline.diffusion.generate.in_context import in_grid
 from pipeline.diffusion.generate.merged_denoisers import AnalogyDenoisers, Denoisers
-from pipeline.diffusion.prompt_embeddings import Conditions
+from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
 from pipeline.diffusion.sampling import Levels, Predict, adain, classifier_free, guided, invert, sample
+from pipeline.planning.kinds.generate import GenerateParams
 
 
 def plan_images(params: GenerateParams, source: ImageSet | None, style: ImageSet | None) -> pd.DataFrame:
@@ -94,8 +95,8 @@ def make_batch(
     model: BaseModel,
     denoisers: Denoisers,
     params: GenerateParams,
-    prompts: Conditions,
-    empty: Conditions,
+    prompts: PromptEmbeddings,
+    empty: PromptEmbeddings,
     seeds: list[int],
     source: np.ndarray | None,
     style: np.ndarray | None,
@@ -110,7 +111,7 @@ def make_batch(
     empty, inversion = empty.expand(len(prompts)), params.inversion
     levels = Levels.make(model, params.steps, inversion.depth)
 
-    def inverted(images: np.ndarray, denoiser: nn.Module, prompt: Conditions) -> Tensor:
+    def inverted(images: np.ndarray, denoiser: nn.Module, prompt: PromptEmbeddings) -> Tensor:
         plain = classifier_free(denoiser, prompt, empty, 1.0)
         return invert(model, plain, model.encode(images), levels, inversion.refinements)
 

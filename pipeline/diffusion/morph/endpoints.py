@@ -9,7 +9,7 @@ from torch import Tensor
 from pipeline.config import AdapterSpec, FinetuneSettings, MorphSettings
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.finetune.data import Batch, TuningData
-from pipeline.diffusion.prompt_embeddings import joined
+from pipeline.diffusion.prompt_embeddings import concatenate
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class EndsData(TuningData):
         noise, timesteps = self._noise(self.latents[0], generator)
         return Batch(
             torch.cat([latents[of] for latents, of in zip(self.latents, chosen, strict=True)]),
-            joined([self.prompts[[place]].expand(n) for place in (0, 1)]),
+            concatenate([self.prompts[[place]].expand(n) for place in (0, 1)]),
             noise.repeat(2, 1, 1, 1),
             timesteps.repeat(2),
             torch.cat([torch.zeros(n), torch.ones(n)]),

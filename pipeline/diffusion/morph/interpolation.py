@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.diffusion.prompt_embeddings import Conditions
+from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
 
 PARALLEL = 1e-6
 """Latents whose angle is smaller than this, in radians, are blended along the straight line between them."""
@@ -44,10 +44,12 @@ def blended_statistics(latents: Tensor, first: Tensor, last: Tensor, places: Ten
     return shape * deviation + mean
 
 
-def blended_prompts(ends: Conditions, places: Tensor) -> Conditions:
+def blended_prompts(ends: PromptEmbeddings, places: Tensor) -> PromptEmbeddings:
     """The conditions of n frames between the two of `ends`, on the straight line. places: [n]."""
     tensors = ends.tensors()
-    return Conditions(**{name: torch.lerp(t[:1], t[1:], _wide(places, t)) for name, t in tensors.items()})
+    return PromptEmbeddings(
+        **{name: torch.lerp(t[:1], t[1:], _wide(places, t)) for name, t in tensors.items()}
+    )
 
 
 def rescheduled(places: np.ndarray, distances: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.config import AdapterSpec
-from pipeline.diffusion.adapters.adapter import Condition, Time, first_down, layer_generator
+from pipeline.diffusion.adapters.adapter import Condition, first_down, layer_generator
 from pipeline.diffusion.adapters.layers import AdaptedLayer, LayeredAdapter
 from pipeline.diffusion.adapters.terra.forms import as_time, one_time
 
@@ -67,13 +67,9 @@ class LoraPair(LayeredAdapter):
 
         self._wrap(denoiser, wrapped)
 
-    def set_t(self, t: Time) -> None:
-        """How far from X to Y: a number, or one for each sample of the batches to come, [n]."""
-        self.state.t = as_time(self.spec, t)
-
     def set_condition(self, condition: Condition) -> None:
-        """Its condition is how far."""
-        self.set_t(condition)
+        """Set the place between X (0) and Y (1): a number, or one per sample of the next batches, [n]."""
+        self.state.t = as_time(self.spec, condition)
 
     def merge(self, condition: Condition) -> None:
         """Put dW(t), one t for all, into the base weights."""

@@ -69,7 +69,7 @@ def test_diffusers_renders_the_exported_lora_as_terra_at_that_t(
     spec = AdapterSpec(form=form, diagonal=diagonal, t_dim=t_dim, rank=3, alpha=2.0)
     terra = learned(TerraAdapter(pipe.unet, spec, 0))
     terra.save(tmp_path / "adapter.safetensors")
-    terra.set_t(t)
+    terra.set_condition(t)
     terra.set_scale(0.9)
     export_lora(tmp_path, tmp_path / "lora.safetensors", t, scale=0.9)
     stock.load_lora_weights(str(tmp_path / "lora.safetensors"))
@@ -87,7 +87,7 @@ def test_a_lora_is_the_t_zero_point_of_a_new_terra(
     stock.save_lora_weights(tmp_path, unet_lora_layers=peft_layers(lora))
     lora.set_scale(0.5)  # alpha = rank, which is how diffusers reads a file that says nothing of alpha
     terra = TerraAdapter.from_lora(pipe.unet, path, seed=0, form=form, t_dim=2)
-    terra.set_t([0.0, 0.0])
+    terra.set_condition([0.0, 0.0])
     expected = image(stock)
     assert distance(image(pipe), expected) <= 1e-4
     assert set(terra.layers) == set(lora.layers)
@@ -207,7 +207,7 @@ def test_a_lora_equals_a_terra_at_t_zero_merges_and_unmerges_bit_for_bit(x: torc
             tensor.copy_(held[name].reshape(tensor.shape))
     lora.set_scale(0.7)
     terra.set_scale(0.7)
-    lora.set_t(0.3)
+    lora.set_condition(0.3)
     expected = net(x)
     assert torch.allclose(other(x), expected, atol=1e-5)
     before = {name: layer.base_layer.weight.clone() for name, layer in lora.layers.items()}
@@ -235,7 +235,7 @@ def test_an_adapter_of_a_model_in_half_precision_learns_in_single(x: torch.Tenso
     outputs = []
     for net in (single, half):
         adapter = learned(make_adapter(net, spec, 0))
-        adapter.set_t(0.3)
+        adapter.set_condition(0.3)
         with torch.autocast("cpu", torch.bfloat16, enabled=net is half):
             outputs.append(net(x).float())
         assert {parameter.dtype for parameter in adapter.parameters()} == {torch.float32}

@@ -63,7 +63,7 @@ def weights_of(spec: AdapterSpec, seed: int) -> Tensor:
 
 
 def times(spec: AdapterSpec, count: int) -> Tensor:
-    """As `set_t` takes them: [count], or [count, t_dim]."""
+    """As `set_condition` takes them: [count], or [count, t_dim]."""
     drawn = torch.randn(count, spec.t_dim, generator=torch.Generator().manual_seed(9))
     return drawn[:, 0] if spec.t_dim == 1 else drawn
 
@@ -79,7 +79,7 @@ def test_with_b_zero_the_adapted_model_is_the_base_model_exactly(spec: AdapterSp
     before = net(x)
     adapter = TerraAdapter(net, spec, 0)
     net.double()
-    adapter.set_t(times(spec, len(x)))
+    adapter.set_condition(times(spec, len(x)))
     assert torch.equal(net(x), before)
 
 
@@ -146,12 +146,12 @@ def test_update_is_alpha_over_rank_b_k_a(t: float) -> None:
 
 def test_at_t_zero_it_is_a_lora(x: torch.Tensor) -> None:
     net, adapter = adapted()
-    adapter.set_t(0.0)
+    adapter.set_condition(0.0)
     at_zero = net(x)
     with torch.no_grad():
         for layer in adapter.layers.values():
             layer.middle.zero_()
-    adapter.set_t(0.8)
+    adapter.set_condition(0.8)
     assert torch.allclose(net(x), at_zero, atol=1e-12)
 
 
@@ -159,10 +159,10 @@ def test_at_t_zero_it_is_a_lora(x: torch.Tensor) -> None:
 def test_a_batch_of_mixed_t_equals_its_samples_one_at_a_time(spec: AdapterSpec, x: torch.Tensor) -> None:
     net, adapter = adapted(spec)
     drawn = times(spec, len(x))
-    adapter.set_t(drawn)
+    adapter.set_condition(drawn)
     together = net(x)
     for i, t in enumerate(drawn):
-        adapter.set_t(t)
+        adapter.set_condition(t)
         assert torch.allclose(net(x[i : i + 1])[0], together[i], atol=1e-6)
 
 
@@ -175,11 +175,11 @@ def test_where_nothing_learns_a_change_of_t_or_of_weights_is_still_seen(
     first, second = (adapted(spec, seed) for seed in (0, 1))
     t, later = times(spec, 2)
     for net, adapter in (first, second):
-        adapter.set_t(t)
+        adapter.set_condition(t)
         net(x)
-        adapter.set_t(later)
+        adapter.set_condition(later)
         net(x)
-        adapter.set_t(t)
+        adapter.set_condition(t)
     expected = second[0](x)
     assert not torch.allclose(first[0](x), expected, atol=1e-3)
     for own, theirs in zip(first[1].parameters(), second[1].parameters(), strict=True):
@@ -192,7 +192,7 @@ def test_merged_equals_unmerged_and_unmerge_restores_bit_for_bit(spec: AdapterSp
     net, adapter = adapted(spec)
     before = {name: layer.base.weight.clone() for name, layer in adapter.layers.items()}
     first, second = times(spec, 2)
-    adapter.set_t(first)
+    adapter.set_condition(first)
     adapter.set_scale(0.9)
     expected = net(x)
     adapter.merge(first)
@@ -206,7 +206,7 @@ def test_merged_equals_unmerged_and_unmerge_restores_bit_for_bit(spec: AdapterSp
 @every_form
 def test_gradients_agree_with_finite_differences(spec: AdapterSpec, x: torch.Tensor) -> None:
     net, adapter = adapted(spec)
-    adapter.set_t(times(spec, len(x)))
+    adapter.set_condition(times(spec, len(x)))
     for layer in list(adapter.layers.values())[::2]:  # a Conv2d and a Linear
         for parameter in (layer.middle, layer.up, layer.down):
             (gradient,) = torch.autograd.grad(net(x).square().sum(), parameter)
@@ -258,7 +258,7 @@ def test_saved_and_loaded_it_is_the_same(spec: AdapterSpec, tmp_path: Path, x: t
     other.float()
     loaded.load(tmp_path / "a.safetensors")
     for one in (adapter, loaded):
-        one.set_t(times(spec, len(x)))
+        one.set_condition(times(spec, len(x)))
     assert torch.equal(net(x.float()), other(x.float()))
     assert saved_spec(tmp_path / "a.safetensors") == spec
 
@@ -269,12 +269,12 @@ def test_saved_and_loaded_it_is_the_same(spec: AdapterSpec, tmp_path: Path, x: t
 def test_a_t_of_the_wrong_dimension_is_refused_with_both(t_dim: int, t: object) -> None:
     _, adapter = adapted(SPEC.model_copy(update={"t_dim": t_dim}))
     with pytest.raises(UserError, match=rf"t has shape \[.*\], but the adapter's t_dim is {t_dim}"):
-        adapter.set_t(t)
+        adapter.set_condition(t)
 
 
 def test_other_than_one_t_a_sample_is_refused_with_both(x: torch.Tensor) -> None:
     net, adapter = adapted()
-    adapter.set_t([0.0, 1.0])
+    adapter.set_condition([0.0, 1.0])
     with pytest.raises(UserError, match="given 2 times, but the batch has 4 samples"):
         net(x)
     with pytest.raises(UserError, match="t is 2 points"):

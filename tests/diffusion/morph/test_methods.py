@@ -20,7 +20,7 @@ from pipeline.diffusion.morph.interpolation import blended_prompts, blended_stat
 from pipeline.diffusion.morph.lora_pair import LoraPair
 from pipeline.diffusion.morph.methods import METHODS
 from pipeline.diffusion.morph.sampling import Painter, adapted, make_morph, tune
-from pipeline.diffusion.prompt_embeddings import Conditions
+from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
 from pipeline.metrics.definitions import psnr
 from pipeline.metrics.distances import pixel_distances
 
@@ -109,7 +109,7 @@ def test_statistics_at_an_end_leave_that_end_as_it_is() -> None:
 
 
 def test_prompts_are_on_the_line_between_the_ends() -> None:
-    ends = Conditions(torch.tensor([[[0.0, 4.0]], [[8.0, 0.0]]]), pooled=torch.tensor([[1.0], [3.0]]))
+    ends = PromptEmbeddings(torch.tensor([[[0.0, 4.0]], [[8.0, 0.0]]]), pooled=torch.tensor([[1.0], [3.0]]))
     made = blended_prompts(ends, torch.tensor([0.0, 0.25, 1.0]))
     assert made.prompts.tolist() == [[[0.0, 4.0]], [[2.0, 3.0]], [[8.0, 0.0]]]
     assert made.pooled.tolist() == [[1.0], [1.5], [3.0]]
@@ -153,7 +153,7 @@ def test_a_pair_is_each_lora_at_its_end_and_their_blend_between() -> None:
         for parameter in pair.parameters():
             parameter.data = torch.randn_like(parameter, dtype=torch.float64)
     layers, t = [pair.layers[name] for name in ("0", "2")], [0.0, 0.3, 1.0]
-    pair.set_t(torch.tensor(t))
+    pair.set_condition(torch.tensor(t))
     together = denoiser(x)
     for place, sample in zip(t, x, strict=True):
         for layer, weight in zip(layers, weights, strict=True):

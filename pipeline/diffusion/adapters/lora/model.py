@@ -9,7 +9,6 @@ from pipeline.config import AdapterSpec
 from pipeline.diffusion.adapters.adapter import (
     Adapter,
     Condition,
-    Time,
     first_down,
     layer_generator,
     matching_layers,
@@ -43,9 +42,6 @@ class LoraAdapter(Adapter):
                     part[NAME].float()  # an adapter of a model in half precision learns in float32
                 drawn = first_down(base, spec.rank, layer_generator(seed, name))
                 self.layers[name].lora_A[NAME].weight.copy_(drawn)
-
-    def set_t(self, t: Time) -> None:
-        """Nothing: a LoRA is the same at every t."""
 
     def set_condition(self, condition: Condition) -> None:
         """Nothing: a LoRA depends on none."""

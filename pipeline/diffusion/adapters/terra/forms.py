@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pipeline.config import AdapterSpec
 from pipeline.core.errors import Remark, UserError
-from pipeline.diffusion.adapters.adapter import Time
+from pipeline.diffusion.adapters.adapter import Condition
 
 NEARLY = 1e-3
 """How near, relative to t, a t may come to one at which K is singular before that is said."""
@@ -52,7 +52,7 @@ def first_weights(spec: AdapterSpec, generator: torch.Generator) -> Tensor:
     return weights
 
 
-def as_time(spec: AdapterSpec, t: Time, dtype: torch.dtype = torch.float32) -> Tensor:
+def as_time(spec: AdapterSpec, t: Condition, dtype: torch.dtype = torch.float32) -> Tensor:
     """T as [t_dim], one for all, or [n, t_dim], one for each sample; UserError if it is neither."""
     t = torch.as_tensor(t, dtype=dtype)
     if spec.t_dim == 1 and t.ndim <= 1:
@@ -65,7 +65,7 @@ def as_time(spec: AdapterSpec, t: Time, dtype: torch.dtype = torch.float32) -> T
     return t[0] if t.ndim == 2 and len(t) == 1 else t
 
 
-def one_time(spec: AdapterSpec, t: Time, dtype: torch.dtype) -> Tensor:
+def one_time(spec: AdapterSpec, t: Condition, dtype: torch.dtype) -> Tensor:
     """T as [t_dim]; UserError if it is not one for all."""
     t = as_time(spec, t, dtype)
     if t.ndim == 2:

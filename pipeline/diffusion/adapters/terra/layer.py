@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from pipeline.config import AdapterSpec
 from pipeline.core.errors import UserError
-from pipeline.diffusion.adapters.adapter import first_down
+from pipeline.diffusion.adapters.adapter import Condition, first_down
 from pipeline.diffusion.adapters.layers import AdaptedLayer
 from pipeline.diffusion.adapters.terra import forms
 
@@ -83,7 +83,9 @@ class TerraLayer(AdaptedLayer):
         """Scale * B K(t) A x, every sample's at its own t."""
         state = self.state
         if state.t.ndim == 2 and len(state.t) != len(x):
-            raise UserError(f"set_t was given {len(state.t)} times, but the batch has {len(x)} samples")
+            raise UserError(
+                f"set_condition was given {len(state.t)} times, but the batch has {len(x)} samples"
+            )
         hidden = self._into_rank(x, self.down)
         up = self.up if state.scale == 1 else self.up * state.scale
         if not forms.has_middle(self.spec):
@@ -93,7 +95,7 @@ class TerraLayer(AdaptedLayer):
             return self._mixed(self._scaled(hidden, k), up)
         return self._mixed(hidden, up @ k)  # K is small beside the hidden: to B, it costs next to nothing
 
-    def delta(self, t: forms.Time) -> Tensor:
+    def delta(self, t: Condition) -> Tensor:
         """dW(t), one t, of the shape of the base layer's weight."""
         middle = forms.matrix(self.spec, self.middle, forms.one_time(self.spec, t, self.middle.dtype))
         product = self.state.scale * (self.up @ middle @ self.down.flatten(1))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pipeline.config import AdapterSpec
 from pipeline.core.errors import UserError
-from pipeline.diffusion.adapters.adapter import Condition, Time, layer_generator
+from pipeline.diffusion.adapters.adapter import Condition, layer_generator
 from pipeline.diffusion.adapters.layers import LayeredAdapter
 from pipeline.diffusion.adapters.lora.file import read_lora
 from pipeline.diffusion.adapters.terra import forms
@@ -91,13 +91,9 @@ class TerraAdapter(LayeredAdapter):
                 layer.up.copy_(torch.linalg.solve(at_zero, up, left=False))
         return adapter
 
-    def set_t(self, t: Time) -> None:
-        """The time: a number or [t_dim], or one for each sample of the batches to come, [n] or [n, t_dim]."""
-        self.state.t = forms.as_time(self.spec, t)
-
     def set_condition(self, condition: Condition) -> None:
-        """Its condition is its time."""
-        self.set_t(condition)
+        """Set the time t of the next batches: a number or [t_dim], or one per sample, [n] or [n, t_dim]."""
+        self.state.t = forms.as_time(self.spec, condition)
 
     def merge(self, condition: Condition) -> None:
         """Put dW(t) into the base weights; SingularWarning if K(t) of a layer is singular there."""
