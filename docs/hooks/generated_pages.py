@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipeline import config as models
+from pipeline.config import FolderCard
+from pipeline.config.any_suite import SUITE_MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 INCLUDED = {
@@ -31,7 +32,8 @@ PICTURES = re.compile(r"\((?:\.\./)*results/(reference/[^)\s]+\.png)\)")
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages and every picture of the reference results that a page shows."""
     for page, source in INCLUDED.items():
-        files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
+        text = (ROOT / source).read_text(encoding="utf-8").replace("](docs/", "](")
+        files.append(File.generated(config, page, content=text))
     files.append(File.generated(config, "suites_reference.md", content=suites_reference()))
     for picture in sorted(_pictures(files)):
         files.append(File.generated(config, picture, abs_src_path=str(ROOT / "results" / picture)))
@@ -43,7 +45,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     depth = page.file.src_uri.count("/")
     markdown = PICTURES.sub(lambda found: f"({'../' * depth}{found[1]})", markdown)
     if "{{ card_fields }}" in markdown:
-        sections = (section(model) for model in nested([models.FolderCard]))
+        sections = (section(model) for model in nested([FolderCard]))
         markdown = markdown.replace("{{ card_fields }}", "\n\n".join(sections))
     return markdown
 
@@ -60,7 +62,7 @@ def suites_reference() -> str:
         "This page is generated from the models that read suites. Fields without a default are required. "
         "[Write a suite](suites.md) explains the choices.",
     ]
-    parts += [section(model) for model in nested(models.SUITES)]
+    parts += [section(model) for model in nested(list(SUITE_MODELS.values()))]
     return "\n\n".join(parts) + "\n"
 
 
