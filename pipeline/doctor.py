@@ -15,7 +15,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from pipeline import config
-from pipeline.config import HUB, SMALL, BuiltCard, FolderCard, Suite
+from pipeline.config import HUB, SMALL, AnySuite, BuiltCard, FolderCard
 from pipeline.core import hardware
 from pipeline.core.errors import UserError
 from pipeline.core.paths import CHECKOUT, yaml_files
@@ -49,7 +49,7 @@ class Finding:
     suites: tuple[str, ...] = ()
 
 
-def examine(store: Path, suites: Sequence[Suite]) -> list[Finding]:
+def examine(store: Path, suites: Sequence[AnySuite]) -> list[Finding]:
     """Check the machine, the packages, the suites, and the weights and datasets that suites name.
 
     Args:
@@ -65,20 +65,20 @@ def examine(store: Path, suites: Sequence[Suite]) -> list[Finding]:
     ]
 
 
-def known_suites() -> list[Suite]:
-    """Read the suites under benchmarks/ that train classifiers."""
+def known_suites() -> list[AnySuite]:
+    """Read the suites under benchmarks/."""
     suites = []
     for name in yaml_files("benchmarks"):
         with suppress(UserError):  # the findings name a suite that cannot be read
-            suites.append(config.read_any_suite(name))
-    return [suite for suite in suites if isinstance(suite, Suite)]
+            suites.append(config.read_suite(name))
+    return suites
 
 
 def _broken_suites() -> Iterator[Finding]:
     """Find the suites under benchmarks/ that cannot be read."""
     for name, path in yaml_files("benchmarks").items():
         try:
-            config.read_any_suite(name)
+            config.read_suite(name)
         except UserError as error:
             yield Finding("suite", name, f"{path.name} cannot be used", True, f"correct it: {error}")
 
@@ -88,7 +88,7 @@ def wanting(findings: list[Finding], suite: str) -> list[Finding]:
     return [finding for finding in findings if finding.missing and suite in finding.suites]
 
 
-def _machine(store: Path, suites: Sequence[Suite]) -> Iterator[Finding]:
+def _machine(store: Path, suites: Sequence[AnySuite]) -> Iterator[Finding]:
     """Check Python, cores, memory, GPUs and disk."""
     names = _names(suites)
     old = sys.version_info < (3, 11)
@@ -103,7 +103,7 @@ def _machine(store: Path, suites: Sequence[Suite]) -> Iterator[Finding]:
     yield Finding("machine", "disk", found, free < GIB, "name another disk with --store FOLDER", names)
 
 
-def _gpus(suites: Sequence[Suite]) -> Iterator[Finding]:
+def _gpus(suites: Sequence[AnySuite]) -> Iterator[Finding]:
     """Check the GPUs, whether torch can use them, and which suites need one."""
     gpus = hardware.gpus()
     for gpu in gpus:
@@ -125,11 +125,11 @@ def _gpus(suites: Sequence[Suite]) -> Iterator[Finding]:
         yield Finding("machine", "torch on gpu", found, usable != len(gpus), advice)
 
 
-def _names(suites: "Sequence[Suite] | Iterator[Suite]") -> tuple[str, ...]:
+def _names(suites: "Sequence[AnySuite] | Iterator[AnySuite]") -> tuple[str, ...]:
     return tuple(suite.name for suite in suites)
 
 
-def _needs_gpu(suite: Suite) -> bool:
+def _needs_gpu(suite: AnySuite) -> bool:
     """Tell whether some job of `suite` takes days without a GPU."""
     try:
         card = config.read_card(suite.dataset)
@@ -138,24 +138,17 @@ def _needs_gpu(suite: Suite) -> bool:
     return any(map(needs_gpu, make_plan(suite, card, suite.base_model).jobs))
 
 
-def _packages(suites: Sequence[Suite]) -> Iterator[Finding]:
+def _packages(suites: Sequence[AnySuite]) -> Iterator[Finding]:
     """Check the required packages and the extras; an 8-bit Adam needs the extra `gpu`."""
     required, extras = requirements()
     for line in required:
         yield _package(Requirement(line), f"{PIP} '{line}'", "package", _names(suites))
-    needing = _names(
-        suite for suite in suites if _finetunes(suite) and suite.finetune.optimizer == "adamw8bit"
-    )
+    needing = _names(suite for suite in suites if "adamw8bit" in suite.optimizers)
     for extra, lines in extras.items():
         command = f"{PIP} {' '.join(repr(line) for line in lines)}"
         absent = [one.what for line in lines if (one := _package(Requirement(line))).missing]
         found = f"without {', '.join(absent)}" if absent else "installed"
         yield Finding("extra", extra, found, bool(absent), command, needing if extra == "gpu" else ())
-
-
-def _finetunes(suite: Suite) -> bool:
-    """Tell whether an augmentation of `suite` uses an adapter."""
-    return any(suite.adapter_of(name) is not None for name in suite.augmentations)
 
 
 def _package(
@@ -180,7 +173,7 @@ WEIGHTS_FILES = {
 """The kinds of weights in the order of the checks, and a file that every folder of a kind contains."""
 
 
-def _weights(suites: Sequence[Suite]) -> Iterator[Finding]:
+def _weights(suites: Sequence[AnySuite]) -> Iterator[Finding]:
     """Check the base models, image encoders and pretrained backbones that suites name."""
     users: dict[tuple[str, str], list[str]] = {}
     for suite in suites:
@@ -192,20 +185,17 @@ def _weights(suites: Sequence[Suite]) -> Iterator[Finding]:
                 yield _weights_at(group, location, file, tuple(names))
 
 
-def _weights_of(suite: Suite) -> dict[tuple[str, str], None]:
+def _weights_of(suite: AnySuite) -> dict[tuple[str, str], None]:
     """List group and location of the weights that `suite` loads, each once, in order."""
     weights: list[tuple[str, str]] = []
-    if set(suite.augmentations) - {"none"}:
+    if suite.uses_base_model:
         weights.append(("base model", config.base_model_path(suite.base_model)))
         if suite.base_model.vae is not None:
             weights.append(("vae", suite.base_model.vae))
-    for name in suite.augmentations:
-        spec = suite.adapter_of(name)
-        encoder = config.encoder_path(spec) if spec else None
+    for encoder in map(config.encoder_path, suite.used_adapters):
         if encoder is not None:
             weights.append(("image encoder", encoder))
-    for method in suite.methods:
-        settings = suite.train_settings(method)
+    for settings in suite.backbones:
         if settings.pretrained is not None and settings.backbone != SMALL:
             hub = settings.pretrained == HUB
             weights.append(("backbone", f"timm/{settings.backbone}" if hub else settings.pretrained))
@@ -240,7 +230,7 @@ def _weights_at(group: str, location: str, file: str, suites: tuple[str, ...]) -
     return Finding(group, location, "not in the cache of the hub", True, command, suites)
 
 
-def _datasets(suites: Sequence[Suite]) -> Iterator[Finding]:
+def _datasets(suites: Sequence[AnySuite]) -> Iterator[Finding]:
     """Check which datasets are in place."""
     for name, path in yaml_files("datasets").items():
         users = _names(suite for suite in suites if suite.dataset == name)
