@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from pipeline.cli.arguments import add_command, with_results
-from pipeline.cli.progress_bar import drawing
+from pipeline.report.progress_bar import drawing
 from pipeline.cli.suite_loading import results_root
 
 REPORT = """\

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.cli.arguments import add_command, with_part, with_suite
 from pipeline.cli.output import answer, gather_records, print_nothing
-from pipeline.cli.progress_bar import drawing
+from pipeline.report.progress_bar import drawing
 from pipeline.cli.suite_loading import open_suite
 
 PLAN = """\
