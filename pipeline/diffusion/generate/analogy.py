@@ -16,9 +16,9 @@ from pipeline.config import AdapterSpec, BaseModelSpec, Guidance, store_folder
 from pipeline.core.errors import UserError
 from pipeline.core.store import MANIFEST, Store, write_atomic
 from pipeline.data.image_files import read_square
-from pipeline.diffusion.adapters import load_adapter, saved_spec
+from pipeline.diffusion.adapters import FILE, load_adapter, saved_spec
 from pipeline.diffusion.adapters.adapter import read_adapter
-from pipeline.diffusion.adapters.export import FILE, lora_factors
+from pipeline.diffusion.adapters.export import lora_factors
 from pipeline.diffusion.adapters.lora.file import write_lora
 from pipeline.diffusion.adapters.lorweb import analogy, load_encoder
 from pipeline.diffusion.base_model import BaseModel
