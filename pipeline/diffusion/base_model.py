@@ -48,7 +48,7 @@ class BaseModel:
     def load(
         cls, spec: BaseModelSpec, precision: Precision = "fp32", device: torch.device | None = None
     ) -> "BaseModel":
-        """Load `spec`, frozen, with weights of `precision`, onto `device`: by default the GPU if there is one.
+        """Load `spec`, frozen, with weights of `precision`, onto `device` (default: the GPU, if any).
 
         Raises:
             UserError: The model cannot be loaded, or `precision` is fp16 and the device a CPU.
@@ -60,7 +60,9 @@ class BaseModel:
 
     @classmethod
     def wrap(cls, pipe: Any, resolution: int, device: torch.device | None = None) -> "BaseModel":
-        """Return the base model of a pipeline in memory. A VAE that overflows in half precision stays float32.
+        """Return the base model of a pipeline in memory.
+
+        A VAE that overflows in half precision stays in float32.
 
         Raises:
             UserError: The pipeline has other parts, or its denoiser other inputs, than a Stable Diffusion.
@@ -184,7 +186,7 @@ class BaseModel:
         return self.noise_schedule.add_noise(clean, noise, timesteps)
 
     def target(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Return what the denoiser should output for `add_noise(clean, noise, timesteps)`: the noise, or v."""
+        """Return what the denoiser should output for `add_noise(clean, noise, timesteps)`: noise, or v."""
         if self.prediction == "epsilon":
             return noise
         return self.noise_schedule.get_velocity(clean, noise, timesteps)

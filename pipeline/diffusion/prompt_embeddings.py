@@ -65,11 +65,18 @@ def where(mask: Tensor, yes: PromptEmbeddings, no: PromptEmbeddings) -> PromptEm
 def denoise(
     denoiser: nn.Module, latents: Tensor, timesteps: Tensor | int, embeddings: PromptEmbeddings
 ) -> Tensor:
-    """Return the denoiser's output for noisy latents [n, c, h, w], in float32.
+    """Return the denoiser's output for noisy latents [n, c, h, w].
 
-    It is computed in the precision of the embeddings. `timesteps` is [n], or one number for all latents.
+    It is computed in the precision of the embeddings. Half precision is returned as float32.
+
+    Args:
+        denoiser: A UNet of diffusers.
+        latents: Noisy latents [n, c, h, w].
+        timesteps: [n], or one number for all latents.
+        embeddings: The prompt embeddings of n samples.
     """
     inputs: dict[str, object] = {"encoder_hidden_states": embeddings.prompts}
     if embeddings.pooled is not None:
         inputs["added_cond_kwargs"] = {"text_embeds": embeddings.pooled, "time_ids": embeddings.sizes}
-    return denoiser(latents.to(embeddings.prompts.dtype), timesteps, **inputs).sample.float()
+    output = denoiser(latents.to(embeddings.prompts.dtype), timesteps, **inputs).sample
+    return output.to(torch.promote_types(output.dtype, torch.float32))

@@ -26,8 +26,8 @@ from pipeline.core.store import write_atomic
 from pipeline.data.image_sets import ImageSet, load_labelled, load_unlabelled
 from pipeline.diffusion.adapters import saved_spec
 from pipeline.diffusion.base_model import BaseModel
-from pipeline.diffusion.finetune import analogy_data
 from pipeline.diffusion.generate.in_context import in_grid
+from pipeline.diffusion.generate.manifest_analogies import draw_analogies
 from pipeline.diffusion.generate.merged_denoisers import AnalogyDenoisers, Denoisers
 from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
 from pipeline.diffusion.sampling import Levels, Predict, adain, classifier_free, guided, invert, sample
@@ -152,7 +152,7 @@ def make_denoisers(
     spec = saved_spec(adapter) if adapter is not None else None
     if spec is None or spec.type != "lorweb":
         return manifest, Denoisers.make(model, adapter, params), ()
-    drawn = analogy_data.of_manifest(params, spec, inputs["data"], manifest)
+    drawn = draw_analogies(params, spec, inputs["data"], manifest)
     denoisers = AnalogyDenoisers.of(model, adapter, params, drawn.to_itself, drawn.condition)
     shown = drawn.shown if params.context == "grid" else ()
     return pd.concat([manifest, drawn.named], axis=1), denoisers, shown
