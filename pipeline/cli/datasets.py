@@ -1,63 +1,218 @@
-"""`datasets list | show | fetch | verify | import`."""
+"""The commands `datasets list | show | fetch | verify | import`."""
 
 import argparse
+import json
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.arguments import add_command, by, with_json
+from pipeline.cli.arguments import Call, add_command, with_json
+
+if TYPE_CHECKING:
+    from pipeline.config import FolderCard
+    from pipeline.data.sources.download import Progress
 
 ABOUT = """\
-A data set is a card under datasets/: domains, classes, counts, where its images are to be had, licence and citation.
-Its images are under datasets/data/NAME ($TERRABENCH_DATA/NAME, if that is set). `digits` is made here and needs none.
+A dataset is described by a card under datasets/: domains, classes, counts, sources of its images, licence and
+citation. Its images are under datasets/data/NAME ($TERRABENCH_DATA/NAME, if that is set). `digits` is built
+here and needs no download.
 
-  run_benchmark.py datasets list                      which there are, and which are in place
-  run_benchmark.py datasets show office_home          one of them, and what gets it
-  run_benchmark.py datasets fetch visda2017           download, check, unpack and import it
-  run_benchmark.py datasets import pacs ~/data/PACS   take it from a folder or an archive that you have
-  run_benchmark.py datasets verify office_home        count its images, and look whether all are there"""
+  run_benchmark.py datasets list                      list the datasets, and which are in place
+  run_benchmark.py datasets show office_home          show one of them, and the command that gets it
+  run_benchmark.py datasets fetch visda2017           download, verify, unpack and import it
+  run_benchmark.py datasets import pacs ~/data/PACS   import it from a folder or an archive that you have
+  run_benchmark.py datasets verify office_home        count its images, and check that all are there"""
+
+FETCH = """\
+Resumes an interrupted download. If a licence requires a form or a click, prints what to do by hand."""
+
+VERIFY = """\
+exit codes: 0 everything agrees with the card; 1 something differs; 2 the dataset is not in place"""
 
 IMPORT = """\
-FOLDER may be what was published or unpacked, DomainBed's folder, or one with the transfer-learning library's lists of
-images (image_list/Art.txt, lines of a path and a number), in which case those lists say what is taken. The domains may
-lie some folders down, and case, spaces and underscores of names do not matter: Real World, Real_World, RealWorld.
+FOLDER may have the published or unpacked layout, that of DomainBed, or image lists of the transfer-learning
+library (image_list/Art.txt with lines `path number`), which then select the images. The domains may lie some
+folders down. Names match whatever their case, spaces and underscores: Real World, Real_World, RealWorld.
 
-Nothing is copied: the images are linked, so keep FOLDER where it is. Where links cannot be made, hard links or copies
-are, which is said. FOLDER may also be an archive (zip, tar, tar.gz), which is unpacked first."""
+The images are linked, not copied, so keep FOLDER where it is. Where links are impossible, hard links or
+copies are made, and a message says so. FOLDER may also be an archive (zip, tar, tar.gz), which is unpacked
+first."""
+
+MAX_DIFFERENCES = 10
+"""Number of differing counts that are printed after an import."""
 
 
 def add(commands: Any) -> None:
-    """Adds `datasets`."""
+    """Add `datasets`."""
     parser = commands.add_parser(
         "datasets",
-        help="list, show, fetch, verify or import data sets",
+        help="list, show, fetch, verify or import datasets",
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    def verb(name: str, carried_out_by: str, about: str, more: str = "") -> Any:
-        call = by("pipeline.data.sources.commands", carried_out_by)
+    def add_verb(name: str, call: Call, about: str, more: str = "") -> argparse.ArgumentParser:
         sub = add_command(verbs, name, call, about, description=f"{about}.\n\n{more}")
         if name != "list":
-            sub.add_argument("name", metavar="NAME", help="a data set, as `datasets list` names it")
+            sub.add_argument("name", metavar="NAME", help="a dataset that `datasets list` names")
         with_json(sub)
         return sub
 
-    verb("list", "list_cards", "list the data sets, and say which are in place")
-    verb("show", "show_card", "show a data set's card, whether it is in place, and what gets it")
-    verb(
-        "fetch",
-        "fetch_images",
-        "download a data set, check it, and put it in place",
-        "Goes on where it broke off. Where a licence wants a form or a click, it prints what to do.",
+    add_verb("list", list_datasets, "list the datasets, and say which are in place")
+    add_verb("show", show, "show a dataset's card, whether it is in place, and the command that gets it")
+    add_verb("fetch", fetch, "download a dataset, verify it, and put it in place", FETCH)
+    add_verb(
+        "verify", verify, "check that all images of a dataset exist and their counts match the card", VERIFY
     )
-    verb(
-        "verify",
-        "verify_images",
-        "check that a data set's images are all there, and as many as its card says",
-        "exit codes: 0 all is as the card says; 1 something differs; 2 it is not in place",
+    add_verb("import", import_dataset, "import a dataset from a folder that you have", IMPORT).add_argument(
+        "folder", type=Path, metavar="FOLDER", help="the folder of its images, or an archive of them"
     )
-    taken = verb("import", "import_images", "take a data set from a folder that you have", IMPORT)
-    taken.add_argument(
-        "folder", type=Path, metavar="FOLDER", help="where its images are, or an archive of them"
+
+
+def list_datasets(options: argparse.Namespace) -> int:
+    """Carry out `datasets list`."""
+    from pipeline.config import BuiltCard
+    from pipeline.data.sources import catalogue
+
+    cards = catalogue.all_cards()
+    rows = [catalogue.summary(card) for card in cards]
+    if options.json:
+        print(json.dumps(rows))
+        return 0
+    for card, row in zip(cards, rows, strict=True):
+        state = "in place" if row["in_place"] else row["command"]
+        print(
+            f"{row['name']:<12} {len(row['domains'])} domains, {row['classes']:3} classes, "
+            f"{row['images']:7,} images: {card.title:<12} "
+            f"{'built here' if isinstance(card, BuiltCard) else state}"
+        )
+    return 0
+
+
+def show(options: argparse.Namespace) -> int:
+    """Carry out `datasets show`."""
+    from pipeline.config import FolderCard
+    from pipeline.data.sources import catalogue
+
+    card = catalogue.find_card(options.name)
+    if options.json:
+        print(json.dumps(catalogue.describe(card)))
+        return 0
+    print(f"{card.name}: {card.title}\nclasses: {', '.join(card.classes)}")
+    if card.prompt_words:
+        print("in prompts:", ", ".join(f"{name} as {word!r}" for name, word in card.prompt_words.items()))
+    for short, count in catalogue.counts(card).items():
+        domain = card.domains[short]
+        if isinstance(card, FolderCard) and card.split == "all":
+            numbers = f"{count['train']:7,} images"
+        else:
+            numbers = ", ".join(f"{number:7,} {split}" for split, number in count.items())
+        print(f"{short:>4}  {numbers}  {domain.name}. {domain.about}".rstrip())
+    if isinstance(card, FolderCard):
+        _print_place(card)
+    print(f"licence: {card.licence}\ncite:\n{card.citation}")
+    return 0
+
+
+def _print_place(card: "FolderCard") -> None:
+    """Print how images are split, whether they are in place, and how to get them."""
+    from pipeline.data.sources import catalogue
+    from pipeline.data.sources.fetch import manual_steps
+    from pipeline.data.sources.inventory import read_import_record
+
+    every = "every image is used for training and for testing"
+    print(f"split: {every if card.split == 'all' else 'by the lists of the publisher'}")
+    record, status = read_import_record(card), catalogue.status(card)
+    if record is not None:
+        print(f"in place: {status.folder}, {record.how} to {record.folder}\n  {record.layout}")
+    else:
+        print(f"not in place ({status.folder}); to get it: {status.command}\n{manual_steps(card)}")
+
+
+def fetch(options: argparse.Namespace) -> int:
+    """Carry out `datasets fetch`."""
+    from pipeline.config import data_folder
+    from pipeline.data.sources import catalogue
+    from pipeline.data.sources.fetch import fetch as fetch_images
+
+    card = catalogue.find_folder_card(options.name)
+    if catalogue.status(card).in_place:
+        _log(f"{card.name} is in place already; delete {data_folder(card.name)} to fetch it again")
+    else:
+        fetch_images(card, _log, _download_progress)
+    _print_import(card, options.json)
+    return 0
+
+
+def import_dataset(options: argparse.Namespace) -> int:
+    """Carry out `datasets import`."""
+    from pipeline.data.sources import catalogue
+    from pipeline.data.sources.fetch import import_archive
+    from pipeline.data.sources.importer import import_folder
+
+    card, folder = catalogue.find_folder_card(options.name), options.folder.expanduser()
+    (import_archive if folder.is_file() else import_folder)(card, folder, _log)
+    _print_import(card, options.json)
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Carry out `datasets verify`."""
+    from pipeline.data.sources import catalogue
+
+    found = catalogue.verify(catalogue.find_folder_card(options.name))
+    if options.json:
+        differences = [vars(each) for each in found.differences]
+        print(json.dumps({"images": found.images, "damaged": found.damaged, "differences": differences}))
+    else:
+        for each in (*found.damaged, *found.differences):
+            print(each)
+        print(
+            f"{found.images:,} images checked: {len(found.damaged):,} missing or changed, "
+            f"{len(found.differences):,} counts differ from the card's"
+        )
+    return int(bool(found.damaged or found.differences))
+
+
+def _log(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _download_progress(name: str) -> "Progress":
+    """Log the progress of a download at every tenth of it, or every 100 MB if its length is unknown."""
+    logged = -1
+
+    def progress(received: int, total: int | None) -> None:
+        nonlocal logged
+        step = 10 * received // total if total else received // 10**8
+        if step != logged:
+            logged = step
+            _log(f"  {name}: {received / 1e6:,.0f} MB" + (f" of {total / 1e6:,.0f}" if total else ""))
+
+    return progress
+
+
+def _print_import(card: "FolderCard", as_json: bool) -> None:
+    """Print what is in place now, and the counts that differ from the card's."""
+    from pipeline.config import data_folder
+    from pipeline.data.sources import catalogue
+
+    record, differing = catalogue.imported(card)
+    if as_json:
+        print(json.dumps(vars(record) | {"differences": [vars(each) for each in differing]}))
+        return
+    counts = ", ".join(f"{domain} {count:,}" for domain, count in record.images.items())
+    print(
+        f"{card.name} is in place in {data_folder(card.name)}: "
+        f"{sum(record.images.values()):,} images ({counts}), {record.how}"
     )
+    for each in differing[:MAX_DIFFERENCES]:
+        print(each)
+    if differing:
+        more = len(differing) - MAX_DIFFERENCES
+        hint = f"{more} more counts differ (all: datasets verify {card.name}). " if more > 0 else ""
+        print(
+            f"{hint}Suites run with these images, but their results are not comparable with those of the "
+            "published dataset."
+        )

@@ -1,0 +1,1 @@
+"""Dataset cards become images: sources, preparation, validation and loading."""

@@ -1,4 +1,4 @@
-"""Reads a `generate` artifact: images/000000.png, ... and manifest.csv, one row an image."""
+"""Read a `generate` artifact: images/000000.png, … and manifest.csv with one row per image."""
 
 from pathlib import Path
 
@@ -11,12 +11,23 @@ from pipeline.data.image_files import ImageFiles, image_files
 from pipeline.data.image_sets import ImageSet
 
 MANIFEST_COLUMNS = ["file", "label", "class", "seed", "t", "prompt", "source"]
-"""`t` is a number, several with a space between where t has dimensions, or empty without adapter; `source` is the name
-of the source image that was adapted, and empty for an image made from noise."""
+"""The columns of manifest.csv.
+
+`t` is one number, several numbers separated by spaces if t has several dimensions, or empty if the image was
+made without an adapter. `source` is the name of the source image that was adapted; it is empty if the image
+was denoised from random noise.
+"""
 
 
 def read_manifest(artifact: Path) -> pd.DataFrame:
-    """manifest.csv, one row an image: label and seed int64, others text."""
+    """Read manifest.csv.
+
+    Returns:
+        One row per image. `label` and `seed` are int64, all other columns are strings.
+
+    Raises:
+        UserError: The file cannot be read, lacks a column or lists no image.
+    """
     path = artifact / "manifest.csv"
     types = dict.fromkeys(MANIFEST_COLUMNS, str) | {"label": "int64", "seed": "int64"}
     try:
@@ -32,30 +43,34 @@ def read_manifest(artifact: Path) -> pd.DataFrame:
 
 
 def load_generated(artifact: Path) -> ImageSet:
-    """The images, labelled with the class they were made for and named by their files."""
+    """Load all images of the artifact into memory, named by their files, with the class they were made for.
+
+    Raises:
+        UserError: The manifest or an image is damaged, or the images differ in size.
+    """
     table = read_manifest(artifact)
     files = table["file"].tolist()
-    images = [_read(artifact, file) for file in files]
+    images = [_read_image(artifact, file) for file in files]
     for file, image in zip(files, images, strict=True):
         if image.shape != images[0].shape:
-            raise _damaged(artifact, f"{file} is of another size than {files[0]}")
+            raise _damaged(artifact, f"the size of {file} differs from that of {files[0]}")
     return ImageSet(np.stack(images), table["label"].to_numpy(), files)
 
 
 def generated_files(artifact: Path) -> ImageFiles:
-    """As `load_generated`, but the images are read when they are wanted."""
+    """Return the images and labels of `load_generated`, but leave each image in its file until it is used."""
     table = read_manifest(artifact)
     return image_files([artifact / file for file in table["file"]], table["label"].to_numpy())
 
 
-def _read(artifact: Path, file: str) -> np.ndarray:
-    """One image: uint8 [H, W, 3]."""
+def _read_image(artifact: Path, file: str) -> np.ndarray:
+    """Read one image as uint8 [H, W, 3]."""
     try:
         with Image.open(artifact / file) as image:
             return np.array(image.convert("RGB"))
-    except (OSError, SyntaxError) as error:  # Pillow says SyntaxError of a PNG whose chunks are broken
+    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError when the chunks of a PNG are broken
         raise _damaged(artifact, f"{file} cannot be read ({error})") from error
 
 
-def _damaged(artifact: Path, what: str) -> UserError:
-    return UserError(f"generated images: {what}; delete {artifact}, it will be made again")
+def _damaged(artifact: Path, problem: str) -> UserError:
+    return UserError(f"generated images: {problem}; delete {artifact}, and the next run makes it again")

@@ -1,11 +1,11 @@
-"""A `prepare` artifact: the domains of a dataset as arrays, written once and checked on every load.
+"""A `prepare` artifact: the domains of a dataset as arrays, written once and verified on every load.
 
-Of a domain D there are D.images.npy, D.labels.npy, D.split.npy, D.names.npy, and D.json with the sha256 of
-each of the four. Each array is hashed by itself so that the unlabelled loader can check what it reads without
-opening the labels.
+A domain D has the files D.images.npy, D.labels.npy, D.split.npy, D.names.npy, and D.json with the sha256 of
+each of the four arrays. Each array has its own hash, so that the unlabelled loader verifies what it reads
+without opening the labels.
 
-Where the images are files there is no D.images.npy: D.names.npy has their names in the data set's folder, and D.json
-says which data set that is, and what identified it (see pipeline.data.inventory).
+If the images are files, D.images.npy does not exist. D.names.npy then lists their names in the dataset's
+folder, and D.json names that dataset and the hash of its inventory (see pipeline.data.sources.inventory).
 """
 
 import hashlib
@@ -26,20 +26,23 @@ Split = Literal["train", "test"]
 
 SPLITS: dict[Split, int] = {"train": 0, "test": 1}
 BOTH = 2
-"""In an array `split`, an image that is for training and for testing."""
+"""The value in an array `split` of an image that belongs to both splits."""
 
 ARRAYS = ("images", "labels", "split", "names")
-"""The arrays of a domain, in the order in which its hash takes them."""
+"""The arrays of a domain, in the order in which they enter its hash."""
 
-OF_FILES = {"labels", "split", "names", "dataset", "content"}
-"""What D.json has where the images are files."""
+FILE_DOMAIN_FIELDS = {"labels", "split", "names", "dataset", "content"}
+"""The fields of D.json if the images are files."""
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images of one size, with their labels or without.
+    """Images of one size, labelled or unlabelled.
 
-    images: uint8 [N, H, W, 3]. labels: int64 [N], or None for an unlabelled set. names: N unique names.
+    Attributes:
+        images: uint8 [N, H, W, 3].
+        labels: int64 [N], or None if the set is unlabelled.
+        names: N unique names.
     """
 
     images: np.ndarray
@@ -50,7 +53,7 @@ class ImageSet:
         return len(self.images)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> "ImageSet":
-        """The set of the images at `indices`, in that order."""
+        """Return the set of the images at `indices`, in that order."""
         chosen = np.asarray(indices, dtype=np.int64)
         labels = None if self.labels is None else self.labels[chosen]
         return type(self)(self.images[chosen], labels, [self.names[i] for i in chosen])
@@ -58,17 +61,22 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class ImageFiles(ImageSet):
-    """An image set that is read from files when a batch needs it.
+    """An image set whose images stay in files until a batch reads them.
 
-    images: object [N], the paths (str) of files in any format and size. labels, names: as in an ImageSet.
+    Attributes:
+        images: object [N], the paths (str) of files in any format and size.
     """
 
 
 @dataclass(frozen=True)
 class DomainArrays:
-    """All of a domain.
+    """A whole domain.
 
-    images: uint8 [N, H, W, 3]. labels: int64 [N]. split: uint8 [N], 0 train, 1 test. names: unique str [N].
+    Attributes:
+        images: uint8 [N, H, W, 3].
+        labels: int64 [N].
+        split: uint8 [N], 0 train, 1 test.
+        names: N unique str.
     """
 
     images: np.ndarray
@@ -77,42 +85,47 @@ class DomainArrays:
     names: np.ndarray
 
     def digests(self) -> dict[str, str]:
-        """The sha256 of each array, by its name."""
+        """Return the sha256 of each array by its name."""
         return {name: digest(getattr(self, name)) for name in ARRAYS}
 
     def count(self, split: Split) -> int:
-        """How many images `split` has."""
+        """Count the images of `split`."""
         return int((self.split == SPLITS[split]).sum())
 
 
 def digest(array: np.ndarray) -> str:
-    """The sha256 of an array's type, shape and values: of its content, not of the file that numpy writes."""
+    """Hash an array's dtype, shape and values with sha256, independently of numpy's file format."""
     header = f"{array.dtype.str} {array.shape}\n".encode()
     return hashlib.sha256(header + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def domain_sha256(digests: Mapping[str, str]) -> str:
-    """The hash of a domain that its card states: over the digests of its arrays, in the order of ARRAYS."""
+    """Hash the digests of a domain's arrays into the one sha256 that a dataset card states."""
     return hashlib.sha256("".join(f"{name} {digests[name]}\n" for name in ARRAYS).encode()).hexdigest()
 
 
 def save_domain(folder: Path, domain: str, arrays: DomainArrays) -> None:
-    """Writes `arrays` as domain `domain` of the artifact `folder`."""
+    """Write `arrays` as the domain `domain` of the artifact in `folder`."""
     for name in ARRAYS:
         _save_array(folder, domain, name, getattr(arrays, name))
     write_atomic(folder / f"{domain}.json", json.dumps(arrays.digests(), indent=1) + "\n")
 
 
 def save_files(folder: Path, domain: str, card: FolderCard, listed: Mapping[str, np.ndarray]) -> None:
-    """Writes domain `domain` of the artifact `folder`, whose images are the files in place of `card`.
+    """Write a domain whose images are the imported files of `card`.
 
-    listed: labels int64 [N], split uint8 [N], and names str [N], below the data set's folder of that domain.
+    Args:
+        folder: The artifact's folder.
+        domain: The domain's short form.
+        card: The resolved card, whose `content` identifies the imported files.
+        listed: The arrays `labels`, int64 [N], `split`, uint8 [N], and `names`, str [N]: paths below the
+            dataset's folder of that domain.
     """
     for name, array in listed.items():
         _save_array(folder, domain, name, array)
-    about = {name: digest(array) for name, array in listed.items()}
-    about |= {"dataset": card.name, "content": str(card.content)}
-    write_atomic(folder / f"{domain}.json", json.dumps(about, indent=1) + "\n")
+    description = {name: digest(array) for name, array in listed.items()}
+    description |= {"dataset": card.name, "content": str(card.content)}
+    write_atomic(folder / f"{domain}.json", json.dumps(description, indent=1) + "\n")
 
 
 def _save_array(folder: Path, domain: str, name: str, array: np.ndarray) -> None:
@@ -122,24 +135,37 @@ def _save_array(folder: Path, domain: str, name: str, array: np.ndarray) -> None
 
 
 def load_labelled(artifact: Path, domain: str, split: Split) -> ImageSet:
-    """The images of one split, with their labels; UserError if a file is not as it was written."""
+    """Load the images of one split with their labels.
+
+    Raises:
+        UserError: There is no domain `domain`, or one of its files is not as it was written.
+    """
     return _load(artifact, domain, split, labelled=True)
 
 
 def load_unlabelled(artifact: Path, domain: str, split: Split) -> ImageSet:
-    """As `load_labelled`, but without labels: the file that holds them is never opened."""
+    """Load the images of one split without opening the file that holds their labels.
+
+    Raises:
+        UserError: There is no domain `domain`, or one of its files is not as it was written.
+    """
     return _load(artifact, domain, split, labelled=False)
 
 
 def load_whole(artifact: Path, domain: str) -> ImageSet:
-    """All images of a domain with their labels, each once: those for training first, then those for testing alone."""
+    """Load all images of a domain with their labels: training images first, then those for testing only.
+
+    Raises:
+        UserError: There is no domain `domain`, or one of its files is not as it was written.
+    """
     return _load(artifact, domain, None, labelled=True)
 
 
 def _load(artifact: Path, domain: str, split: Split | None, labelled: bool) -> ImageSet:
-    about = _about(artifact, domain)
-    wanted = [name for name in ARRAYS if name in about and (labelled or name != "labels")]
-    arrays = {name: _array(artifact, domain, name, about[name]) for name in wanted}
+    """Load one split, or the whole domain if `split` is None."""
+    description = _read_description(artifact, domain)
+    wanted = [name for name in ARRAYS if name in description and (labelled or name != "labels")]
+    arrays = {name: _load_array(artifact, domain, name, description[name]) for name in wanted}
     if split is None:
         chosen = np.argsort(arrays["split"] == SPLITS["test"], kind="stable")
     else:
@@ -148,58 +174,61 @@ def _load(artifact: Path, domain: str, split: Split | None, labelled: bool) -> I
     names = arrays["names"][chosen].tolist()
     if "images" in arrays:
         return ImageSet(arrays["images"][chosen], labels, names)
-    folder = _files_of(artifact, domain, about)
+    folder = _image_folder(artifact, domain, description)
     return ImageFiles(np.array([f"{folder}/{name}" for name in names], dtype=object), labels, names)
 
 
-def _files_of(artifact: Path, domain: str, about: Mapping[str, str]) -> Path:
-    """The folder of a domain whose images are files. UserError if they are not those that were prepared."""
-    place = data_folder(about["dataset"])
+def _image_folder(artifact: Path, domain: str, description: Mapping[str, str]) -> Path:
+    """Return the folder of a domain's image files. UserError if they are not the files that were prepared."""
+    dataset = description["dataset"]
+    place = data_folder(dataset)
     try:
         content = json.loads((place / IN_PLACE).read_text(encoding="utf-8"))["content"]
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
-            f"domain {domain}: the images of {about['dataset']} are not in {place}; set $TERRABENCH_DATA to the folder "
-            f"that has {about['dataset']}/, or import it again"
+            f"domain {domain}: the images of {dataset} are not in {place}; set $TERRABENCH_DATA to the "
+            f"folder that contains {dataset}/, or import it again"
         ) from error
-    if content != about["content"]:
+    if content != description["content"]:
         raise UserError(
-            f"domain {domain}: the images in {place} are others than those that {artifact} was prepared from; "
-            "run the suite again, or import those"
+            f"domain {domain}: the images in {place} differ from those that {artifact} was prepared from; "
+            "run the suite again, or import the earlier images"
         )
     return place / "images" / domain
 
 
-def _about(artifact: Path, domain: str) -> dict[str, str]:
-    """The digests of the arrays of `domain`, as written beside them, and whose files its images are, if they are."""
+def _read_description(artifact: Path, domain: str) -> dict[str, str]:
+    """Read D.json: the digests of the arrays and, for files, the dataset and the hash of its inventory."""
     path = artifact / f"{domain}.json"
     if not path.exists():
-        there = sorted(file.name.removesuffix(".split.npy") for file in artifact.glob("*.split.npy"))
-        if domain in there:
+        known = sorted(file.name.removesuffix(".split.npy") for file in artifact.glob("*.split.npy"))
+        if domain in known:
             raise _damaged(artifact, domain, path, "is missing")
-        raise UserError(f"there is no domain {domain!r} in {artifact}; {nearest(domain, there)}")
+        raise UserError(f"there is no domain {domain!r} in {artifact}; {nearest(domain, known)}")
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        description = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise _damaged(artifact, domain, path, f"cannot be read ({error})") from error
-    if not isinstance(about, dict) or set(about) not in (set(ARRAYS), OF_FILES):
-        raise _damaged(artifact, domain, path, f"does not hold the hashes of {', '.join(ARRAYS)}")
-    return about
+    if not isinstance(description, dict) or set(description) not in (set(ARRAYS), FILE_DOMAIN_FIELDS):
+        raise _damaged(artifact, domain, path, f"does not contain the hashes of {', '.join(ARRAYS)}")
+    return description
 
 
-def _array(artifact: Path, domain: str, name: str, expected: str) -> np.ndarray:
-    """One array of `domain`, if its content has the digest `expected`."""
+def _load_array(artifact: Path, domain: str, name: str, expected: str) -> np.ndarray:
+    """Load one array of `domain` and verify that its digest is `expected`."""
     path = artifact / f"{domain}.{name}.npy"
     try:
-        array = np.load(path, allow_pickle=False)
+        array: np.ndarray = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise _damaged(artifact, domain, path, f"cannot be read ({error})") from error
     found = digest(array)
     if found != expected:
-        how = f"was changed (expected sha256 {expected[:16]}…, found {found[:16]}…)"
-        raise _damaged(artifact, domain, path, how)
+        problem = f"was changed (expected sha256 {expected[:16]}…, found {found[:16]}…)"
+        raise _damaged(artifact, domain, path, problem)
     return array
 
 
-def _damaged(artifact: Path, domain: str, path: Path, how: str) -> UserError:
-    return UserError(f"domain {domain}: {path.name} {how}; delete {artifact}, it will be made again")
+def _damaged(artifact: Path, domain: str, path: Path, problem: str) -> UserError:
+    return UserError(
+        f"domain {domain}: {path.name} {problem}; delete {artifact}, and the next run makes it again"
+    )

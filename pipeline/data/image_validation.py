@@ -1,4 +1,4 @@
-"""Whether an image can be read, found out before a training needs it."""
+"""Check that images can be decoded, before a training needs them."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -9,34 +9,39 @@ from PIL import Image
 
 from pipeline.data.image_files import as_rgb
 
-MOST_PIXELS = 50_000_000
-"""Larger images are left out: decoded, one takes 150 MB and more, and a small file may claim any size (a
-decompression bomb). The largest of these data sets have about 20 million."""
+MAX_PIXELS = 50_000_000
+"""Larger images are left out.
 
-AHEAD = 64
-"""So many images are in work at a time, for each thread."""
+Decoded, such an image takes more than 150 MB, and a small file may claim any size (a decompression bomb). The
+largest images of the supported datasets have about 20 million pixels.
+"""
+
+QUEUED_PER_THREAD = 64
+"""Number of images that are queued at a time, per thread."""
 
 
 def fault(path: str) -> str | None:
-    """Why the image at `path` cannot be used, None if it can: it is decoded as trainings decode it."""
+    """Return the reason why the image at `path` cannot be used, or None if it can.
+
+    The image is decoded as trainings decode it. The reason is one line and does not contain the path, so that
+    the report is the same wherever the images lie.
+    """
     try:
         with Image.open(path) as image:
-            if image.width * image.height > MOST_PIXELS:
-                return f"has {image.width} x {image.height} pixels, more than {MOST_PIXELS:,}"
+            if image.width * image.height > MAX_PIXELS:
+                return f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}"
             if image.mode in ("I", "F"):
-                return f"has values of 32 bits (mode {image.mode}), of which no brightness is known"
+                return f"has 32-bit values (mode {image.mode}), whose brightness range is unknown"
             as_rgb(image)
-    except Exception as error:
-        told = " ".join(str(error).replace(repr(path), "").split()).rstrip(
-            " :"
-        )  # the same wherever the images are
-        return f"cannot be read: {told or type(error).__name__}"
+    except Exception as error:  # Pillow's decoders raise errors of any type
+        reason = " ".join(str(error).replace(repr(path), "").split()).rstrip(" :")
+        return f"cannot be read: {reason or type(error).__name__}"
     return None
 
 
 def faults(paths: Iterable[str]) -> Iterator[str | None]:
-    """`fault` of each path, in order, by as many threads as there are cores; a few paths are held at a time."""
-    threads, paths = os.cpu_count() or 1, iter(paths)
+    """Yield `fault` of each path in order, computed by one thread per core; few paths are held in memory."""
+    threads, remaining = os.cpu_count() or 1, iter(paths)
     with ThreadPoolExecutor(threads) as pool:
-        while some := list(islice(paths, AHEAD * threads)):
-            yield from pool.map(fault, some)
+        while batch := list(islice(remaining, QUEUED_PER_THREAD * threads)):
+            yield from pool.map(fault, batch)

@@ -1,6 +1,6 @@
-"""The `prepare` stage: makes every domain of a dataset card and refuses one that is not what the card says.
+"""The `prepare` stage: build every domain of a dataset card, and refuse a domain that differs from its card.
 
-Data sets whose images are files are another matter: see pipeline.data.prepare_files.
+Datasets whose images are files are prepared by pipeline.data.prepare_files.
 
 `python -m pipeline.data.prepare CARD` prints the counts and hashes that a card should state.
 """
@@ -21,9 +21,13 @@ BUILDERS = {"digits": digits}
 
 
 def run(params: PrepareParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
-    """Writes the domains of `params.card` into `workspace`; UserError for one made here that differs from its card.
+    """Write the domains of `params.card` into `workspace`.
 
-    What is made here takes seconds, so a run that was cut off is simply done again, with the same bytes.
+    A dataset that this project builds takes seconds, so an interrupted build starts afresh and ends with the
+    same bytes.
+
+    Raises:
+        UserError: A built domain differs from its card, or the files of a dataset are absent or unusable.
     """
     card = params.card
     if isinstance(card, FolderCard):
@@ -39,7 +43,7 @@ def run(params: PrepareParams, inputs: dict[str, Path], workspace: Path, progres
 
 
 def describe(card: BuiltCard) -> str:
-    """The counts and hashes of the domains of `card` as they are on this machine: YAML for its `domains`."""
+    """Build the domains of `card`, and return their counts and hashes as YAML for the card's `domains`."""
     _check_card(card)
     lines = ["domains:"]
     for domain in card.domains:
@@ -49,7 +53,7 @@ def describe(card: BuiltCard) -> str:
 
 
 def _facts(arrays: DomainArrays) -> dict[str, int | str]:
-    """What a card states of a domain, as found."""
+    """Compute the fields that a card states about a domain."""
     return {
         "train": arrays.count("train"),
         "test": arrays.count("test"),
@@ -58,13 +62,14 @@ def _facts(arrays: DomainArrays) -> dict[str, int | str]:
 
 
 def _check_card(card: BuiltCard) -> None:
-    """That the builder can make what the card asks for."""
+    """Check that the builder can build the domains, classes and size that the card states."""
     builder = BUILDERS[card.builder]
     where = f"datasets/{card.name}.yaml"
     for domain in card.domains:
         if domain not in builder.DOMAINS:
-            there = nearest(domain, builder.DOMAINS)
-            raise UserError(f"{where}, domains: no domain {domain!r} can be made; {there}")
+            raise UserError(
+                f"{where}, domains: no domain {domain!r} can be built; {nearest(domain, builder.DOMAINS)}"
+            )
     if card.classes != builder.CLASSES:
         raise UserError(f"{where}, classes: {card.builder} has, in this order, {', '.join(builder.CLASSES)}")
     if card.image_size != builder.SIZE:
@@ -72,7 +77,7 @@ def _check_card(card: BuiltCard) -> None:
 
 
 def _check_domain(card: BuiltCard, domain: str, arrays: DomainArrays) -> None:
-    """That a domain has the counts and the content that its card states."""
+    """Check that a domain has the counts and the hash that its card states."""
     for field, found in _facts(arrays).items():
         expected = getattr(card.domains[domain], field)
         if found == expected:
@@ -81,20 +86,25 @@ def _check_domain(card: BuiltCard, domain: str, arrays: DomainArrays) -> None:
         installed = ", ".join(f"{package} {version(package)}" for package in packages)
         raise UserError(
             f"domain {domain} of {card.name}: {field} is {found}, but datasets/{card.name}.yaml says "
-            f"{expected}; it was made with {installed}: install the versions that setup.cfg names "
-            "(pip install -e .), or, if it is meant to differ, put what "
-            f"`python -m pipeline.data.prepare {card.name}` prints into the card"
+            f"{expected}; it was built with {installed}. Install the versions that setup.cfg names "
+            "(pip install -e .), or, if the difference is intended, copy the output of "
+            f"`python -m pipeline.data.prepare {card.name}` into the card"
         )
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m pipeline.data.prepare CARD     (a name under datasets/, such as digits)")
+        sys.exit(
+            "usage: python -m pipeline.data.prepare CARD     (a name under datasets/, for example digits)"
+        )
     try:
-        asked = read_card(sys.argv[1])
-        if not isinstance(asked, BuiltCard):
-            raise UserError(f"{asked.name} is not made here: see run_benchmark.py datasets show {asked.name}")
-        print(describe(asked))
+        requested = read_card(sys.argv[1])
+        if not isinstance(requested, BuiltCard):
+            raise UserError(
+                f"{requested.name} consists of files and is not built here: see "
+                f"run_benchmark.py datasets show {requested.name}"
+            )
+        print(describe(requested))
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -1,9 +1,10 @@
-"""`prepare` of a data set of files: every image is decoded once, and those that cannot be are left out and named.
+"""Prepare a dataset of files: decode every image once, and leave out and report those that cannot be decoded.
 
-The artifact holds no images, but which are of which domain, split and class (see pipeline.data.domains), and
+The artifact holds no images. It lists the domain, split and class of each file (see
+pipeline.data.image_sets), and has
 
     report.csv   domain, file, reason: the images that were left out
-    counts.csv   domain, class, expected (empty where the card does not say), found, left_out
+    counts.csv   domain, class, expected (empty if the card does not state it), found, left_out
 """
 
 import csv
@@ -16,75 +17,94 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pipeline.config import FolderCard, data_folder, resolve_card
+from pipeline.config import FolderCard, data_folder
 from pipeline.core.errors import Remark, UserError
 from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
 from pipeline.data.image_sets import save_files
 from pipeline.data.image_validation import faults
-from pipeline.data.sources.inventory import IMAGES, differences, read_inventory
+from pipeline.data.sources.inventory import IMAGES, differences, read_import_record, read_inventory
 
-SHOWN = 5
-"""So many differences from the card are said; all are in counts.csv."""
+MAX_REPORTED = 5
+"""Number of differences from the card that a warning names; counts.csv lists all."""
 
 
 def prepare_files(card: FolderCard, workspace: Path, progress: Progress) -> None:
-    """Writes the domains of `card` into `workspace`, from the images in place; domains that are there are kept.
+    """Write the domains of `card` into `workspace` from the imported images; keep domains already written.
 
-    Other counts than the card's are said, by warnings, and it goes on. UserError if a domain is left without images.
+    Counts that differ from the card's cause a warning, not an error.
+
+    Raises:
+        UserError: The dataset is not imported, changed since the suite was planned, or a domain has no usable
+            image.
     """
     table = read_inventory(card)
-    if resolve_card(card).content != card.content:
-        raise UserError(f"{card.name} was imported anew meanwhile; run the suite again")
+    record = read_import_record(card)
+    if record is None or record.content != card.content:
+        raise UserError(f"{card.name} was imported again in the meantime; run the suite again")
     done = 0
     for domain in card.domains:
         rows = table[table["domain"] == domain]
-        bad = workspace / "scratch" / f"{domain}.left_out.csv"
         if not (workspace / f"{domain}.json").exists():
-            _prepare_domain(card, domain, rows, bad, workspace, progress, done, len(table))
+            reasons = _decode(card, domain, rows["name"], progress, done, len(table))
+            _write_domain(card, domain, rows, reasons, workspace)
         done += len(rows)
         progress(done, len(table), f"{card.name} {domain}")
-    left_out = pd.concat([_read_report(workspace, domain) for domain in card.domains], ignore_index=True)
+    left_out = pd.concat([_read_left_out(workspace, domain) for domain in card.domains], ignore_index=True)
     write_atomic(workspace / "report.csv", left_out.to_csv(index=False))
     write_atomic(workspace / "counts.csv", _counts(card, table, left_out))
-    _say(card, table, left_out)
+    _warn(card, table, left_out)
 
 
-def _read_report(workspace: Path, domain: str) -> pd.DataFrame:
-    """What was left out of a domain."""
-    return pd.read_csv(workspace / "scratch" / f"{domain}.left_out.csv", dtype=str, keep_default_na=False)
+def _decode(
+    card: FolderCard, domain: str, names: Iterable[str], progress: Progress, done: int, total: int
+) -> list[str | None]:
+    """Decode the named images of a domain.
 
+    Args:
+        card: The resolved card.
+        domain: The domain's short form.
+        names: The images, as paths below the dataset's folder of that domain.
+        progress: Called after each image.
+        done: Number of images of the dataset before this domain.
+        total: Number of images of the dataset.
 
-def _prepare_domain(
-    card: FolderCard,
-    domain: str,
-    rows: pd.DataFrame,
-    bad: Path,
-    workspace: Path,
-    progress: Progress,
-    done: int,
-    total: int,
-) -> None:
-    """Decodes every image of a domain, and writes which are sound; its report, `bad`, first. done: images before it."""
+    Returns:
+        For each image why it cannot be used, or None if it can.
+    """
     folder = data_folder(card.name) / IMAGES / domain
     reasons: list[str | None] = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such images are left out
-        warnings.filterwarnings(
-            "ignore", category=UserWarning, module="PIL"
-        )  # of odd EXIF and palettes: they are read
-        for reason in faults(f"{folder}/{name}" for name in rows["name"]):
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # oversized images are left out
+        # Pillow warns of unusual EXIF data and palettes, and reads these images all the same.
+        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+        for reason in faults(f"{folder}/{name}" for name in names):
             reasons.append(reason)
             progress(done + len(reasons), total, f"{card.name} {domain}")
-    sound = np.array([reason is None for reason in reasons], dtype=bool)
-    if not sound.any():
-        example = f", such as {rows['name'].iloc[0]}, which {reasons[0]}" if len(rows) else ""
+    return reasons
+
+
+def _write_domain(
+    card: FolderCard, domain: str, rows: pd.DataFrame, reasons: list[str | None], workspace: Path
+) -> None:
+    """Write the list of unusable images, then the usable ones as the domain.
+
+    Args:
+        card: The resolved card.
+        domain: The domain's short form.
+        rows: The domain's N rows of the inventory.
+        reasons: For each row why the image cannot be used, or None if it can.
+        workspace: The artifact's folder.
+    """
+    usable = np.array([reason is None for reason in reasons], dtype=bool)
+    if not usable.any():
+        example = f", for example {rows['name'].iloc[0]}, which {reasons[0]}" if len(rows) else ""
         raise UserError(
             f"domain {domain} of {card.name}: none of its {len(rows)} images can be used{example}"
         )
-    unsound = [(domain, name, reason) for name, reason in zip(rows["name"], reasons, strict=True) if reason]
-    write_atomic(bad, _csv(("domain", "file", "reason"), unsound))
-    kept = rows[sound]
+    unusable = [(domain, name, reason) for name, reason in zip(rows["name"], reasons, strict=True) if reason]
+    write_atomic(_left_out_file(workspace, domain), _csv(("domain", "file", "reason"), unusable))
+    kept = rows[usable]
     listed = {
         "labels": kept["label"].to_numpy(np.int64),
         "split": kept["split"].to_numpy(np.uint8),
@@ -93,8 +113,17 @@ def _prepare_domain(
     save_files(workspace, domain, card, listed)
 
 
+def _left_out_file(workspace: Path, domain: str) -> Path:
+    return workspace / "scratch" / f"{domain}.left_out.csv"
+
+
+def _read_left_out(workspace: Path, domain: str) -> pd.DataFrame:
+    """Read which images of a domain were left out, and why."""
+    return pd.read_csv(_left_out_file(workspace, domain), dtype=str, keep_default_na=False)
+
+
 def _csv(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """`rows` as CSV."""
+    """Write `rows` as CSV."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
@@ -103,7 +132,7 @@ def _csv(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 
 def _counts(card: FolderCard, table: pd.DataFrame, left_out: pd.DataFrame) -> str:
-    """counts.csv."""
+    """Write counts.csv: how many images each class of each domain should have, has, and lost."""
     found = table.groupby(["domain", "label"]).size()
     classes = left_out["file"].str.partition("/")[0] if len(left_out) else left_out["file"]
     dropped = left_out.groupby([left_out["domain"], classes]).size()
@@ -115,19 +144,23 @@ def _counts(card: FolderCard, table: pd.DataFrame, left_out: pd.DataFrame) -> st
     return _csv(("domain", "class", "expected", "found", "left_out"), rows)
 
 
-def _say(card: FolderCard, table: pd.DataFrame, left_out: pd.DataFrame) -> None:
-    """Warns of what is other than the card says, and of images that were left out."""
+def _warn(card: FolderCard, table: pd.DataFrame, left_out: pd.DataFrame) -> None:
+    """Warn of counts that differ from the card's, and of images that were left out."""
     found = list(map(str, differences(card, table)))
     if found:
-        more = f", and {len(found) - SHOWN} differences more (counts.csv)" if len(found) > SHOWN else ""
+        more = ""
+        if len(found) > MAX_REPORTED:
+            more = f", and {len(found) - MAX_REPORTED} more differences (counts.csv)"
         warnings.warn(
-            f"{card.name}: {'; '.join(found[:SHOWN])}{more}. It goes on with these.", Remark, stacklevel=2
+            f"{card.name}: {'; '.join(found[:MAX_REPORTED])}{more}. The run continues with these images.",
+            Remark,
+            stacklevel=2,
         )
     for domain, rows in left_out.groupby("domain", sort=False):
         first = rows.iloc[0]
         warnings.warn(
-            f"{card.name}, domain {domain}: {len(rows):,} images are left out, such as {first['file']}, which "
-            f"{first['reason']} (all: report.csv). It goes on without them.",
+            f"{card.name}, domain {domain}: {len(rows):,} images are left out, for example {first['file']}, "
+            f"which {first['reason']} (all: report.csv). The run continues without them.",
             Remark,
             stacklevel=2,
         )

@@ -18,7 +18,7 @@ def load_pipeline(spec: BaseModelSpec, dtype: torch.dtype) -> Any:
     Raises:
         UserError: It is not there, is not in safetensors, or is no pipeline. The message is one sentence.
     """
-    # diffusers imports bitsandbytes where it is installed, which warns of missing kernels. None are used here.
+    # diffusers imports bitsandbytes where it is installed, which warns of missing kernels. None is used here.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     from diffusers import AutoencoderKL, DiffusionPipeline
     from diffusers.utils import logging as diffusers_logging

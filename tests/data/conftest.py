@@ -1,4 +1,4 @@
-"""What the tests of data sets of files share."""
+"""Fixtures of the tests of datasets of files."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where data sets are put in this test."""
+    """The folder of datasets in this test."""
     folder = tmp_path / "data"
     monkeypatch.setenv("TERRABENCH_DATA", str(folder))
     return folder

@@ -1,4 +1,4 @@
-"""Tiny pictures in the layouts in which people have the real data sets."""
+"""Write tiny images in the layouts in which the real datasets lie on disk."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

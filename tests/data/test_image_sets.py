@@ -36,7 +36,7 @@ def test_unlabelled_never_opens_the_labels(digits_artifact, artifact, labels):
         file.write_bytes(labels)
     found = load_unlabelled(artifact, "UC", "train")
     np.testing.assert_array_equal(found.images, load_unlabelled(digits_artifact, "UC", "train").images)
-    with pytest.raises(UserError, match="domain UC: UC.labels.npy cannot be read"):
+    with pytest.raises(UserError, match=r"domain UC: UC\.labels\.npy cannot be read"):
         load_labelled(artifact, "UC", "train")
 
 
@@ -47,7 +47,7 @@ def test_changed_arrays_are_refused(artifact, name):
     array[[0, 1]] = array[[1, 0]]
     array[0] = array[-1] if name == "names" else array[0] ^ 1
     np.save(file, array)
-    with pytest.raises(UserError, match=rf"domain UC: {file.name} was changed.*delete .*made again"):
+    with pytest.raises(UserError, match=rf"domain UC: {file.name} was changed.*delete .*makes it again"):
         load_labelled(artifact, "UC", "train")
 
 
@@ -63,7 +63,7 @@ def test_unlabelled_checks_what_it_reads(artifact, name):
 def test_cut_off_arrays_are_refused(artifact, size):
     file = artifact / "UC.images.npy"
     file.write_bytes(file.read_bytes()[:size])
-    with pytest.raises(UserError, match="domain UC: UC.images.npy cannot be read.*made again"):
+    with pytest.raises(UserError, match=r"domain UC: UC\.images\.npy cannot be read.*makes it again"):
         load_labelled(artifact, "UC", "train")
 
 
@@ -72,12 +72,12 @@ def test_missing_or_broken_hashes_are_refused(artifact, text):
     (artifact / "UC.json").unlink()
     if text is not None:
         (artifact / "UC.json").write_text(text)
-    with pytest.raises(UserError, match="domain UC: UC.json .*made again"):
+    with pytest.raises(UserError, match=r"domain UC: UC\.json .*makes it again"):
         load_labelled(artifact, "UC", "train")
 
 
 def test_unknown_domain_names_those_that_exist(digits_artifact):
-    with pytest.raises(UserError, match="no domain 'UCI'.*there are: MM, MN, SY, UC; did you mean 'UC'"):
+    with pytest.raises(UserError, match=r"no domain 'UCI'.*there are: MM, MN, SY, UC; did you mean 'UC'"):
         load_labelled(digits_artifact, "UCI", "train")
 
 

@@ -1,4 +1,4 @@
-"""Preparing data sets of files: bad images are left out and named, good ones are read as they are."""
+"""Preparing datasets of files: bad images are left out and named, good ones keep their content."""
 
 import csv
 import io
@@ -14,11 +14,11 @@ from PIL import Image, ImageDraw
 from pipeline.bench import data as bench
 from pipeline.classify.training.dg_batches import split_domain
 from pipeline.config import PrepareParams, read_card, resolve_card
-from pipeline.core.errors import UserError
+from pipeline.core.errors import Remark, UserError
 from pipeline.data import prepare
 from pipeline.data.image_files import ByName, pixels, read_resized, read_square
 from pipeline.data.image_sets import ImageFiles, load_labelled, load_unlabelled, load_whole
-from pipeline.data.image_validation import MOST_PIXELS, fault, faults
+from pipeline.data.image_validation import MAX_PIXELS, fault, faults
 from pipeline.data.sources.importer import import_folder
 from pipeline.diffusion import base_model
 from pipeline.diffusion.base_model import BaseModel
@@ -32,7 +32,7 @@ def quiet(*args: object) -> None:
 
 
 def prepared(name: str, folder: Path, workspace: Path) -> Path:
-    """The artifact of data set `name`, imported from `folder`."""
+    """The artifact of dataset `name`, imported from `folder`."""
     import_folder(read_card(name), folder, quiet)
     workspace.mkdir(exist_ok=True)
     prepare.run(PrepareParams(card=resolve_card(read_card(name))), {}, workspace, quiet)
@@ -50,7 +50,7 @@ def pacs(tmp_path: Path) -> Path:
     return write_folders(tmp_path / "pacs", read_card("pacs"), PACS)
 
 
-# ----------------------------------------------------------------------------------------------- what comes of it
+# --- what comes of it
 
 
 def test_office_home_is_read_as_it_is_on_the_disk(tmp_path: Path) -> None:
@@ -164,10 +164,10 @@ def test_other_images_than_those_prepared_are_refused(tmp_path: Path, data_root:
     write_pictures(pacs / "photo" / "dog", ["more.jpg"])
     import_folder(card, pacs, quiet)
     with pytest.raises(
-        UserError, match=r"domain P: the images in .*pacs are others than those that .* run the suite again"
+        UserError, match=r"domain P: the images in .*pacs differ from those that .* run the suite again"
     ):
         load_labelled(artifact, "P", "train")
-    with pytest.raises(UserError, match="pacs was imported anew meanwhile; run the suite again"):
+    with pytest.raises(UserError, match="pacs was imported again in the meantime; run the suite again"):
         prepare.run(PrepareParams(card=card), {}, tmp_path / "w", quiet)
     (data_root / "pacs" / "dataset.json").unlink()
     with pytest.raises(UserError, match=r"domain P: the images of pacs are not in .*TERRABENCH_DATA"):
@@ -176,7 +176,7 @@ def test_other_images_than_those_prepared_are_refused(tmp_path: Path, data_root:
         prepare.run(PrepareParams(card=card), {}, tmp_path / "w", quiet)
 
 
-# ------------------------------------------------------------------------------------------------------ bad images
+# --- bad images
 
 
 def png_of(width: int, height: int) -> bytes:
@@ -229,14 +229,14 @@ BAD = {
     "garbled.png": (PNG[:60] + bytes(20) + PNG[80:], "cannot be read: "),
     "large.png": (png_of(20_000, 20_000), "pixels"),
     "wide.png": (png_of(10_000, 6_000), "has 10000 x 6000 pixels, more than 50,000,000"),
-    "floats.tif": (saved(Image.new("F", (6, 4), 0.5), "TIFF"), r"has values of 32 bits (mode F)"),
+    "floats.tif": (saved(Image.new("F", (6, 4), 0.5), "TIFF"), "has 32-bit values (mode F)"),
 }
 
 
 def test_odd_images_are_read_and_bad_ones_left_out_and_named(tmp_path: Path, pacs: Path) -> None:
     for name, (content, _) in (GOOD | BAD).items():
         (pacs / "photo" / "horse" / name).write_bytes(content)
-    with pytest.warns(UserWarning) as said:
+    with pytest.warns(Remark) as said:
         artifact = prepared("pacs", pacs, tmp_path / "w")
     horses = read_card("pacs").classes.index("horse")
     photos = load_labelled(artifact, "P", "train")
@@ -261,11 +261,11 @@ def test_odd_images_are_read_and_bad_ones_left_out_and_named(tmp_path: Path, pac
     }
     told = [str(warning.message) for warning in said]
     assert any(
-        f"domain P: {len(BAD)} images are left out, such as horse/" in text and "report.csv" in text
+        f"domain P: {len(BAD)} images are left out, for example horse/" in text and "report.csv" in text
         for text in told
     )
     assert any(
-        "domain P: 37 images, not the 1,670 of the card" in text and "It goes on with these" in text
+        "domain P: 37 images, but the card states 1,670" in text and "The run continues with these" in text
         for text in told
     )
 
@@ -283,7 +283,7 @@ def test_what_prepare_lets_pass_is_read_in_its_colours(tmp_path: Path, name: str
 
 @pytest.mark.parametrize("seed", range(60))
 def test_whatever_bytes_a_file_has_it_is_read_or_a_reason_is_given(tmp_path: Path, seed: int) -> None:
-    """Garbled images of every kind: either trainings can read one too, or it is left out with a reason on one line."""
+    """A corrupt image of any format is readable in trainings, or left out with a reason on one line."""
     random = np.random.default_rng(seed)
     name = list(GOOD)[seed % len(GOOD)]
     content = bytearray(GOOD[name][0])
@@ -309,7 +309,7 @@ def test_reasons_come_in_the_order_of_the_images(tmp_path: Path) -> None:
         number % 7 == 0 for number in range(300)
     ]
     assert fault(str(tmp_path / "gone.jpg")).startswith("cannot be read")
-    assert MOST_PIXELS * 3 < 2**28  # so that a few threads stay below a GiB
+    assert MAX_PIXELS * 3 < 2**28  # so that a few threads stay below a GiB
 
 
 def test_a_domain_without_a_usable_image_stops(tmp_path: Path, pacs: Path) -> None:
@@ -317,12 +317,12 @@ def test_a_domain_without_a_usable_image_stops(tmp_path: Path, pacs: Path) -> No
         path.write_bytes(b"x")
     with pytest.raises(
         UserError,
-        match=r"domain C of pacs: none of its 14 images can be used, such as dog/00001\.jpg, which cannot be read",
+        match=r"domain C of pacs: none of its 14 images can be used, for example dog/00001\.jpg, which",
     ):
         prepared("pacs", pacs, tmp_path / "w")
 
 
-# ---------------------------------------------------------------------------------------------------- stage one
+# --- stage one
 
 
 def test_stages_one_and_two_see_the_middle_square(tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def test_stages_one_and_two_see_the_middle_square(tmp_path: Path) -> None:
 def test_a_base_model_encodes_files_as_it_encodes_their_pixels(
     tmp_path: Path, pacs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Batch by batch, so that no stage holds a data set in memory."""
+    """Batch by batch, so that no stage holds a dataset in memory."""
     monkeypatch.setattr(base_model, "VAE_BATCH", 5)
     files = load_unlabelled(prepared("pacs", pacs, tmp_path / "w"), "P", "train").images
     seen: list[int] = []
@@ -372,11 +372,11 @@ def test_images_by_their_names_are_read_when_they_are_wanted(tmp_path: Path, pac
         by_name["dog/00002.jpg"]
 
 
-# ------------------------------------------------------------------------------------------------------- memory
+# --- memory
 
 
 @pytest.mark.slow
 def test_preparing_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What 2,000 images more take, a hundred thousand would take fifty times: that has to stay under 1 GiB in all."""
+    """Extrapolated from the 2,000 images between two runs, 100,000 images need less than 1 GiB in all."""
     few, many = (bench.measure(images, print)["prepare"]["mebibytes"] for images in (500, 2500))
     assert few + 50 * max(0.0, many - few) < 1024

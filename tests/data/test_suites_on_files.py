@@ -1,7 +1,7 @@
-"""The suites of real data sets, whole, on folders laid out as theirs: tiny pictures, models and budgets.
+"""The suites of real datasets, complete, on folders with their layout: tiny images, models and budgets.
 
-What is smaller than in benchmarks/NAME.yaml is sizes, steps and what wants a GPU; tasks, methods, prompts, guidance,
-augmentations and selections are the suite's own.
+Sizes, steps and all that needs a GPU are smaller than in benchmarks/NAME.yaml; tasks, methods, prompts,
+guidance scale, augmentations and selections are the suite's own.
 """
 
 import json

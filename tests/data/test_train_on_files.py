@@ -1,4 +1,4 @@
-"""Stage three on data sets of files, in their layouts: what is trained on, and that it ends with records."""
+"""Stage three on datasets of files: a training on each layout ends with a record."""
 
 import json
 from pathlib import Path

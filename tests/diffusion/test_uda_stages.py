@@ -23,7 +23,7 @@ from pipeline.core.errors import UserError
 from pipeline.data.image_sets import load_labelled, load_unlabelled
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.finetune import stage as finetune
-from pipeline.diffusion.finetune.stage import learning_rate_factor
+from pipeline.diffusion.finetune.trainer import rate_schedule
 from pipeline.diffusion.generate import stage as generate
 from pipeline.diffusion.generate.merged_denoisers import Denoisers
 from tests.diffusion.stage_samples import Killed, killed_after, product, silent
@@ -187,9 +187,9 @@ def test_a_loss_that_is_not_finite_stops_with_the_step(
 
 def test_learning_rate_schedules() -> None:
     cosine = FinetuneSettings(steps=10, schedule="cosine", warmup=2)
-    assert [learning_rate_factor(cosine, s) for s in (0, 1, 2)] == [0.5, 1.0, 1.0]
-    assert learning_rate_factor(cosine, 6) == pytest.approx(0.5)
-    assert learning_rate_factor(FinetuneSettings(steps=10), 9) == 1.0
+    assert [rate_schedule(cosine)(s) for s in (0, 1, 2)] == [0.5, 1.0, 1.0]
+    assert rate_schedule(cosine)(6) == pytest.approx(0.5)
+    assert rate_schedule(FinetuneSettings(steps=10))(9) == 1.0
 
 
 def test_a_base_model_that_cannot_be_loaded_is_a_users_error(tmp_path: Path, params: FinetuneParams) -> None:

@@ -19,13 +19,14 @@ from pipeline.classify.method import Method, Outputs, Step
 from pipeline.classify.network import Network
 from pipeline.classify.training.batches import Labelled, Pool, target_batch
 from pipeline.classify.training.dg_batches import DomainBatches
-from pipeline.classify.training.optimizers import make_optimizer, set_rate
+from pipeline.classify.training.optimizers import make_optimizer, rate_schedule
 from pipeline.classify.training.prefetch import ahead
 from pipeline.classify.training.sam import perturbed
 from pipeline.classify.training.swad import Averaging, estimate_statistics
 from pipeline.config import TrainSettings
 from pipeline.core.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.core.errors import UserError
+from pipeline.core.lr_schedule import schedule_rates
 from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
 
@@ -94,6 +95,7 @@ class Loop:
         """Train to the end; fills `evaluations` and `history`. Diverged if a loss is no longer finite."""
         if self.checkpoint.exists():
             self._resume()
+        self.lr_scheduler = schedule_rates(self.optimizer, rate_schedule(self.settings), self.done)
         self.network.train()
         self._check_batch()
         total = self.settings.iterations
@@ -130,7 +132,6 @@ class Loop:
 
     def _step(self, images: Tensor, labels: Tensor) -> float:
         """One update of the weights, on a `_batch`; the loss before it."""
-        set_rate(self.optimizer, self.settings, self.done)
         with nullcontext() if self.method.rho is None else self._perturbed(images, labels):
             self._seed_dropout()
             losses = self.method.losses(self._forward(images, labels))
@@ -152,6 +153,7 @@ class Loop:
             torch.nn.utils.clip_grad_norm_(weights, self.settings.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.lr_scheduler.step()
 
     def _perturbed(self, images: Tensor, labels: Tensor) -> AbstractContextManager[None]:
         """The network moved to where a sharpness-aware method wants the gradient of this step."""

@@ -1,0 +1,1 @@
+"""The digits benchmark, which this project builds from installed packages."""

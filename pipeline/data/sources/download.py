@@ -1,7 +1,7 @@
-"""Downloads one file: goes on where it broke off, checks length and checksum, and gives up after some tries.
+"""Download one file: resume it, verify its length and checksum, and give up after some attempts.
 
-A file appears under its name only when it is whole and right. Until then it is NAME.part, with NAME.part.json that
-says which version of the file on the server it is part of.
+A file appears under its name only when it is complete and verified. Until then it is NAME.part, and
+NAME.part.json records which version of the file on the server NAME.part belongs to.
 """
 
 import hashlib
@@ -20,182 +20,193 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from pipeline.core.errors import UserError
 from pipeline.core.store import write_atomic
 
-PIECE = 2**18
-"""Bytes read at once, at most."""
+CHUNK = 2**18
+"""Maximum number of bytes that are read at once."""
 
 ENOUGH = 2**20
-"""A try that brought so many bytes counts as none: a bad line may break off often before a large file is there."""
+"""Bytes in one attempt that reset the count of failures: a large file may take many attempts."""
 
-FINAL = {400, 401, 403, 404, 405, 410, 451}
-"""Answers that are the same however often one asks."""
+PERMANENT_ERRORS = {400, 401, 403, 404, 405, 410, 451}
+"""HTTP statuses that do not change on a further attempt."""
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are there, and how many there will be if that is known."""
+"""Called with the bytes received so far, and the bytes in total or None if that is unknown."""
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How many tries in a row may fail, how long a server may be silent, and the pause after a first failure (doubled
-    with each further one), both in seconds.
+class RetryPolicy:
+    """When to repeat a failed attempt.
+
+    Attributes:
+        attempts: Number of consecutive failures after which the download is given up.
+        timeout: Seconds without any byte from the server after which an attempt fails.
+        pause: Seconds before the second attempt; each further pause is twice as long.
     """
 
-    tries: int = 5
-    silence: float = 30.0
+    attempts: int = 5
+    timeout: float = 30.0
     pause: float = 2.0
 
 
-PATIENT = Patience()
+DEFAULT_RETRIES = RetryPolicy()
 
 
-class _Failed(Exception):
-    """One try failed, in words."""
+class _AttemptFailed(Exception):
+    """One attempt failed; the message says why."""
 
 
-class _Wrong(_Failed):
-    """All bytes came, and they are wrong."""
+class _WrongChecksum(_AttemptFailed):
+    """All bytes arrived, but their checksum is wrong."""
 
 
 def download(
     url: str,
     to: Path,
     checksum: str | None = None,
-    patience: Patience = PATIENT,
-    progress: Progress = lambda have, total: None,
+    retries: RetryPolicy = DEFAULT_RETRIES,
+    progress: Progress = lambda received, total: None,
 ) -> None:
-    """Makes `to` the file at `url`, unless it is there. checksum: as in a card's archive.
+    """Download the file at `url` to `to`; if `to` exists already, only verify its checksum.
 
-    UserError if it cannot be had; what came of it is kept, and the same call goes on from there.
+    Args:
+        url: Address of the file.
+        to: Where the file goes.
+        checksum: `md5:…`, `sha256:…` or `sha512:…` with at least the first 32 hex digits, or None.
+        retries: When to repeat a failed attempt.
+        progress: Called after each chunk.
+
+    Raises:
+        UserError: The file cannot be had. The bytes received so far are kept, and the next call resumes.
     """
     if to.exists():
         check_file(to, checksum)
         return
-    part, failures = _Part(to), 0
+    part, failures = _PartialFile(to), 0
     part.path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        had = part.size
+        size_before = part.size
         try:
-            _receive(url, part, patience, progress)
-            _check(part.path, checksum)
-            part.finish(to)
+            _attempt(url, part, retries, progress)
+            _verify(part.path, checksum)
+            part.complete(to)
             return
-        except (requests.RequestException, HTTPError, _Failed) as error:
-            went_on = part.size - had >= ENOUGH
-            if isinstance(error, _Wrong):
-                part.drop()
-            failures = 1 if went_on and not isinstance(error, _Wrong) else failures + 1
-            if failures >= patience.tries:
-                kept = (
-                    f"; {part.size:,} bytes are kept, and the same command goes on from there"
-                    if part.size
-                    else ""
-                )
-                raise UserError(f"{url}: {_words(error)} ({failures} tries){kept}") from error
-        time.sleep(patience.pause * 2 ** (failures - 1))
+        except (requests.RequestException, HTTPError, _AttemptFailed) as error:
+            advanced = part.size - size_before >= ENOUGH
+            if isinstance(error, _WrongChecksum):
+                part.discard()
+                advanced = False
+            failures = 1 if advanced else failures + 1
+            if failures >= retries.attempts:
+                kept = ""
+                if part.size:
+                    kept = f"; {part.size:,} bytes are kept, and the same command resumes from there"
+                raise UserError(f"{url}: {_describe(error)} ({failures} attempts){kept}") from error
+        time.sleep(retries.pause * 2 ** (failures - 1))
 
 
 def check_file(path: Path, checksum: str | None) -> None:
-    """UserError if `path` has another checksum."""
+    """Raise a UserError if the checksum of `path` differs from `checksum`."""
     try:
-        _check(path, checksum)
-    except _Wrong as error:
+        _verify(path, checksum)
+    except _WrongChecksum as error:
         raise UserError(f"{path}: {error}; delete it and get it again") from error
 
 
-def _words(error: Exception) -> str:
-    """What happened, without the insides of libraries."""
+def _describe(error: Exception) -> str:
+    """Describe an error without the internals of libraries."""
     if isinstance(error, requests.Timeout | ReadTimeoutError):
-        return "the server fell silent"
+        return "the connection or a read timed out"
     if isinstance(error, requests.ConnectionError | HTTPError):
-        return "the connection broke off or could not be made"
+        return "the connection failed or was closed early"
     return str(error)
 
 
-class _Part:
-    """What has come of a file, and what the server calls that version of it."""
+class _PartialFile:
+    """The bytes of a file received so far, and the version of the file on the server that they belong to."""
 
     def __init__(self, to: Path) -> None:
         self.path = to.with_name(f"{to.name}.part")
-        self.about = to.with_name(f"{to.name}.part.json")
+        self.metadata = to.with_name(f"{to.name}.part.json")
 
     @property
     def size(self) -> int:
-        """Bytes that are there."""
+        """Number of bytes received so far."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def version(self, url: str) -> str | None:
-        """What the server called the version that is there; None if that cannot be gone on with."""
+        """Return the server's name of the version that was received in part; None if it cannot be resumed."""
         with suppress(OSError, ValueError):
-            about: dict[str, Any] = json.loads(self.about.read_text())
-            if about.get("url") == url and self.size:
-                return about.get("version")
+            metadata: dict[str, Any] = json.loads(self.metadata.read_text())
+            if metadata.get("url") == url and self.size:
+                return metadata.get("version")
         return None
 
-    def begin(self, url: str, version: str | None) -> None:
-        """Nothing has come yet."""
+    def start(self, url: str, version: str | None) -> None:
+        """Start from the first byte, with the version `version`."""
         self.path.write_bytes(b"")
-        write_atomic(self.about, json.dumps({"url": url, "version": version}))
+        write_atomic(self.metadata, json.dumps({"url": url, "version": version}))
 
-    def drop(self) -> None:
-        """What came is of no use."""
+    def discard(self) -> None:
+        """Delete what was received."""
         self.path.unlink(missing_ok=True)
-        self.about.unlink(missing_ok=True)
+        self.metadata.unlink(missing_ok=True)
 
-    def finish(self, to: Path) -> None:
-        """It is whole."""
+    def complete(self, to: Path) -> None:
+        """Flush the file to disk and rename it to `to`."""
         with self.path.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(self.path, to)
-        self.about.unlink(missing_ok=True)
+        self.metadata.unlink(missing_ok=True)
 
 
-def _receive(url: str, part: _Part, patience: Patience, progress: Progress) -> None:
-    """One try: the rest of the file, or all of it if the server has another version or does not give parts."""
+def _attempt(url: str, part: _PartialFile, retries: RetryPolicy, progress: Progress) -> None:
+    """Receive the rest of the file, or all of it if its version changed or the server serves no ranges."""
     version, headers = part.version(url), {"Accept-Encoding": "identity"}
     if version is not None:
         headers |= {"Range": f"bytes={part.size}-", "If-Range": version}
     with requests.get(
-        url, headers=headers, stream=True, timeout=(patience.silence, patience.silence)
-    ) as answer:
-        _refuse(url, answer, part)
-        length = answer.headers.get("Content-Length")
-        if answer.status_code == requests.codes.partial_content:
-            start = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
+        url, headers=headers, stream=True, timeout=(retries.timeout, retries.timeout)
+    ) as response:
+        _check_response(url, response, part)
+        length = response.headers.get("Content-Length")
+        if response.status_code == requests.codes.partial_content:
+            start = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
             if start != str(part.size):
-                part.drop()
-                raise _Failed(f"asked for bytes from {part.size}, the server gave others")
+                part.discard()
+                raise _AttemptFailed(f"the server sent other bytes than those from {part.size} on")
         else:
-            part.begin(url, answer.headers.get("ETag") or answer.headers.get("Last-Modified"))
+            part.start(url, response.headers.get("ETag") or response.headers.get("Last-Modified"))
         total = part.size + int(length) if length is not None and length.isdecimal() else None
         with part.path.open("ab") as file:
-            # Not iter_content, which keeps what came of a piece to itself when the rest of it does not come.
-            while piece := answer.raw.read1(PIECE, decode_content=False):
-                file.write(piece)
+            # iter_content would withhold the bytes of an incomplete chunk when the connection fails.
+            while chunk := response.raw.read1(CHUNK, decode_content=False):
+                file.write(chunk)
                 progress(file.tell(), total)
     if total is not None and part.size != total:
-        raise _Failed(f"{part.size:,} bytes came, not the {total:,} that the server had announced")
+        raise _AttemptFailed(f"received {part.size:,} of {total:,} bytes")
 
 
-def _refuse(url: str, answer: requests.Response, part: _Part) -> None:
-    """Raises what an answer other than the file comes to."""
-    if answer.status_code in FINAL:
-        raise UserError(f"{url}: the server answers {answer.status_code} {answer.reason}")
-    if answer.status_code == requests.codes.requested_range_not_satisfiable:
-        part.drop()
-        raise _Failed("the part that was there was longer than the file")
-    if answer.status_code not in (requests.codes.ok, requests.codes.partial_content):
-        raise _Failed(f"the server answers {answer.status_code} {answer.reason}")
-    if answer.headers.get("Content-Type", "").startswith("text/html"):
+def _check_response(url: str, response: requests.Response, part: _PartialFile) -> None:
+    """Raise an error unless the response is the file or the requested range of it."""
+    if response.status_code in PERMANENT_ERRORS:
+        raise UserError(f"{url}: the server answers {response.status_code} {response.reason}")
+    if response.status_code == requests.codes.requested_range_not_satisfiable:
+        part.discard()
+        raise _AttemptFailed("the bytes received earlier are more than the file has")
+    if response.status_code not in (requests.codes.ok, requests.codes.partial_content):
+        raise _AttemptFailed(f"the server answers {response.status_code} {response.reason}")
+    if response.headers.get("Content-Type", "").startswith("text/html"):
         raise UserError(
-            f"{url} is a web page, not the file: it may want a click or a login; open it in a browser"
+            f"{url} is a web page, not the file: it may need a click or a login; open it in a browser"
         )
 
 
-def _check(path: Path, checksum: str | None) -> None:
-    """_Wrong if `path` has another checksum."""
+def _verify(path: Path, checksum: str | None) -> None:
+    """Raise _WrongChecksum if the checksum of `path` differs from `checksum`."""
     if checksum is None:
         return
-    kind, _, expected = checksum.partition(":")
+    algorithm, _, expected = checksum.partition(":")
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, kind).hexdigest()
+        found = hashlib.file_digest(file, algorithm).hexdigest()
     if not found.startswith(expected):
-        raise _Wrong(f"its {kind} is {found[:16]}…, not the {expected[:16]}… of the card")
+        raise _WrongChecksum(f"its {algorithm} is {found[:16]}…, but the card states {expected[:16]}…")

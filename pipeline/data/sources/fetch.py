@@ -1,4 +1,4 @@
-"""`datasets fetch`: the archives of a data set's first source that needs no human, checked, unpacked and imported."""
+"""Fetch a dataset: download the archives of its first automatic source, verify, unpack and import them."""
 
 import shutil
 from collections.abc import Callable
@@ -7,81 +7,78 @@ from pathlib import Path
 from pipeline.config import Archive, FolderCard, Source, data_folder
 from pipeline.core.errors import UserError
 from pipeline.data.sources.archive import unpack
-from pipeline.data.sources.download import PATIENT, Patience, check_file, download
-from pipeline.data.sources.importer import Say, import_folder
-from pipeline.data.sources.inventory import About
+from pipeline.data.sources.download import DEFAULT_RETRIES, Progress, RetryPolicy, check_file, download
+from pipeline.data.sources.importer import Log, import_folder
+from pipeline.data.sources.inventory import ImportRecord
 
-Shown = Callable[[str], Callable[[int, int | None], None]]
-"""Gives, of a file's name, what is called as its bytes come."""
+ProgressFor = Callable[[str], Progress]
+"""Takes the name of a file, and returns the function that shows the progress of its download."""
 
 
-def fetch(card: FolderCard, say: Say, shown: Shown, patience: Patience = PATIENT) -> About:
-    """Downloads `card`'s images and puts them in place. UserError with what to do by hand if no source gives them.
+def fetch(
+    card: FolderCard, log: Log, progress_for: ProgressFor, retries: RetryPolicy = DEFAULT_RETRIES
+) -> ImportRecord:
+    """Download and import the images of `card`; delete the downloads once the images are imported.
 
-    Broken off, it goes on where it was. What was downloaded is deleted once the images are in place.
+    Sources are tried in the card's order. An interrupted fetch resumes.
+
+    Raises:
+        UserError: No source works without a human; the message says what to do by hand.
     """
-    say(f"licence of {card.name}: {' '.join(card.licence.split())}")
-    for source in card.sources:
-        if not source.automatic:
-            continue
-        say(f"from {source.by}")
+    log(f"licence of {card.name}: {' '.join(card.licence.split())}")
+    automatic = [source for source in card.sources if source.automatic]
+    for source in automatic:
+        log(f"from {source.by}")
         try:
-            folder = _fetch_from(source, data_folder(card.name), shown, patience)
+            folder = _fetch_from(source, data_folder(card.name), progress_for, retries)
         except UserError as error:
-            say(f"{error}")
+            log(f"{error}")
             continue
-        about = import_folder(card, folder, say)
+        record = import_folder(card, folder, log)
         shutil.rmtree(data_folder(card.name) / "downloads")
-        return about
-    tried = (
-        "no source gave it"
-        if any(source.automatic for source in card.sources)
-        else "no source gives it without a click"
-    )
-    raise UserError(f"{card.name} could not be fetched: {tried}.\n{by_hand(card)}")
+        return record
+    reason = "every source failed" if automatic else "every source needs a click in a browser"
+    raise UserError(f"{card.name} could not be fetched: {reason}.\n{manual_steps(card)}")
 
 
-def by_hand(card: FolderCard) -> str:
-    """What a human can do to get `card`'s images."""
-    ways = []
+def manual_steps(card: FolderCard) -> str:
+    """Describe what a human can do to get the images of `card`."""
+    sources = []
     for source in card.sources:
         files = ", ".join(archive.name for archive in source.archives)
         steps = " ".join(source.steps.split()) or f"Download {files}."
-        ways.append(f"  {source.by}: {source.page or source.archives[0].url}\n    {steps}")
+        sources.append(f"  {source.by}: {source.page or source.archives[0].url}\n    {steps}")
     return (
-        f"By hand, in order of preference:\n{chr(10).join(ways)}\n"
+        f"By hand, in order of preference:\n{chr(10).join(sources)}\n"
         f"then: run_benchmark.py datasets import {card.name} FOLDER_OR_ARCHIVE"
     )
 
 
-def import_archive(card: FolderCard, archive: Path, say: Say) -> About:
-    """Unpacks an archive that was downloaded by hand, and puts its images in place.
+def import_archive(card: FolderCard, archive: Path, log: Log) -> ImportRecord:
+    """Unpack an archive that was downloaded by hand, and import its images.
 
-    If the card knows a checksum for a file of this name, it has to be that one.
+    Raises:
+        UserError: The card states another checksum for a file of this name, or the archive is refused.
     """
     for known in (each for source in card.sources for each in source.archives if each.name == archive.name):
         check_file(archive, known.checksum)
-        say(
-            f"{archive.name} "
-            + ("has the checksum of the card" if known.checksum else "has no public checksum")
-        )
-    return import_folder(
-        card, _unpacked(data_folder(card.name), [(Archive(file=archive.name), archive)]), say
-    )
+        log(f"{archive.name} has {'the checksum of the card' if known.checksum else 'no public checksum'}")
+    folder = _unpack_all(data_folder(card.name), [(Archive(file=archive.name), archive)])
+    return import_folder(card, folder, log)
 
 
-def _fetch_from(source: Source, place: Path, shown: Shown, patience: Patience) -> Path:
-    """The folder with what `source` has, unpacked."""
+def _fetch_from(source: Source, place: Path, progress_for: ProgressFor, retries: RetryPolicy) -> Path:
+    """Download and unpack the archives of `source`; return the folder with their content."""
     files = []
     for archive in source.archives:
         file = place / "downloads" / archive.name
-        download(archive.url, file, archive.checksum, patience, shown(archive.name))
+        download(archive.url, file, archive.checksum, retries, progress_for(archive.name))
         files.append((archive, file))
-    return _unpacked(place, files)
+    return _unpack_all(place, files)
 
 
-def _unpacked(place: Path, files: list[tuple[Archive, Path]]) -> Path:
-    """The folder `unpacked` of a data set with `files` in it; of one that cannot be unpacked the download is deleted."""
+def _unpack_all(place: Path, files: list[tuple[Archive, Path]]) -> Path:
+    """Unpack `files` into the folder `unpacked` of a dataset; delete a download that cannot be unpacked."""
     fresh, folder = place / "unpacked.part", place / "unpacked"
     shutil.rmtree(fresh, ignore_errors=True)
     for archive, file in files:

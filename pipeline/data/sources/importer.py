@@ -1,4 +1,4 @@
-"""`datasets import`: takes a data set from a folder in any known layout, by links rather than copies."""
+"""Import a dataset from a folder in any known layout, by links to its images where possible."""
 
 import os
 import shutil
@@ -11,136 +11,151 @@ import pandas as pd
 
 from pipeline.config import IN_PLACE, FolderCard, data_folder
 from pipeline.core.errors import UserError
-from pipeline.data.sources.inventory import IMAGES, About, write_inventory
-from pipeline.data.sources.layouts import Image, images_below, recognise
+from pipeline.data.sources.inventory import IMAGES, ImportRecord, write_inventory
+from pipeline.data.sources.layouts import recognise
+from pipeline.data.sources.scan import FoundImage, images_below
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
+"""Takes one line about what is being done or was found."""
 
 
-def import_folder(card: FolderCard, folder: Path, say: Say) -> About:
-    """Puts the images in `folder` in place, and says what was recognised. UserError if nothing was."""
+def import_folder(card: FolderCard, folder: Path, log: Log) -> ImportRecord:
+    """Put the images of `card` in `folder` in place, and log what was recognised.
+
+    Raises:
+        UserError: No layout of the dataset was recognised; an earlier import stays in place.
+    """
     folder = folder.absolute()
     place = data_folder(card.name)
     if folder.is_relative_to(place / IMAGES):
-        raise UserError(f"{folder} is what an import made; name the folder that it was made from")
+        raise UserError(f"{folder} is the result of an import; name the folder that was imported")
     found = recognise(card, folder)
-    say(f"recognised {found.layout}")
-    for note in found.notes:
-        say(note)
-    images, odd = _well_named(found.images, folder)
-    notes = found.notes + odd
-    for note in odd:
-        say(note)
+    log(f"recognised {found.layout}")
+    images, unwritable = _with_writable_names(found.images, folder)
+    notes = found.notes + unwritable
+    for note in notes:
+        log(note)
     place.mkdir(parents=True, exist_ok=True)
     fresh = place / f"{IMAGES}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     linker = Linker(place)
+    table = _link_images(card, images, fresh, linker)
+    (place / IN_PLACE).unlink(missing_ok=True)  # until the inventory is written, no dataset is in place
+    _replace(fresh, place / IMAGES)
+    return write_inventory(place, table, found.layout, folder, linker.how, notes)
+
+
+def _link_images(card: FolderCard, images: list[FoundImage], folder: Path, linker: "Linker") -> pd.DataFrame:
+    """Link `images` as DOMAIN/CLASS/… below `folder`; return the inventory by domain, label and name."""
+    groups: dict[tuple[str, int], list[FoundImage]] = defaultdict(list)
+    for image in images:
+        groups[image.domain, image.label].append(image)
     rows = []
-    for (domain, label), group in _by_class(images).items():
-        names = linker.put(fresh / domain / card.classes[label], [image.path for image in group])
+    for (domain, label), group in groups.items():
+        names = linker.put(folder / domain / card.classes[label], [image.path for image in group])
         sizes = [image.path.stat().st_size for image in group]
         rows += [
             (domain, label, image.split, f"{card.classes[label]}/{name}", size)
             for image, name, size in zip(group, names, sizes, strict=True)
         ]
-    (place / IN_PLACE).unlink(missing_ok=True)  # from here on until the end nothing is in place
-    _replace(fresh, place / IMAGES)
     table = pd.DataFrame(rows, columns=["domain", "label", "split", "name", "bytes"])
     order = {short: index for index, short in enumerate(card.domains)}
-    table = table.sort_values(
+    return table.sort_values(
         ["domain", "label", "name"], key=lambda c: c.map(order) if c.name == "domain" else c
     )
-    return write_inventory(place, table, found.layout, folder, linker.how, notes)
 
 
-def _well_named(images: list[Image], folder: Path) -> tuple[list[Image], list[str]]:
-    """The images whose names can be written into a list, and what to say of the others."""
-    odd = {image for image in images if not _writable(str(image.path.relative_to(folder)))}
-    if not odd:
+def _with_writable_names(images: list[FoundImage], folder: Path) -> tuple[list[FoundImage], list[str]]:
+    """Select the images whose names can be written into the inventory; describe the others in a note."""
+    unwritable = {image for image in images if not _writable(str(image.path.relative_to(folder)))}
+    if not unwritable:
         return images, []
-    first = min(os.fsencode(image.path) for image in odd)
-    told = f"left out: {len(odd):,} images whose names are not UTF-8 or hold control characters, such as {first!r}"
-    return [image for image in images if image not in odd], [told]
+    first = min(os.fsencode(image.path) for image in unwritable)
+    note = (
+        f"left out: {len(unwritable):,} images whose names are not UTF-8 or contain control characters, "
+        f"for example {first!r}"
+    )
+    return [image for image in images if image not in unwritable], [note]
 
 
 def _writable(name: str) -> bool:
-    """Whether a name is of whole characters (bytes that are none come as surrogates) and on one line."""
+    """Tell whether a name is valid Unicode (other bytes are surrogates) without control characters."""
     return not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
 
 
-def _by_class(images: list[Image]) -> dict[tuple[str, int], list[Image]]:
-    """`images` by domain and label."""
-    groups: dict[tuple[str, int], list[Image]] = defaultdict(list)
-    for image in images:
-        groups[image.domain, image.label].append(image)
-    return groups
-
-
 def _replace(fresh: Path, old: Path) -> None:
-    """Puts `fresh` where `old` is."""
-    doomed = old.with_name(f"{old.name}.old")
-    shutil.rmtree(doomed, ignore_errors=True)
+    """Rename the folder `fresh` to `old`, and delete what was there."""
+    outdated = old.with_name(f"{old.name}.old")
+    shutil.rmtree(outdated, ignore_errors=True)
     if old.exists():
-        os.rename(old, doomed)
+        os.rename(old, outdated)
     os.rename(fresh, old)
-    shutil.rmtree(doomed, ignore_errors=True)
+    shutil.rmtree(outdated, ignore_errors=True)
 
 
 class Linker:
-    """Makes images appear in the folder of a data set: by symbolic links, else by hard links, else as copies.
+    """Put images into the folder of a dataset: by symbolic links, else by hard links, else as copies.
 
-    A folder that is taken whole is one link. `how` says what was done. Links into `place` are relative, so that it
-    may be moved.
+    If all images of a folder are taken, one symbolic link to that folder is made. Links to files inside
+    `place` are relative, so that `place` can be moved.
+
+    Args:
+        place: The dataset's folder.
     """
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        self.ways = [("symbolic links", self._symlink), ("hard links", os.link), ("copies", shutil.copy2)]
+        self.methods: list[tuple[str, Callable[[Path, Path], object]]] = [
+            ("symbolic links", self._symlink),
+            ("hard links", os.link),
+            ("copies", shutil.copy2),
+        ]
 
     @property
     def how(self) -> str:
-        """`symbolic links`, `hard links` or `copies`."""
-        return self.ways[0][0]
+        """The method in use: `symbolic links`, `hard links` or `copies`."""
+        return self.methods[0][0]
 
     def put(self, folder: Path, images: list[Path]) -> list[str]:
-        """Makes `images` appear in `folder`, by the names that are returned, one each."""
+        """Put `images` into `folder`; return the name of each one relative to `folder`."""
         parent = Path(os.path.commonpath([image.parent for image in images]))
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if images_below(parent) == sorted(images) and self._linked_whole(parent, folder):
+        if images_below(parent) == sorted(images) and self._link_folder(parent, folder):
             return [image.relative_to(parent).as_posix() for image in images]
         folder.mkdir(exist_ok=True)
-        names: dict[str, Path] = {}
+        by_name: dict[str, Path] = {}
         for image in images:
-            name = image.name
-            if name in names:
-                raise UserError(f"{names[name]} and {image} would be one image; take one away")
-            names[name] = image
-            self._link(image, folder / name)
-        return list(names)
+            if image.name in by_name:
+                raise UserError(
+                    f"{by_name[image.name]} and {image} would have one name in {folder.name}; take one away"
+                )
+            by_name[image.name] = image
+            self._link_file(image, folder / image.name)
+        return list(by_name)
 
-    def _linked_whole(self, source: Path, link: Path) -> bool:
-        """Whether `link` could be made a symbolic link to the folder `source`."""
+    def _link_folder(self, source: Path, link: Path) -> bool:
+        """Make `link` a symbolic link to the folder `source`; return whether this was possible."""
         if self.how != "symbolic links":
             return False
         try:
             self._symlink(source, link)
         except OSError:
-            self.ways.pop(0)
+            self.methods.pop(0)
             return False
         return True
 
-    def _link(self, image: Path, link: Path) -> None:
-        """Makes the file `image` appear as `link`, by the first way that is possible here."""
+    def _link_file(self, image: Path, link: Path) -> None:
+        """Put the file `image` at `link`, by the first method that works on this file system."""
         while True:
             try:
-                self.ways[0][1](image, link)
+                self.methods[0][1](image, link)
                 return
             except OSError:
-                if len(self.ways) == 1:
+                if len(self.methods) == 1:
                     raise
-                self.ways.pop(0)
+                self.methods.pop(0)
 
     def _symlink(self, target: Path, link: Path) -> None:
-        # Links are made in images.new, which is as deep as images.
+        # Links are made in images.new and stay valid in images, which is at the same depth.
         inside = target.is_relative_to(self.place)
         os.symlink(os.path.relpath(target, link.parent) if inside else target, link)

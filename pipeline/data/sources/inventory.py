@@ -1,10 +1,10 @@
-"""What is in place of a data set whose images are files: one row an image, and where it came from.
+"""The inventory of an imported dataset of files: one row per image, and a record of the import.
 
     <data>/<name>/images/<domain>/<class>/...   links to the images, or the images themselves
     <data>/<name>/index.csv                     domain, label, split, name (below images/<domain>/), bytes
-    <data>/<name>/dataset.json                  what was imported, and the hash of index.csv; written last
+    <data>/<name>/dataset.json                  the import's record with the hash of index.csv; written last
 
-A data set is in place when dataset.json is there. <data> is $TERRABENCH_DATA, else datasets/data.
+A dataset is in place once dataset.json exists. <data> is $TERRABENCH_DATA, else datasets/data.
 """
 
 import hashlib
@@ -22,13 +22,28 @@ from pipeline.core.store import write_atomic
 
 INDEX = "index.csv"
 IMAGES = "images"
-COLUMNS = {"domain": str, "label": "int64", "split": "uint8", "name": str, "bytes": "int64"}
-"""`split` is 0 for training, 1 for testing, 2 for both."""
+COLUMNS: dict[str, type[str] | str] = {
+    "domain": str,
+    "label": "int64",
+    "split": "uint8",
+    "name": str,
+    "bytes": "int64",
+}
+"""The columns of index.csv; `split` is 0 for training, 1 for testing and 2 for both."""
 
 
 @dataclass(frozen=True)
-class About:
-    """dataset.json: what was recognised in which folder, how it was put in place, and the hash of index.csv."""
+class ImportRecord:
+    """The content of dataset.json.
+
+    Attributes:
+        layout: The layout that was recognised, in words.
+        folder: The folder that was imported.
+        how: `symbolic links`, `hard links` or `copies`.
+        images: Number of images by domain.
+        notes: What was left out, and why.
+        content: First 16 hex digits of the sha256 of index.csv; it identifies the images in keys of jobs.
+    """
 
     layout: str
     folder: str
@@ -40,54 +55,76 @@ class About:
 
 def write_inventory(
     place: Path, table: pd.DataFrame, layout: str, folder: Path, how: str, notes: list[str]
-) -> About:
-    """Writes index.csv and dataset.json of the data set in `place`. table: see COLUMNS."""
+) -> ImportRecord:
+    """Write index.csv and dataset.json of the dataset in `place`.
+
+    Args:
+        place: The dataset's folder.
+        table: One row per image with the columns of COLUMNS.
+        layout: See ImportRecord, like the arguments below.
+        folder: The folder that was imported.
+        how: How the images were put in place.
+        notes: What was left out.
+    """
     text = table[list(COLUMNS)].to_csv(index=False, lineterminator="\n")
     counts = {str(domain): int(count) for domain, count in table.groupby("domain", sort=False).size().items()}
     content = hashlib.sha256(text.encode()).hexdigest()[:16]
-    about = About(layout, str(folder), how, counts, notes, content)
+    record = ImportRecord(layout, str(folder), how, counts, notes, content)
     write_atomic(place / INDEX, text)
-    write_atomic(place / IN_PLACE, json.dumps(asdict(about), indent=1, ensure_ascii=False) + "\n")
-    return about
+    write_atomic(place / IN_PLACE, json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n")
+    return record
 
 
-def read_about(card: DatasetCard) -> About | None:
-    """What is known of the data set in place, None if there is none. UserError if that cannot be read."""
+def read_import_record(card: DatasetCard) -> ImportRecord | None:
+    """Read dataset.json of `card`; None if it does not exist. UserError if it cannot be read."""
     file = data_folder(card.name) / IN_PLACE
     if not file.exists():
         return None
     try:
-        return About(**json.loads(file.read_text(encoding="utf-8")))
+        return ImportRecord(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{file} cannot be read ({error}); import {card.name} again") from error
 
 
 def read_inventory(card: FolderCard) -> pd.DataFrame:
-    """index.csv of the data set in place. UserError with the command that mends it if there is none, or it is changed."""
-    about, file = read_about(card), data_folder(card.name) / INDEX
-    if about is None:
+    """Read index.csv of `card`: one row per image with the columns of COLUMNS.
+
+    Raises:
+        UserError: The dataset is not imported, or index.csv was changed; the message names the command to
+            run.
+    """
+    record, file = read_import_record(card), data_folder(card.name) / INDEX
+    if record is None:
         raise UserError(not_in_place(card))
     try:
         content = file.read_bytes()
         table = pd.read_csv(file, dtype=COLUMNS, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read ({error}); import {card.name} again") from error
-    if hashlib.sha256(content).hexdigest()[:16] != about.content:
+    if hashlib.sha256(content).hexdigest()[:16] != record.content:
         raise UserError(f"{file} was changed; import {card.name} again")
     return table
 
 
 def not_in_place(card: FolderCard) -> str:
-    """That a data set is not there, and what gets it."""
+    """Say that the dataset is not imported, and name the commands that get it."""
     return (
-        f"{card.name} is not in {data_folder(card.name)}: run_benchmark.py datasets fetch {card.name}, or, if you have "
-        f"it, datasets import {card.name} FOLDER (data sets are elsewhere? set $TERRABENCH_DATA)"
+        f"{card.name} is not in {data_folder(card.name)}: run_benchmark.py datasets fetch {card.name}, or, "
+        f"if you have it, datasets import {card.name} FOLDER "
+        "(set $TERRABENCH_DATA if your datasets are elsewhere)"
     )
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Images of a domain, or of one class of it, that are more or fewer than the card says."""
+    """A count of images that differs from the card's.
+
+    Attributes:
+        domain: The domain's short form.
+        class_name: The class, or None if the count is that of the whole domain.
+        expected: The card's count.
+        found: The inventory's count.
+    """
 
     domain: str
     class_name: str | None
@@ -96,11 +133,11 @@ class Difference:
 
     def __str__(self) -> str:
         what = f"domain {self.domain}" + (f", class {self.class_name}" if self.class_name else "")
-        return f"{what}: {self.found:,} images, not the {self.expected:,} of the card"
+        return f"{what}: {self.found:,} images, but the card states {self.expected:,}"
 
 
 def differences(card: FolderCard, table: pd.DataFrame) -> Iterator[Difference]:
-    """Where the counts of images differ from the card's: each domain, then those of its classes that do."""
+    """Yield the counts of images that differ from the card's: each domain, followed by its classes."""
     for short, domain in card.domains.items():
         labels = table.loc[table["domain"] == short, "label"]
         if len(labels) != domain.images:
@@ -113,11 +150,11 @@ def differences(card: FolderCard, table: pd.DataFrame) -> Iterator[Difference]:
 
 
 def damaged(card: FolderCard, table: pd.DataFrame) -> Iterator[str]:
-    """The images in place that are missing, or of another size than when they were imported, in words."""
+    """Yield a line for each image in place that is missing or whose size changed since the import."""
     folder = data_folder(card.name) / IMAGES
     for domain, name, size in zip(table["domain"], table["name"], table["bytes"], strict=True):
         path = f"{folder}/{domain}/{name}"
         if not os.path.isfile(path):
             yield f"{path} is missing"
         elif os.path.getsize(path) != size:
-            yield f"{path} has {os.path.getsize(path):,} bytes, not {size:,}"
+            yield f"{path} has {os.path.getsize(path):,} bytes, but had {size:,} when it was imported"

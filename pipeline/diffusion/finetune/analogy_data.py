@@ -35,7 +35,7 @@ from pipeline.diffusion.latent_cache import cached_latents
 from pipeline.diffusion.prompt_embeddings import PromptEmbeddings, concatenate
 
 RENDERED_GROUPS = 400
-"""Groups of rendered pairs for each pair of domains. Pairs of a group share a background crop or pair of colours."""
+"""Groups of rendered pairs for each pair of domains. A group shares a background crop or pair of colours."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class PairAnalogies:
 
 
 class RenderedAnalogies(PairAnalogies):
-    """Analogies of rendered pairs (`pairing: exact`): b' is b drawn in the target's style, and a' is a drawn so."""
+    """Analogies of rendered pairs (`pairing: exact`): a' and b' are a and b drawn in the target's style."""
 
     def _load_target(
         self,
@@ -162,7 +162,7 @@ class RenderedAnalogies(PairAnalogies):
 
 
 class AnalogyData(TuningData):
-    """Batches of a LoRWeB: source images under analogies to the source, target images under analogies to the target.
+    """Batches of a LoRWeB: images of both domains, each under an analogy from the source to its own domain.
 
     All analogies of a batch have equally many examples, drawn from 1 to the most that the adapter takes.
     """

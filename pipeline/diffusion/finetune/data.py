@@ -38,7 +38,7 @@ class Batch:
     condition: Tensor
 
     def share(self, parts: int, index: int, shares: int) -> "Batch":
-        """Return one of several equal shares: in each of the `parts`, rows index, index + shares, and so on."""
+        """Return one of several equal shares: of each part, rows index, index + shares and so on."""
         rows = torch.arange(len(self.clean)).reshape(parts, -1)[:, index::shares].flatten()
         return Batch(
             self.clean[rows], self.prompts[rows], self.noise[rows], self.timesteps[rows], self.condition[rows]
@@ -86,13 +86,13 @@ class TuningData(ABC):
         return torch.Generator().manual_seed(derive(self.settings.seed, "finetune", step))
 
     def _noise(self, latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw the noise and the timesteps of one part of a batch. See `early_bias` for their distribution."""
+        """Draw the noise and the timesteps of one part of a batch, the latter as `early_bias` says."""
         n = self.settings.batch_size
         noise = torch.randn(n, *latents.shape[1:], generator=generator)
         level = torch.rand(n, generator=generator) ** (1 / self.settings.early_bias)
         return noise, (level * self.timesteps).long().clamp(max=self.timesteps - 1)
 
     def _prompted(self, labels: Tensor, generator: torch.Generator) -> PromptEmbeddings:
-        """Return the prompts of classes, a share `settings.unconditional` replaced by the one without a class."""
+        """Return the prompts of classes, a share `settings.unconditional` of them without the class."""
         dropped = torch.rand(len(labels), generator=generator) < self.settings.unconditional
         return where(dropped, self.empty, self.prompts[labels])

@@ -1,4 +1,4 @@
-"""Training data from domains: a source and a target at t = 0 and 1, or several sources, each image at its own t."""
+"""Training data from domains: a source and a target at t = 0 and 1, or several sources at their own t."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from pipeline.diffusion.t_predictor.times import times_of
 
 
 class PairData(TuningData):
-    """uda: the source at t = 0 with class prompts, the unlabelled target at t = 1 with a prompt without a class."""
+    """uda: the source at t = 0 with class prompts, the unlabelled target at t = 1 with one prompt for all."""
 
     parts = ("source", "target")
 

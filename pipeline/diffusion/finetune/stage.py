@@ -1,6 +1,5 @@
-"""Stage one: fine-tune an adapter on images of domains, each at its own t, or on analogies between domains."""
+"""Stage one: fine-tune an adapter on images of domains at their t, or on analogies between domains."""
 
-import math
 from pathlib import Path
 
 import torch
@@ -19,16 +18,6 @@ from pipeline.diffusion.finetune.data import TuningData
 from pipeline.diffusion.finetune.domain_data import DomainsData, PairData
 from pipeline.diffusion.finetune.trainer import Tuner
 from pipeline.diffusion.finetune.validation import draw_validation_images
-
-
-def learning_rate_factor(settings: FinetuneSettings, step: int) -> float:
-    """The schedule at `step` (from 0), in (0, 1]: linear warm-up, then constant or half a cosine."""
-    if step < settings.warmup:
-        return (step + 1) / settings.warmup
-    if settings.schedule == "constant":
-        return 1.0
-    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    return 0.5 * (1 + math.cos(math.pi * done))
 
 
 def make_accelerator(settings: FinetuneSettings) -> Accelerator:
@@ -51,7 +40,7 @@ def train_adapter(tuner: Tuner, workspace: Path, progress: Progress) -> list[lis
     log = tuner.resume(state) if state.exists() else []
     tuner.accelerator.wait_for_everyone()  # before the first process may replace the checkpoint
     for step in range(len(log), settings.steps):
-        log.append([step, *tuner.step(step, learning_rate_factor(settings, step))])
+        log.append([step, *tuner.step(step)])
         if tuner.accelerator.is_main_process:
             if settings.validate_every and (step + 1) % settings.validate_every == 0:
                 with tuner.averaged(), tuner.accelerator.autocast():

@@ -1,5 +1,6 @@
-"""The training of an adapter, step by step: gradient accumulation, several processes, averages, checkpoints."""
+"""The training of an adapter, step by step: gradient accumulation, processes, averages, checkpoints."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import reduce
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from pipeline.config import FinetuneSettings
 from pipeline.core.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.core.errors import UserError
+from pipeline.core.lr_schedule import Schedule, constant, half_cosine, schedule_rates, warmup
 from pipeline.diffusion.adapters import Adapter
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.finetune.data import Batch, TuningData
@@ -74,6 +76,17 @@ def make_optimizer(adapter: Adapter, settings: FinetuneSettings) -> torch.optim.
     return AdamW8bit(groups, weight_decay=settings.weight_decay)
 
 
+def rate_schedule(settings: FinetuneSettings) -> Schedule:
+    """Return the learning-rate schedule: a linear warm-up, then constant or half a cosine."""
+    falling = max(1, settings.steps - settings.warmup)
+
+    def cosine(step: int) -> float:
+        # The share is computed first. `lr_schedule.cosine` rounds otherwise, which would give other adapters.
+        return half_cosine(math.pi * (step / falling))
+
+    return warmup(settings.warmup, constant if settings.schedule == "constant" else cosine)
+
+
 class Tuner:
     """Trains an adapter.
 
@@ -91,14 +104,14 @@ class Tuner:
         self.model, self.adapter, self.data, self.accelerator = model, adapter, data, accelerator
         self.settings, self.parameters = data.settings, list(adapter.parameters())
         optimizer = make_optimizer(adapter, self.settings)
-        self.rates = [group["lr"] for group in optimizer.param_groups]
         self.optimizer = accelerator.prepare(optimizer)
+        self.lr_scheduler = schedule_rates(self.optimizer, rate_schedule(self.settings))
         self.average: dict[str, Tensor] = {}
         if self.settings.ema is not None:
             self.average = {name: tensor.clone() for name, tensor in adapter.tensors().items()}
 
-    def step(self, step: int, rate_factor: float) -> list[float]:
-        """Train on the batch of `step`, with all learning rates times `rate_factor`.
+    def step(self, step: int) -> list[float]:
+        """Train on the batch of `step`.
 
         Returns:
             The loss, and the loss of each part.
@@ -111,9 +124,8 @@ class Tuner:
         if not torch.isfinite(loss):
             raise UserError(f"the loss became {loss.item()} at step {step}; lower finetune.learning_rate")
         self.accelerator.clip_grad_norm_(self.parameters, self.settings.clip_norm)
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * rate_factor
         self.optimizer.step()
+        self.lr_scheduler.step()
         self._update_average()
         return [loss.item(), *(part.item() for part in parts)]
 
@@ -188,4 +200,5 @@ class Tuner:
             scaler.load_state_dict(
                 {name: convert(tensors[f"scaler.{name}"].item()) for name, convert in types.items()}
             )
+        self.lr_scheduler = schedule_rates(self.optimizer, rate_schedule(self.settings), done=len(log))
         return log

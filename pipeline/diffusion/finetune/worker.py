@@ -39,11 +39,11 @@ def main(folder: Path) -> None:
 
 
 def _check_gpus(processes: int) -> None:
-    """Raise a UserError if there are GPUs, but fewer than processes. To be called before CUDA is initialised."""
+    """Raise a UserError if there are GPUs, but fewer than processes. Must run before CUDA is initialised."""
     found = torch.cuda.device_count()
     if 0 < found < processes:
         raise UserError(
-            f"finetune.processes is {processes}, each with a GPU of its own, but this job sees {found} of them"
+            f"finetune.processes is {processes}, each with a GPU of its own, but this job sees {found} GPUs"
         )
 
 

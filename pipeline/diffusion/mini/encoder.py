@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.backbones import DigitsCnn
+from pipeline.core.lr_schedule import schedule_rates
 from pipeline.core.seeds import derive
 from pipeline.core.store import write_atomic
 from pipeline.diffusion.mini import ENCODER
@@ -64,15 +65,16 @@ def train(images: np.ndarray, labels: np.ndarray, steps: int, batch: int, seed: 
     pixels, classes = as_input(images[:-HELD_OUT]), torch.from_numpy(labels[:-HELD_OUT])
     looks = appearance(pixels)
     looks = (looks - looks.mean(0)) / looks.std(0)
+    lr_scheduler = schedule_rates(optimiser, one_cycle(steps))
     for step in range(steps):
         rng = np.random.default_rng(derive(seed, "encoder", step))
         chosen = torch.from_numpy(rng.integers(len(pixels), size=batch))
         character, look = heads(network(shifted(pixels[chosen], rng))).split([CHARACTERS, APPEARANCE], 1)
         loss = F.cross_entropy(character, classes[chosen]) + F.mse_loss(look, looks[chosen])
-        optimiser.param_groups[0]["lr"] = one_cycle(step, steps, 3e-3)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
+        lr_scheduler.step()
         if (step + 1) % 500 == 0:
             print(f"step {step + 1} of {steps}: loss {loss.item():.3f}", flush=True)
     tell(network.eval(), heads, images[-HELD_OUT:], labels[-HELD_OUT:])

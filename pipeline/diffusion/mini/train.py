@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
-import math
 import multiprocessing
 import os
 import shutil
@@ -26,8 +25,10 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from torch import Tensor, nn
 
+from pipeline.core.lr_schedule import Schedule, cosine, schedule_rates, warmup
 from pipeline.core.seeds import derive
-from pipeline.data.digits.glyphs import GENERIC_FONTS, GlyphStyle, font_paths, render, texture
+from pipeline.data.digits.fonts import GENERIC_FONTS, font_paths
+from pipeline.data.digits.glyphs import GlyphStyle, render, texture
 from pipeline.diffusion.mini import WEIGHTS, build
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -122,14 +123,10 @@ def save(state: object, path: Path) -> None:
     os.replace(beside, path)
 
 
-def one_cycle(step: int, steps: int, peak: float) -> float:
-    """Learning rate: up over the first twentieth, then down to zero along a cosine."""
+def one_cycle(steps: int) -> Schedule:
+    """Rise over the first twentieth of `steps`, then fall to zero along half a cosine."""
     rising = max(1, steps // 20)
-    return peak * (
-        (step + 1) / rising
-        if step < rising
-        else 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))
-    )
+    return warmup(rising, cosine(steps - rising))
 
 
 def steps_from(first: int, last: int, name: str) -> Iterator[tuple[int, dict[str, float]]]:
@@ -158,6 +155,7 @@ def train_vae(images: np.ndarray, work: Path, steps: int, batch: int, seed: int)
         vae.load_state_dict(state["vae"])
         optimiser.load_state_dict(state["optimiser"])
         first = state["step"]
+    lr_scheduler = schedule_rates(optimiser, one_cycle(steps), first)
     for step, values in steps_from(first, steps, "vae"):
         rng = np.random.default_rng(derive(seed, "vae", step))
         torch.manual_seed(derive(seed, "vae", step))
@@ -166,11 +164,11 @@ def train_vae(images: np.ndarray, work: Path, steps: int, batch: int, seed: int)
         difference = vae.decode(posterior.sample()).sample - target
         kl = posterior.kl().mean() / posterior.mean[0].numel()
         loss = difference.abs().mean() + difference.square().mean() + 1e-6 * kl
-        optimiser.param_groups[0]["lr"] = one_cycle(step, steps, 1e-3)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimiser.step()
+        lr_scheduler.step()
         values.update(l1=difference.abs().mean().item(), kl=kl.item())
         if (step + 1) % 200 == 0 or step + 1 == steps:
             save({"vae": vae.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}, path)
@@ -221,7 +219,7 @@ def train_denoiser(
     ).train()
     model["unet"].to(memory_format=torch.channels_last)  # by a third faster on one core
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-3)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=arguments.rate, betas=(0.9, 0.99), weight_decay=1e-3)
     path, first = work / "denoiser.pt", 0
     digits = np.flatnonzero(labels < len(build.DIGITS))
     if path.exists():
@@ -229,6 +227,7 @@ def train_denoiser(
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         average, first = state["average"], state["step"]
+    lr_scheduler = schedule_rates(optimiser, one_cycle(steps), first)
 
     for step, values in steps_from(first, steps, "denoiser"):
         rng = np.random.default_rng(derive(seed, "denoiser", step))
@@ -250,11 +249,11 @@ def train_denoiser(
         predicted = model["unet"](scheduler.add_noise(clean, noise, times), times, text).sample
         error = (predicted - scheduler.get_velocity(clean, noise, times)).square()
         loss = (CHANNEL_WEIGHTS * error).mean() / CHANNEL_WEIGHTS.mean()
-        optimiser.param_groups[0]["lr"] = one_cycle(step, steps, arguments.rate)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
+        lr_scheduler.step()
         decay = min(0.995, (step + 1) / (step + 10))
         with torch.no_grad():
             for name, value in model.state_dict().items():

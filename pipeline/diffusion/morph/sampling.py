@@ -12,7 +12,7 @@ from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
 from pipeline.diffusion.adapters import Adapter
 from pipeline.diffusion.base_model import BaseModel
-from pipeline.diffusion.finetune.stage import learning_rate_factor, make_accelerator
+from pipeline.diffusion.finetune.stage import make_accelerator
 from pipeline.diffusion.finetune.trainer import Tuner
 from pipeline.diffusion.generate.stage import start_noise
 from pipeline.diffusion.morph.endpoints import End, EndsData, adapter_spec
@@ -98,7 +98,7 @@ def tune(model: BaseModel, adapter: Adapter, data: EndsData, progress: Progress)
     settings, log = data.settings, []
     tuner = Tuner(model, adapter, data, make_accelerator(settings))
     for step in range(settings.steps):
-        log.append(tuner.step(step, learning_rate_factor(settings, step)))
+        log.append(tuner.step(step))
         progress(step + 1, settings.steps, f"tuning, loss {log[-1][0]:.3f}")
     return log
 

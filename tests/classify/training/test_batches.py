@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pipeline.classify.training.batches import Labelled, Pool, joined, make_pool, target_batch
-from pipeline.classify.training.optimizers import rate_factor
+from pipeline.classify.training.optimizers import rate_schedule
 from pipeline.config import TrainSettings
 from pipeline.core.seeds import shuffled
 from pipeline.data.image_sets import ImageSet
@@ -101,7 +101,7 @@ def test_joined_sets_keep_their_labels_and_names() -> None:
 
 def test_schedules() -> None:
     def factor(step: int, **settings: object) -> float:
-        return rate_factor(TrainSettings(backbone="digits_cnn", iterations=10, **settings), step)
+        return rate_schedule(TrainSettings(backbone="digits_cnn", iterations=10, **settings))(step)
 
     assert [factor(step, schedule="cosine") for step in (0, 5)] == [1.0, pytest.approx(0.5)]
     assert factor(1000, schedule="inverse") == pytest.approx(2**-0.75)

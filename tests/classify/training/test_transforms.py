@@ -180,7 +180,7 @@ def test_a_broken_file_is_named_in_one_sentence(tmp_path: Path, photos: list[Pat
     for workers in (0, 2):
         pool = inputs(tmp_path, workers=workers).training(image_files([photos[0], path], None))
         with pytest.raises(
-            UserError, match=r"broken\.jpg cannot be read as an image \(.*\); mend it"
+            UserError, match=r"broken\.jpg cannot be read as an image \(.*\); repair it"
         ) as raised:
             list(pool.batches(1))
         assert "\n" not in str(raised.value)

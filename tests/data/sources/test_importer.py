@@ -1,4 +1,4 @@
-"""Importing: every layout in which people have these sets gives the same images under the same labels."""
+"""Importing: every known layout of a dataset gives the same images with the same labels."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from pipeline.config import FolderCard, read_card, resolve_card
 from pipeline.core.errors import UserError
 from pipeline.data.sources.importer import import_folder
 from pipeline.data.sources.inventory import damaged, differences, read_inventory
-from pipeline.data.sources.layouts import plain
+from pipeline.data.sources.scan import simplified
 from tests.data.layout_samples import (
     OFFICE_HOME,
     PACS,
@@ -47,7 +47,7 @@ def everywhere(card: FolderCard, count: int) -> dict[tuple[str, int], int]:
     return {(domain, label): count for domain in card.domains for label in range(len(card.classes))}
 
 
-# -------------------------------------------------------------------------------------- a folder for each domain
+# --- a folder for each domain
 
 
 @pytest.mark.parametrize("real_world", ["Real World", "Real_World", "RealWorld", "real-world"])
@@ -77,11 +77,11 @@ def test_all_of_office_home(tmp_path: Path, data_root: Path) -> None:
 def test_domainbed_s_pacs(tmp_path: Path) -> None:
     table, said = imported("pacs", write_folders(tmp_path / "PACS", read_card("pacs"), PACS))
     assert labels(table) == everywhere(read_card("pacs"), 2)
-    assert "as DomainBed has it" in said
+    assert "the layout of DomainBed" in said
 
 
 def test_visda_as_published(tmp_path: Path) -> None:
-    """train is a domain and a class of it; test/ has no folders of classes and is no part of the benchmark."""
+    """`train` is both a domain and a class; test/ has no class folders and is not part of the benchmark."""
     card = read_card("visda2017")
     write_folders(tmp_path / "visda", card, VISDA)
     write_pictures(tmp_path / "visda" / "test" / "trunk00", ["1.jpg"])
@@ -101,7 +101,7 @@ def test_hidden_files_and_other_files_are_no_images(tmp_path: Path) -> None:
     write_pictures(root / "photo" / "cat", ["1.jpg"])
     table, said = imported("pacs", root)
     assert labels(table) == everywhere(read_card("pacs"), 2)
-    assert re.search("left aside: .*cat, as pacs has no such class", said)
+    assert re.search("ignored: .*cat, because pacs has no class of this name", said)
 
 
 def test_a_missing_domain_or_class_is_named(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_missing_domain_or_class_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"missing S \(a folder called Sketch\); nothing was imported"):
         imported("pacs", root)
     (root / "sketch").mkdir()
-    with pytest.raises(UserError, match=r"sketch holds no folder that is called like a class of pacs \(dog,"):
+    with pytest.raises(UserError, match=r"sketch contains no folder named like a class of pacs \(dog,"):
         imported("pacs", root)
     write_pictures(root / "sketch" / "dog", ["1.png"])
     assert (
@@ -124,15 +124,20 @@ def test_a_missing_domain_or_class_is_named(tmp_path: Path) -> None:
         imported("pacs", tmp_path / "nowhere")
 
 
-def test_plain_names() -> None:
+def test_simplified_names() -> None:
     assert (
-        len({plain(name) for name in ("Real World", "real_world", "RealWorld", "REAL-WORLD ", "Ｒeal World")})
+        len(
+            {
+                simplified(name)
+                for name in ("Real World", "real_world", "RealWorld", "REAL-WORLD ", "Ｒeal World")
+            }
+        )
         == 1
     )
-    assert plain("art") != plain("art_painting")
+    assert simplified("art") != simplified("art_painting")
 
 
-# -------------------------------------------------------------------------------------------------- image lists
+# --- image lists
 
 
 def write_list(path: Path, lines: list[tuple[str, int]]) -> None:
@@ -211,7 +216,7 @@ def test_domainnet_s_lists_say_what_is_for_testing(tmp_path: Path) -> None:
         (tmp_path / "d" / f"{domain}_train.txt").unlink()
     table, said = imported("domainnet", tmp_path / "d")
     assert set(table["split"]) == {2}
-    assert "no lists of a split" in said
+    assert "some domain has no lists of a split" in said
 
 
 def test_visda_s_own_lists(tmp_path: Path) -> None:
@@ -233,8 +238,11 @@ def test_visda_s_own_lists(tmp_path: Path) -> None:
     [
         ("photo/dog/00001.jpg", r"photo\.txt, line 1: expected a path and the number of a class"),
         ("photo/dog/00001.jpg x", "line 1: expected a path and the number"),
-        ("photo/cat/00001.jpg 9", "line 1: 9 is no class of the 7 of pacs"),
-        ("photo/dog/00001.jpg 0\nphoto/house/00001.jpg 0", "line 2: 0 stands for house, but before for dog"),
+        ("photo/cat/00001.jpg 9", "line 1: 9 is no class: pacs has 7 classes"),
+        (
+            "photo/dog/00001.jpg 0\nphoto/house/00001.jpg 0",
+            "line 2: 0 stands for house, but in an earlier line for dog",
+        ),
     ],
 )
 def test_a_wrong_list_is_refused_by_its_line(tmp_path: Path, line: str, told: str) -> None:
@@ -263,7 +271,7 @@ def test_listed_images_that_are_missing_or_outside_are_counted(tmp_path: Path) -
     assert len(imported("pacs", root)[0]) == 28
 
 
-# -------------------------------------------------------------------------------------------- what is put in place
+# --- what is put in place
 
 
 def test_odd_names_are_taken_and_names_that_are_none_left_out(tmp_path: Path) -> None:
@@ -275,7 +283,7 @@ def test_odd_names_are_taken_and_names_that_are_none_left_out(tmp_path: Path) ->
     table, said = imported("pacs", root)
     taken = table[(table["domain"] == "P") & (table["label"] == 0)]["name"]
     assert sorted(taken) == sorted(f"dog/{name}" for name in (*odd, "00001.jpg"))
-    assert "left out: 2 images whose names are not UTF-8 or hold control characters" in said
+    assert "left out: 2 images whose names are not UTF-8 or contain control characters" in said
 
 
 @pytest.mark.parametrize(("missing", "how"), [(["symlink"], "hard links"), (["symlink", "link"], "copies")])
@@ -313,7 +321,7 @@ def test_an_import_that_broke_off_is_not_in_place(tmp_path: Path, monkeypatch: p
     root, card = write_folders(tmp_path / "p", read_card("pacs"), PACS), read_card("pacs")
     imported("pacs", root)
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.data.inventory.write_atomic", lambda path, text: 1 / 0)
+        patch.setattr("pipeline.data.sources.inventory.write_atomic", lambda path, text: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             imported("pacs", root)
     with pytest.raises(UserError, match=r"pacs is not in .*datasets fetch pacs.*datasets import pacs FOLDER"):
@@ -323,7 +331,7 @@ def test_an_import_that_broke_off_is_not_in_place(tmp_path: Path, monkeypatch: p
 
 def test_what_was_imported_is_not_imported_from(tmp_path: Path, data_root: Path) -> None:
     imported("pacs", write_folders(tmp_path / "p", read_card("pacs"), PACS))
-    with pytest.raises(UserError, match="is what an import made"):
+    with pytest.raises(UserError, match="is the result of an import"):
         imported("pacs", data_root / "pacs" / "images")
 
 
@@ -340,8 +348,8 @@ def test_counts_that_differ_are_named_by_domain_and_class(tmp_path: Path) -> Non
     (root / "photo" / "horse" / "00001.jpg").unlink()
     found = list(map(str, differences(exact, imported("pacs", root)[0])))
     assert found == [
-        "domain P: 6 images, not the 7 of the card",
-        "domain P, class horse: 0 images, not the 1 of the card",
+        "domain P: 6 images, but the card states 7",
+        "domain P, class horse: 0 images, but the card states 1",
     ]
 
 
@@ -352,7 +360,7 @@ def test_images_that_go_or_change_after_the_import_are_found(tmp_path: Path) -> 
     (root / "photo" / "dog" / "00002.jpg").write_bytes(b"x")
     first, second = damaged(card, table)
     assert first.endswith("P/dog/00001.jpg is missing")
-    assert re.search(r"00002\.jpg has 1 bytes, not \d+", second)
+    assert re.search(r"00002\.jpg has 1 bytes, but had \d+ when it was imported", second)
     index = Path(os.environ["TERRABENCH_DATA"]) / "pacs" / "index.csv"
     index.write_text(index.read_text().replace("P,0", "P,1"))
     with pytest.raises(UserError, match="was changed; import pacs again"):

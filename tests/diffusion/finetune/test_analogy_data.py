@@ -10,7 +10,7 @@ import torch
 
 from pipeline.config import AnalogySpec, BaseModelSpec, PairParams
 from pipeline.data.digits.build import blend
-from pipeline.data.digits.paired import MANNERS, exact_pairs, shape
+from pipeline.data.digits.paired import STYLES, exact_pairs, shape
 from pipeline.data.image_sets import load_labelled, load_unlabelled
 from pipeline.diffusion.adapters.lorweb import load_encoder
 from pipeline.diffusion.base_model import BaseModel
@@ -177,7 +177,7 @@ def test_a_shape_looks_the_same_class_in_every_manner() -> None:
     encoder = load_encoder(AnalogySpec())
     found = {
         name: encoder.embed(np.stack([manner(digit, i) for i, digit in enumerate(shapes)]))
-        for name, manner in MANNERS.items()
+        for name, manner in STYLES.items()
     }
     for name, embedded in found.items():
         guessed = pseudo_labels(found["MN"], torch.from_numpy(labels), embedded)

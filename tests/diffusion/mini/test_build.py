@@ -8,14 +8,8 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
-from pipeline.data.digits.glyphs import (
-    BENCHMARK_FONTS,
-    GENERIC_FONTS,
-    FontFile,
-    GlyphStyle,
-    font_paths,
-    render,
-)
+from pipeline.data.digits.fonts import BENCHMARK_FONTS, GENERIC_FONTS, FontFile, font_paths
+from pipeline.data.digits.glyphs import GlyphStyle, render
 from pipeline.diffusion.mini import WEIGHTS, build, train
 
 

@@ -1,4 +1,4 @@
-"""The commands of data sets, as a person or a program calls them."""
+"""The commands `datasets …`, called as a person or a program calls them."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,13 @@ from pipeline.cli import main
 from pipeline.config import read_card
 from tests.data.layout_samples import PACS, write_folders
 
-pytestmark = pytest.mark.usefixtures("data_root")
+
+@pytest.fixture(autouse=True)
+def data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of datasets in this test."""
+    folder = tmp_path / "data"
+    monkeypatch.setenv("TERRABENCH_DATA", str(folder))
+    return folder
 
 
 def called(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
@@ -41,7 +47,7 @@ def test_list_says_what_is_in_place_and_what_gets_the_others(
         "domainnet",
     }
     assert lines["pacs"].endswith("in place")
-    assert lines["digits"].endswith("made here")
+    assert lines["digits"].endswith("built here")
     assert "15,588 images" in lines["office_home"]
     assert lines["office_home"].endswith("datasets fetch office_home")
     assert lines["vlcs"].endswith("datasets import vlcs FOLDER")
@@ -59,7 +65,7 @@ def test_show_tells_all_of_a_card(capsys: pytest.CaptureFixture[str], data_root:
         "Mouse as 'computer mouse'",
         "hemanthdv.org",
         "venkateswara2017deep",
-        "every image is for training and for testing",
+        "every image is used for training and for testing",
         f"not in place ({data_root / 'office_home'})",
     ):
         assert told in text
@@ -76,10 +82,10 @@ def test_import_says_what_it_recognised_and_what_differs(
 ) -> None:
     code, text, said = called(capsys, "import", "pacs", pacs)
     assert code == 0
-    assert "recognised a folder for each domain (as DomainBed has it)" in said
+    assert "recognised a folder for each domain (the layout of DomainBed)" in said
     assert "56 images (P 14, A 14, C 14, S 14), symbolic links" in text
-    assert "domain P: 14 images, not the 1,670 of the card" in text
-    assert "Suites can be run with these images" in text
+    assert "domain P: 14 images, but the card states 1,670" in text
+    assert "Suites run with these images" in text
     assert "in place" in called(capsys, "show", "pacs")[1]
     found = json.loads(called(capsys, "import", "pacs", pacs, "--json")[1])
     assert found["images"]["A"] == 14
@@ -92,7 +98,7 @@ def test_verify_finds_what_is_gone(capsys: pytest.CaptureFixture[str], pacs: Pat
     code, text, _ = called(capsys, "verify", "pacs")
     assert code == 1
     assert "S/dog/00001.jpg is missing" in text
-    assert "56 images checked: 1 missing or changed, 32 counts unlike the card's" in text
+    assert "56 images checked: 1 missing or changed, 32 counts differ from the card's" in text
     found = json.loads(called(capsys, "verify", "pacs", "--json")[1])
     assert len(found["damaged"]) == 1
     assert found["images"] == 56
@@ -103,9 +109,9 @@ def test_verify_finds_what_is_gone(capsys: pytest.CaptureFixture[str], pacs: Pat
     [
         (["show", "ofice_home"], "did you mean 'office_home'"),
         (["verify", "pacs"], "pacs is not in"),
-        (["fetch", "digits"], "digits is made here by `prepare`"),
+        (["fetch", "digits"], "digits is built here by `prepare`"),
         (["import", "pacs", "/nowhere"], "there is no folder /nowhere"),
-        (["fetch", "vlcs"], "no source gives it without a click"),
+        (["fetch", "vlcs"], "every source needs a click in a browser"),
     ],
 )
 def test_mistakes_are_answered_in_words(

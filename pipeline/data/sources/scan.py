@@ -1,0 +1,90 @@
+"""Walk the folders of a dataset, and compare the names of folders, domains and classes."""
+
+import os
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.config import FolderCard
+
+MAX_DEPTH = 3
+"""Number of levels below the imported folder at which domains are searched."""
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"}
+"""Suffixes of image files: those of torchvision's ImageFolder, and GIF."""
+
+
+class FoundImage(NamedTuple):
+    """One image of a dataset.
+
+    Attributes:
+        domain: The domain's short form.
+        label: Index into the card's classes.
+        split: 0 for training, 1 for testing, 2 for both.
+        path: The image file.
+    """
+
+    domain: str
+    label: int
+    split: int
+    path: Path
+
+
+@dataclass
+class Layout:
+    """What was recognised in a folder.
+
+    Attributes:
+        layout: Description of the layout, in words.
+        images: The images of the dataset.
+        notes: What was left out, and why.
+    """
+
+    layout: str
+    images: list[FoundImage] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def simplified(name: str) -> str:
+    """Reduce a name to its letters and digits, ignoring case: `Real World` and `real_world` become equal."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(character for character in folded if character.isalnum())
+
+
+def domain_names(card: FolderCard) -> dict[str, str]:
+    """Map the simplified names that folders and lists of a domain may have to the domain's short form."""
+    known: dict[str, str] = {}
+    for short, domain in card.domains.items():
+        known |= {simplified(name): short for name in (short, domain.name, *domain.folders)}
+    return known
+
+
+def class_labels(card: FolderCard) -> dict[str, int]:
+    """Map the simplified names of classes to their labels."""
+    return {simplified(name): label for label, name in enumerate(card.classes)}
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """List the folders in `folder` that are not hidden, in order."""
+    with os.scandir(folder) as entries:
+        return sorted(Path(entry) for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def walk_levels(folder: Path, depth: int) -> Iterator[Path]:
+    """Yield `folder` and its subfolders down to `depth` levels, nearer ones first."""
+    level = [folder]
+    for remaining in range(depth, -1, -1):
+        yield from level
+        level = [below for each in level for below in subfolders(each)] if remaining else []
+
+
+def is_image(name: str) -> bool:
+    """Tell whether a file's name is that of an image; hidden files, like macOS' `._x.jpg`, are none."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+
+
+def images_below(folder: Path) -> list[Path]:
+    """List the images in `folder` and its subfolders, in order."""
+    return sorted(Path(at, name) for at, _, names in os.walk(folder) for name in names if is_image(name))
