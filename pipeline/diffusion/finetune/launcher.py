@@ -13,10 +13,11 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
@@ -110,14 +111,13 @@ def _relay(file: Path, launched: Future[None], progress: Progress) -> None:
 
 def _as_raised(failure: ProcessFailure) -> Exception:
     """Return the exception that ended a process."""
-    kinds: dict[str, Callable[[str], Exception]] = {
-        "UserError": UserError,
-        "OutOfMemoryError": torch.OutOfMemoryError,
-    }
-    kind, _, text = failure.message.partition(": ")
-    if kind in kinds:
-        return kinds[kind](text)
-    recorded = failure.error_file_data.get("message", {})
-    details = recorded.get("extraInfo", {}).get("py_callstack") if isinstance(recorded, dict) else None
-    code = f"exit code {failure.exitcode}"
-    return RuntimeError(f"a process of the fine-tuning failed ({code}):\n{details or failure.message}")
+    recorded: Any = failure.message  # of a process that raised, a dict
+    if not isinstance(recorded, dict):
+        return RuntimeError(f"a process of the fine-tuning died (exit code {failure.exitcode}): {recorded}")
+    kind, _, text = recorded["message"].partition(": ")
+    if kind == "UserError":
+        return UserError(text)
+    if kind == "OutOfMemoryError":
+        return torch.OutOfMemoryError(text)
+    traceback = recorded["extraInfo"]["py_callstack"]
+    return RuntimeError(f"a process of the fine-tuning failed:\n{traceback}")
