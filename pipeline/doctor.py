@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from pipeline import config
 from pipeline.config import HUB, SMALL, BuiltCard, FolderCard, Suite
 from pipeline.core import hardware
+from pipeline.core.paths import CHECKOUT, PROGRAM, yaml_files
 from pipeline.planning.cost import needs_gpu
 from pipeline.planning.graph import make_plan
 from pipeline.planning.network_sizes import GIB
@@ -45,7 +46,7 @@ def examine(store: Path, suites: Sequence[Suite]) -> list[Finding]:
 
 def known_suites() -> list[Suite]:
     """The suites of trainings under benchmarks/."""
-    found = (config.read_any_suite(path.stem) for path in sorted((config.ROOT / "benchmarks").glob("*.yaml")))
+    found = (config.read_any_suite(name) for name in yaml_files("benchmarks"))
     return [suite for suite in found if isinstance(suite, Suite)]
 
 
@@ -89,17 +90,39 @@ def _needs_gpu(suite: Suite) -> bool:
     return any(map(needs_gpu, make_plan(suite, config.read_card(suite.dataset), suite.base_model).jobs))
 
 
+def _requirements() -> tuple[list[str], dict[str, list[str]]]:
+    """Find the packages that this project requires, and those of each extra.
+
+    A checkout states them in setup.cfg, which may be newer than the metadata of an editable installation.
+    """
+    if CHECKOUT is not None and (CHECKOUT / "setup.cfg").is_file():
+        setup = configparser.ConfigParser()
+        setup.read(CHECKOUT / "setup.cfg")
+        extras = {name: lines.split() for name, lines in setup["options.extras_require"].items()}
+        return setup["options"]["install_requires"].split(), extras
+    installed = metadata("terrabench")
+    stated = [Requirement(line) for line in installed.get_all("Requires-Dist") or []]
+    required = [str(one) for one in stated if one.marker is None]
+    return required, {
+        extra: [str(one).partition(";")[0] for one in stated if _only_with(one, extra)]
+        for extra in installed.get_all("Provides-Extra") or []
+    }
+
+
+def _only_with(requirement: Requirement, extra: str) -> bool:
+    """Whether an installation needs `requirement` for `extra` alone."""
+    marker = requirement.marker
+    return marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""})
+
+
 def _packages(suites: Sequence[Suite]) -> Iterator[Finding]:
-    """What setup.cfg requires, and its extras, of which suites need bitsandbytes for an 8-bit Adam."""
-    setup = configparser.ConfigParser()
-    setup.read(config.ROOT / "setup.cfg")
+    """What this project requires, and its extras, of which suites need bitsandbytes for an 8-bit Adam."""
+    required, extras = _requirements()
     here = f"{Path(sys.executable).name} -m pip install"
-    for line in setup["options"]["install_requires"].split("\n"):
-        if line:
-            names = tuple(suite.name for suite in suites)
-            yield _package(Requirement(line), f"{here} '{line}'", "package", names)
-    for extra, lines in setup["options.extras_require"].items():
-        wanted = [line for line in lines.split("\n") if line]
+    for line in required:
+        names = tuple(suite.name for suite in suites)
+        yield _package(Requirement(line), f"{here} '{line}'", "package", names)
+    for extra, wanted in extras.items():
         get = f"{here} {' '.join(repr(line) for line in wanted)}"
         absent = [found.what for line in wanted if (found := _package(Requirement(line))).missing]
         said = f"without {', '.join(absent)}" if absent else "installed"
@@ -165,7 +188,7 @@ def _weight(group: str, where: str, file: str, suites: tuple[str, ...]) -> Findi
     if path.is_absolute() or where.startswith(".") or where.count("/") != 1:
         get = (
             "put it there, or restore it with `git checkout`"
-            if path.is_relative_to(config.ROOT)
+            if CHECKOUT and path.is_relative_to(CHECKOUT)
             else "put it there"
         )
         return Finding(group, where, "no such file or folder", True, get, suites)
@@ -182,15 +205,15 @@ def _weight(group: str, where: str, file: str, suites: tuple[str, ...]) -> Findi
 
 def _datasets(suites: Sequence[Suite]) -> Iterator[Finding]:
     """The data sets that there are cards of."""
-    for path in sorted(config.card_folder().glob("*.yaml")):
-        card = config.resolve_card(config.read_card(path.stem))
+    for name in yaml_files("datasets"):
+        card = config.resolve_card(config.read_card(name))
         named = tuple(suite.name for suite in suites if suite.dataset == card.name)
         if isinstance(card, BuiltCard):
             yield Finding("data set", card.name, "made here, of installed packages", suites=named)
         elif isinstance(card, FolderCard) and card.content is not None:
             yield Finding("data set", card.name, f"in {config.data_folder(card.name)}", suites=named)
         else:
-            get = f"run_benchmark.py datasets fetch {card.name}, or datasets import {card.name} FOLDER"
+            get = f"{PROGRAM} datasets fetch {card.name}, or datasets import {card.name} FOLDER"
             yield Finding("data set", card.name, f"not in {config.data_folder(card.name)}", True, get, named)
 
 

@@ -4,8 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import PrepareParams, read_card
+from pipeline.config import read_card
 from pipeline.data import prepare
+from pipeline.planning.kinds.prepare import PrepareParams
+
+
+@pytest.fixture
+def data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of datasets in this test; it does not exist yet."""
+    folder = tmp_path / "data"
+    monkeypatch.setenv("TERRABENCH_DATA", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,7 @@ def test_what_a_suite_of_sdxl_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return version(name)
 
     monkeypatch.setattr(doctor, "version", installed)
-    monkeypatch.setattr(doctor.machine, "gpus", lambda: ())
+    monkeypatch.setattr(doctor.hardware, "gpus", lambda: ())
     tuned = DIGITS.finetune.model_copy(update={"optimizer": "adamw8bit"})
     suite = DIGITS.model_copy(update={"base_model": BaseModelSpec(name="sdxl"), "finetune": tuned})
     found = findings(tmp_path, suite)

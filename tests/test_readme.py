@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli
-from pipeline.config import ROOT
+from pipeline.core.paths import ROOT
 
 
 def section(heading: str) -> str:

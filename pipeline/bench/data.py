@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.config import PrepareParams, read_card, resolve_card
+from pipeline.config import read_card, resolve_card
 from pipeline.data import prepare
 from pipeline.data.sources.importer import import_folder
+from pipeline.planning.kinds.prepare import PrepareParams
 
 CARD = "visda2017"
 SIDE = 32

@@ -14,12 +14,15 @@ import numpy as np
 import yaml
 
 from pipeline import config
-from pipeline.config import ROOT, Suite
+from pipeline.config import Suite
+from pipeline.core.job import Job
+from pipeline.core.paths import ROOT
 from pipeline.core.seeds import derive
 from pipeline.core.store import MANIFEST, Store, write_atomic
 from pipeline.execution.worker import Message
 from pipeline.planning.cost import CPU
-from pipeline.planning.graph import Job, Plan, make_plan
+from pipeline.planning.graph import Plan, make_plan
+from pipeline.planning.kinds.train import TrainParams
 
 Say = Callable[[str], None]
 Measured = dict[str, dict[str, float]]
@@ -100,12 +103,13 @@ def finished_suite(root: Path) -> dict[str, float]:
         began = time.perf_counter()
         words = [
             sys.executable,
-            str(ROOT / "run_benchmark.py"),
+            "-m",
+            "pipeline",
             command,
             str(root / "finished.yaml"),
             *folders,
         ]
-        subprocess.run(words, check=True, capture_output=True)
+        subprocess.run(words, check=True, capture_output=True, cwd=ROOT)
         return time.perf_counter() - began
 
     drawn = seconds("run")
@@ -120,7 +124,7 @@ def _plan(suite: Suite) -> Plan:
 def _records(job: Job) -> dict[str, bytes]:
     """The product of a training, with random accuracies and features."""
     params = job.params
-    assert isinstance(params, config.TrainParams)
+    assert isinstance(params, TrainParams)
     random = np.random.default_rng(derive(params.seed, params.task, params.method))
     rows = []
     for selection in params.selections:
@@ -154,9 +158,9 @@ def ray_speedup(root: Path) -> dict[str, float]:
     """Seconds of independent trainings on a Ray of one worker and of two, once those have imported what they need."""
     import ray
 
+    from pipeline.core.hardware import Capacity
     from pipeline.execution import local_executor
     from pipeline.execution.ray_executor import SETTINGS, walk
-    from pipeline.execution.scheduler import Capacity
 
     os.environ.update(SETTINGS)
     store = Store(root)

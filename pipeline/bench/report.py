@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import __version__, config
-from pipeline.planning.graph import suite_tasks
+from pipeline.planning.tasks import suite_tasks
 from pipeline.report import records
 from pipeline.report.page import build as page
 from pipeline.report.page.run_info import About

@@ -4,39 +4,20 @@ Imports no torch and runs no plug-in to plan with it: its text is read, and `cla
 needs its class.
 """
 
-import hashlib
 import importlib
 import importlib.util
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
 from pipeline.core.errors import UserError
+from pipeline.core.plugin import Plugin
 
 GROUP = "terrabench.methods"
 """The entry points by which an installed package names its modules that declare methods."""
-
-
-@dataclass(frozen=True)
-class Plugin:
-    """A file that declares methods, with the text that it had when the run was planned.
-
-    It travels with a job to the worker, for the job's key stands for this text and no later one.
-    """
-
-    path: Path
-    text: str
-    module: str | None = None
-    """The name by which a package's module is imported; None for a file given by --plugin."""
-
-    @property
-    def sha256(self) -> str:
-        """The hash of the text. It knows nothing of what the file imports."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 def given(path: Path) -> Plugin:

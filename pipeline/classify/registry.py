@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.classify import plugins
-from pipeline.classify.plugins import Plugin
 from pipeline.config import MethodSpec, Setting, nearest
 from pipeline.core.errors import UserError
+from pipeline.core.plugin import Plugin
 
 if TYPE_CHECKING:
     from pipeline.classify.method import Method

@@ -2,18 +2,11 @@
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.cli.arguments import add_command, positive, with_part, with_suite
 from pipeline.cli.output import answer
 from pipeline.cli.suite_loading import open_any_suite
-from pipeline.core.errors import UserError
-
-if TYPE_CHECKING:
-    from pipeline.core.store import Store
-    from pipeline.execution.scheduler import Capacity, Outcome, Walker
-    from pipeline.planning.graph import Job, Plan
-    from pipeline.planning.morphs import MorphPlan
 
 
 def add(commands: Any) -> None:
@@ -31,7 +24,8 @@ def add(commands: Any) -> None:
         type=positive,
         metavar="N",
         default=None,
-        help="most jobs at a time (default: as many as there are CPU cores and GPUs for); results do not depend on it",
+        help="run at most N jobs at a time (default: as many as there are CPU cores and GPUs for); "
+        "results do not depend on it",
     )
     run.add_argument(
         "--executor",
@@ -43,81 +37,31 @@ def add(commands: Any) -> None:
         "--address",
         metavar="HOST:PORT",
         default=None,
-        help="of the Ray cluster, or auto for the one that this machine is of (default: a Ray of this machine alone)",
+        help="connect to this Ray cluster; auto finds the cluster of this machine (default: a Ray of this "
+        "machine alone)",
     )
     with_part(run)
 
 
 def run_suite(options: argparse.Namespace) -> int:
-    """`run`."""
-    import importlib
-
-    from pipeline.execution.progress import Bars
-    from pipeline.execution.scheduler import Outcome, missing
+    """Make what is missing of a suite, then write and print its results."""
+    from pipeline.execution.suite_run import run_plan
     from pipeline.planning.job_filter import pick
     from pipeline.report.collect import check_writable
 
     plan, store, folder = open_any_suite(options)
     part = pick(plan, options.only) if options.only else plan
     check_writable(folder)
-    with Bars({}, 1, quiet=options.quiet) as bars:
-        todo = missing(part.jobs, store, bars)
-    check_backbones(todo)
-    outcome = Outcome()
-    if todo:
-        executor = importlib.import_module(f"pipeline.execution.{options.executor}_executor")
-        with executor.opened(options.workers, options.address, cpu=options.cpu) as capacity:
-            outcome = make_missing(part, todo, store, capacity, executor.walk, options)
+    outcome = run_plan(
+        part,
+        store,
+        executor=options.executor,
+        workers=options.workers,
+        address=options.address,
+        cpu=options.cpu,
+        quiet=options.quiet,
+    )
     answer(plan, store, folder, options)
     for job in outcome.skipped:
-        print(f"not tried: {job.label}, for a job that it stands on failed", file=sys.stderr)
+        print(f"not tried: {job.label}, because a job that it needs failed", file=sys.stderr)
     return 1 if outcome.failed else 0
-
-
-def make_missing(
-    plan: "Plan | MorphPlan",
-    todo: "list[Job]",
-    store: "Store",
-    capacity: "Capacity",
-    walk: "Walker",
-    options: argparse.Namespace,
-) -> "Outcome":
-    """Say what is to come, and make `todo`."""
-    from pipeline.execution.progress import Bars, spell
-    from pipeline.planning import preflight
-
-    remarks = preflight.check(todo, store, capacity, cpu=options.cpu)
-    check_optimizer(todo)
-    several = preflight.at_a_time(todo, capacity)
-    with Bars(preflight.expected(todo, store, capacity), several, quiet=options.quiet) as bars:
-        for remark in remarks:
-            bars.noted(remark)
-        bars.noted(
-            f"{plan.suite.name}: {len(todo)} of {len(plan.jobs)} jobs to make, {several} at a time; "
-            f"about {spell(bars.time_left())}"
-        )
-        return walk(todo, store, capacity, bars)
-
-
-def check_backbones(todo: "list[Job]") -> None:
-    """UserError if a backbone does not exist: better said before hours of work than after."""
-    from pipeline.config import SMALL
-
-    networks = [job.params.settings for job in todo if job.kind in ("t_predictor", "train")]
-    named = {settings.backbone for settings in networks} - {SMALL}
-    if named:
-        from pipeline.backbones import check_backbone  # imports torch
-
-        for name in sorted(named):
-            check_backbone(name)
-
-
-def check_optimizer(todo: "list[Job]") -> None:
-    """UserError if an optimiser's package is missing: the same, for it is made when all images are encoded."""
-    import importlib.util
-
-    wanted = any(job.kind == "finetune" and job.params.settings.optimizer == "adamw8bit" for job in todo)
-    if wanted and importlib.util.find_spec("bitsandbytes") is None:
-        raise UserError(
-            "finetune.optimizer: adamw8bit needs bitsandbytes; pip install bitsandbytes, or take adamw"
-        )

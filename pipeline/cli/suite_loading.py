@@ -13,37 +13,36 @@ if TYPE_CHECKING:
 
 
 def open_any_suite(options: argparse.Namespace) -> "tuple[Plan | MorphPlan, Store, Path]":
-    """As open_suite, of a suite of morphs too."""
-    from pipeline import config
-    from pipeline.core.store import Store
-    from pipeline.planning.morphs import make_morph_plan
+    """Expand the suite that the user named, of any setting.
 
+    Returns:
+        Its plan, its store, and its results folder.
+    """
+    from pipeline import config
+    from pipeline.config import MorphSuite
+    from pipeline.core.store import Store
+    from pipeline.execution.suite_plan import plan_of, use_plugins
+
+    use_plugins(options.plugin)
     suite = config.read_any_suite(options.suite)
-    if not isinstance(suite, config.MorphSuite):
-        return open_suite(options)
-    if getattr(options, "only", None):
+    if isinstance(suite, MorphSuite) and getattr(options, "only", None):
         raise UserError(f"--only is for suites of trainings; {suite.name} compares morphs")
-    base_model = config.resolve_base_model(suite.base_model)
-    plan = make_morph_plan(suite, config.read_card(suite.dataset), base_model)
-    return plan, Store(store_root(options)), results_root(options) / suite.name
+    return plan_of(suite), Store(store_root(options)), results_root(options) / suite.name
 
 
 def open_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
-    """The plan of the suite that the user named, its store, and its folder under results/."""
-    from pipeline import config
-    from pipeline.classify import plugins, registry
-    from pipeline.core.store import Store
-    from pipeline.planning.graph import make_plan
+    """Expand the suite of trainings that the user named; see `open_any_suite`.
 
-    registry.use(plugins.given(path) for path in options.plugin)
-    suite = config.resolve_pretrained(config.read_suite(options.suite))
-    for method in suite.methods:
-        registry.check_method(method)
-        registry.check_setting(method.name, suite.setting)
-    card = config.resolve_card(config.read_card(suite.dataset))
-    base_model = config.resolve_base_model(suite.base_model)
-    plan = make_plan(suite, card, base_model, registry.plugged_in())
-    return plan, Store(store_root(options)), results_root(options) / suite.name
+    Raises:
+        UserError: The suite compares morphs.
+    """
+    from pipeline import config
+    from pipeline.planning.graph import Plan
+
+    config.read_suite(options.suite)  # refuses a suite of morphs
+    plan, store, folder = open_any_suite(options)
+    assert isinstance(plan, Plan)
+    return plan, store, folder
 
 
 def store_root(options: argparse.Namespace) -> Path:
@@ -57,4 +56,4 @@ def results_root(options: argparse.Namespace) -> Path:
     """The folder of the suites' folders that the user named, or the usual one."""
     from pipeline import config
 
-    return options.results or config.ROOT / "results"
+    return config.results_folder(options.results)

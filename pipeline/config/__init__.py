@@ -4,7 +4,7 @@ Imports no torch, so that `plan`, `tables` and `--help` answer at once.
 """
 
 from pipeline.config.analogies import AnalogySpec, Context, Pairing
-from pipeline.config.base import ROOT, Count, Fraction, Precision, Rate, Seed, Setting, Strict, nearest
+from pipeline.config.base import Count, Fraction, Precision, Rate, Seed, Setting, Strict, later, nearest
 from pipeline.config.cards import (
     Archive,
     BuiltCard,
@@ -14,27 +14,10 @@ from pipeline.config.cards import (
     FolderDomain,
     Source,
 )
-from pipeline.config.jobs import (
-    AnalogiesParams,
-    BetweenParams,
-    DomainsParams,
-    FinetuneParams,
-    FlowParams,
-    GenerateParams,
-    InterpolateParams,
-    InversionSettings,
-    PairLorasParams,
-    PairParams,
-    PrepareParams,
-    SamplingParams,
-    TrainParams,
-    prompt,
-    task_name,
-)
-from pipeline.config.loader import card_folder, read_any_suite, read_card, read_suite
+from pipeline.config.loader import read_any_suite, read_card, read_suite
 from pipeline.config.morph import MORPHS, PIXELS, BetweenSettings, MorphMethod, MorphSettings
-from pipeline.config.morph_suite import MorphKind, MorphsParams, MorphSuite, ScoreParams
-from pipeline.config.paths import IN_PLACE, PUBLISHED, data_folder, resolve_card, store_folder
+from pipeline.config.morph_suite import MorphKind, MorphSuite
+from pipeline.config.paths import IN_PLACE, data_folder, resolve_card, results_folder, store_folder
 from pipeline.config.suites import (
     CONTROLS,
     MADE_SETS,
@@ -54,7 +37,8 @@ from pipeline.config.suites import (
     ValidationSettings,
     method_label,
 )
-from pipeline.config.t_predictor import GridSettings, TPredictorParams, TPredictorSettings
+from pipeline.config.t_predictor import GridSettings, TDim, TPredictorSettings
+from pipeline.config.tasks import DomainsParams, PairParams, prompt, task_name
 from pipeline.config.weights import (
     HUB,
     MINI,
@@ -79,15 +63,11 @@ __all__ = [
     "MORPHS",
     "NAMED_MODELS",
     "PIXELS",
-    "PUBLISHED",
-    "ROOT",
     "SMALL",
     "AdapterSpec",
-    "AnalogiesParams",
     "AnalogySpec",
     "Archive",
     "BaseModelSpec",
-    "BetweenParams",
     "BetweenSettings",
     "BuiltCard",
     "Context",
@@ -95,19 +75,14 @@ __all__ = [
     "DatasetCard",
     "DomainCard",
     "DomainsParams",
-    "FinetuneParams",
     "FinetuneSettings",
-    "FlowParams",
     "FlowSettings",
     "FolderCard",
     "FolderDomain",
     "Fraction",
-    "GenerateParams",
     "GenerateSettings",
     "GridSettings",
     "Guidance",
-    "InterpolateParams",
-    "InversionSettings",
     "LatentStatistics",
     "MethodSpec",
     "Mix",
@@ -115,30 +90,24 @@ __all__ = [
     "MorphMethod",
     "MorphSettings",
     "MorphSuite",
-    "MorphsParams",
-    "PairLorasParams",
     "PairParams",
     "Pairing",
     "Precision",
-    "PrepareParams",
     "Rate",
-    "SamplingParams",
-    "ScoreParams",
     "Seed",
     "Setting",
     "Source",
     "Strict",
     "Suite",
     "Swad",
-    "TPredictorParams",
+    "TDim",
     "TPredictorSettings",
-    "TrainParams",
     "TrainSettings",
     "ValidationSettings",
     "base_model_path",
-    "card_folder",
     "data_folder",
     "encoder_path",
+    "later",
     "method_label",
     "nearest",
     "prompt",
@@ -151,6 +120,7 @@ __all__ = [
     "resolve_encoder",
     "resolve_pretrained",
     "resolve_t_predictor",
+    "results_folder",
     "store_folder",
     "task_name",
 ]

@@ -2,13 +2,9 @@
 
 import difflib
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-"""The checkout: holds benchmarks/, datasets/ and results/."""
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]

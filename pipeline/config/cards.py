@@ -27,6 +27,10 @@ class DatasetCard(Strict):
         name = self.classes[label]
         return self.prompt_words.get(name, name.lower().replace("_", " "))
 
+    def train_images(self, domain: str) -> int:
+        """Return how many images of `domain` are for training."""
+        raise NotImplementedError
+
     @model_validator(mode="after")
     def _reworded_classes_exist(self) -> "DatasetCard":
         unknown = set(self.prompt_words) - set(self.classes)
@@ -59,6 +63,10 @@ class BuiltCard(DatasetCard):
     builder: Literal["digits"]
     domains: dict[str, BuiltDomain]
     seed: Seed = 0
+
+    def train_images(self, domain: str) -> int:
+        """Return how many images of `domain` are for training."""
+        return self.domains[domain].train
 
 
 # ------------------------------------------------------------------------------------------- sets of files
@@ -132,6 +140,10 @@ class FolderCard(DatasetCard):
     split: Literal["all", "lists"] = "all"
     sources: list[Source] = Field(min_length=1)
     content: str | None = None
+
+    def train_images(self, domain: str) -> int:
+        """Return how many images of `domain` are for training."""
+        return self.domains[domain].train
 
     @model_serializer
     def _what_is_prepared(self) -> dict[str, Any]:

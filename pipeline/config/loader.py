@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config.base import ROOT, nearest
+from pipeline.config.base import nearest
 from pipeline.config.cards import BuiltCard, DatasetCard, FolderCard
 from pipeline.config.morph_suite import MorphSuite
 from pipeline.config.suites import Suite
 from pipeline.core.errors import UserError
+from pipeline.core.paths import yaml_files
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -114,31 +115,26 @@ def _validated(documents: Sequence[_Document], model: type[Model]) -> Model:
         raise UserError(_explain(error, documents, model)) from error
 
 
-def card_folder() -> Path:
-    """Where dataset cards are."""
-    return ROOT / "datasets"
-
-
 def read_card(name: str) -> DatasetCard:
-    """The dataset card called `name`."""
-    path = card_folder() / f"{name}.yaml"
-    if not path.exists():
-        raise UserError(
-            f"there is no dataset {name!r}; {nearest(name, (p.stem for p in card_folder().glob('*.yaml')))}"
-        )
-    document = _read(path)
+    """Read the dataset card called `name`: of ./datasets, else of those that come with the project."""
+    cards = yaml_files("datasets")
+    if name not in cards:
+        raise UserError(f"there is no dataset {name!r}; {nearest(name, cards)}")
+    document = _read(cards[name])
     return _validated([document], BuiltCard if "builder" in document.data else FolderCard)
 
 
 def _suite_path(given: str | Path, folder: Path) -> Path:
-    """The file of a suite: a path, seen from `folder`, or the name of one under benchmarks/."""
-    path = Path(given)
-    found = folder / path if path.suffix in (".yaml", ".yml") else ROOT / "benchmarks" / f"{path.name}.yaml"
-    if not found.exists():
-        raise UserError(
-            f"there is no suite {str(given)!r}; under benchmarks/ "
-            + nearest(path.stem, (p.stem for p in (ROOT / "benchmarks").glob("*.yaml")))
-        )
+    """Find the file of a suite.
+
+    Args:
+        given: A path that ends in .yaml or .yml; or a name of ./benchmarks, else of those that come with the project.
+        folder: The folder that a path is relative to.
+    """
+    path, suites = Path(given), yaml_files("benchmarks")
+    found = folder / path if path.suffix in (".yaml", ".yml") else suites.get(path.name)
+    if found is None or not found.exists():
+        raise UserError(f"there is no suite {str(given)!r}; under benchmarks/ {nearest(path.stem, suites)}")
     return found
 
 

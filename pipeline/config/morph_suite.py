@@ -11,38 +11,6 @@ from pipeline.config.suites import NAMED_MODELS, BaseModelSpec
 MorphKind = Literal["images", "styles", "subjects"]
 
 
-class MorphsParams(Strict):
-    """Morphs of one kind by one method, between ends that are drawn from the training images of domains.
-
-    images: from one image to another, of two classes in one domain. styles: from several images of a class in one domain
-    to several of the same class in another. subjects: from several of one class to several of another, in one domain.
-    """
-
-    kind: MorphKind
-    method: MorphMethod
-    domains: list[str] = Field(min_length=1)
-    words: list[str] = Field(min_length=2)
-    base_model: BaseModelSpec
-    pairs: Count
-    several: Count
-    frames: int = Field(ge=2)
-    prompt: str
-    morph: MorphSettings
-    seed: Seed
-    threads: Count
-
-
-class ScoreParams(Strict):
-    """What the morphs of one kind and method are worth: see pipeline/metrics."""
-
-    kind: MorphKind
-    method: MorphMethod
-    domains: list[str]
-    distance: str
-    features: str
-    threads: Count
-
-
 class MorphSuite(Strict):
     """A suite of setting morph."""
 

@@ -4,25 +4,27 @@ import json
 import os
 from pathlib import Path
 
-from pipeline.config.base import ROOT
 from pipeline.config.cards import DatasetCard, FolderCard
 from pipeline.core.errors import UserError
+from pipeline.core.paths import base_folder
 
 IN_PLACE = "dataset.json"
 """The file that says of a data set's folder what is in it; written last (see pipeline.data.inventory)."""
 
-PUBLISHED = ROOT / "results" / "published"
-"""The folder of others' figures."""
-
 
 def data_folder(name: str) -> Path:
-    """Where the data set called `name` is, or will be: under $TERRABENCH_DATA, else datasets/data."""
-    return Path(os.environ.get("TERRABENCH_DATA") or ROOT / "datasets" / "data").absolute() / name
+    """Return the folder of the images of dataset `name`: under $TERRABENCH_DATA, else under datasets/data."""
+    return Path(os.environ.get("TERRABENCH_DATA") or base_folder() / "datasets" / "data").absolute() / name
 
 
 def store_folder(named: Path | None) -> Path:
-    """The folder of the store that the user named, else $TERRABENCH_STORE, else results/store."""
-    return Path(named or os.environ.get("TERRABENCH_STORE") or ROOT / "results" / "store").resolve()
+    """Return the folder of the store: `named` by the user, else $TERRABENCH_STORE, else results/store."""
+    return Path(named or os.environ.get("TERRABENCH_STORE") or base_folder() / "results" / "store").resolve()
+
+
+def results_folder(named: Path | None) -> Path:
+    """Return the folder of the results folders: `named` by the user, else results."""
+    return named or base_folder() / "results"
 
 
 def resolve_card(card: DatasetCard) -> DatasetCard:

@@ -36,16 +36,6 @@ class TPredictorSettings(Strict):
     seed: Seed = 0
 
 
-class TPredictorParams(Strict):
-    """A t-predictor for the source domains of one held-out domain."""
-
-    domains: list[str] = Field(min_length=2, description="the source domains")
-    t_dim: TDim
-    image_size: Count
-    settings: TPredictorSettings
-    threads: Count
-
-
 class GridSettings(Strict):
     """At which t new domains are made: points of a regular grid in or near the hull of the predicted t."""
 
@@ -86,5 +76,5 @@ class GridSettings(Strict):
     def most(self, t_dim: int) -> int:
         """The most points that can be taken in `t_dim` dimensions."""
         low, high = self.range
-        whole = (int((high - low) / self.step + 1e-9) + 1) ** t_dim
+        whole: int = (int((high - low) / self.step + 1e-9) + 1) ** t_dim
         return whole if self.points is None else min(whole, self.points)

@@ -5,17 +5,17 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from pipeline.config.base import ROOT
 from pipeline.config.suites import AdapterSpec, BaseModelSpec, Suite, TrainSettings
 from pipeline.config.t_predictor import TPredictorSettings
 from pipeline.core.errors import UserError
+from pipeline.core.paths import PACKAGE
 from pipeline.core.store import sha256
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
-MINI = ROOT / "pipeline" / "diffusion" / "mini" / "weights"
+MINI = PACKAGE / "diffusion" / "mini" / "weights"
 
-MINI_ENCODER = ROOT / "pipeline" / "diffusion" / "mini" / "encoder.safetensors"
+MINI_ENCODER = PACKAGE / "diffusion" / "mini" / "encoder.safetensors"
 """The weights of the encoder called `mini`, a digits_cnn."""
 
 

@@ -17,6 +17,21 @@ class Gpu:
     gib: float
 
 
+@dataclass(frozen=True)
+class Capacity:
+    """What the jobs of a run may use together.
+
+    Attributes:
+        cpus: CPU cores.
+        gpus: The GPUs.
+        workers: How many jobs may be under way together; None for as many as cores and GPUs allow.
+    """
+
+    cpus: int
+    gpus: tuple[Gpu, ...] = ()
+    workers: int | None = None
+
+
 def cpus() -> int:
     """CPU cores that this process may use: fewer than the machine's under taskset, Slurm or in a container."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

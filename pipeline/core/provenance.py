@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from pipeline import __version__
-from pipeline.config import ROOT
+from pipeline.core.paths import ROOT
 
 LIBRARIES = (
     "torch",

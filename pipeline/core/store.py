@@ -83,7 +83,8 @@ class Store:
 
     def manifest(self, kind: str, key: str) -> dict[str, Any]:
         """What is known of a finished artifact: `files`, `label`, `params`, `inputs`, `seconds`, and in those of late `made_with` and `remarks`."""
-        return json.loads((self.path(kind, key) / MANIFEST).read_text())
+        manifest: dict[str, Any] = json.loads((self.path(kind, key) / MANIFEST).read_text())
+        return manifest
 
     def commit(self, kind: str, key: str, about: dict[str, Any]) -> Path:
         """Make the workspace of a finished job its artifact.

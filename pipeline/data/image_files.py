@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from pipeline.config import ROOT
 from pipeline.core.errors import Remark, UserError
+from pipeline.core.paths import base_folder
 from pipeline.data.image_sets import ImageFiles, ImageSet
 
 STAMP = struct.Struct("<qq")
@@ -139,7 +139,7 @@ class ByName(Mapping[str, np.ndarray]):
 
 def cache_folder() -> Path:
     """Return the folder of decoded images: $TERRABENCH_CACHE, else results/cache."""
-    return Path(os.environ.get("TERRABENCH_CACHE") or ROOT / "results" / "cache")
+    return Path(os.environ.get("TERRABENCH_CACHE") or base_folder() / "results" / "cache")
 
 
 class ImageCache:

@@ -9,12 +9,13 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from pipeline.config import BuiltCard, FolderCard, PrepareParams, nearest, read_card
+from pipeline.config import BuiltCard, FolderCard, nearest, read_card
 from pipeline.core.errors import UserError
 from pipeline.core.stage import Progress
 from pipeline.data.digits import build as digits
 from pipeline.data.image_sets import DomainArrays, domain_sha256, save_domain
 from pipeline.data.prepare_files import prepare_files
+from pipeline.planning.kinds.prepare import PrepareParams
 
 BUILDERS = {"digits": digits}
 """Modules with CLASSES, SIZE, DOMAINS, PACKAGES (by domain), and build(domain, seed) -> DomainArrays."""

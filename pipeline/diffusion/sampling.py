@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.config import Guidance
 from pipeline.diffusion.base_model import BaseModel
-from pipeline.diffusion.prompt_embeddings import PromptEmbeddings, denoise, concatenate
+from pipeline.diffusion.prompt_embeddings import PromptEmbeddings, concatenate, denoise
 
 Predict = Callable[[Tensor, int], Tensor]
 """(noisy latents [n, c, h, w], timestep) -> the denoiser's output, guided."""

@@ -14,11 +14,12 @@ from multiprocessing.process import BaseProcess
 
 from pipeline.core import hardware
 from pipeline.core.errors import UserError
+from pipeline.core.hardware import Capacity
+from pipeline.core.job import Job
 from pipeline.core.store import Store
-from pipeline.execution.scheduler import Capacity, Outcome, Walk, Watcher
+from pipeline.execution.scheduler import Outcome, Walk, Watcher
 from pipeline.execution.worker import serve
 from pipeline.planning.cost import cpus, processes, takes_gpu
-from pipeline.planning.graph import Job
 
 ATTEMPTS = 2
 """How often a job is tried whose worker process dies under it."""
@@ -83,7 +84,7 @@ class LocalWalk(Walk):
 
     def wanted(self, job: Job) -> int:
         """How many GPUs `job` is given: one that wants more than there are gets all, and says what is wrong."""
-        return min(processes(job.params), len(self.capacity.gpus))
+        return min(processes(job), len(self.capacity.gpus))
 
     def gpus_for(self, job: Job, worker: Worker) -> tuple[str, ...]:
         """That of `worker`, and as many more as `job` wants; fewer if they are not free, none if its own is not."""

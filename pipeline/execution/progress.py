@@ -9,18 +9,9 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from pipeline.core.durations import spell_duration
+from pipeline.core.job import Job
 from pipeline.execution.worker import Message
-from pipeline.planning.graph import Job
-
-
-def spell(seconds: float) -> str:
-    """'12 days', '1 h 05 min', '4 min', '30 s'."""
-    minutes = round(seconds / 60)
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if minutes >= 72 * 60:
-        return f"{round(minutes / 60 / 24)} days"
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
 
 
 class Bars:
@@ -67,7 +58,7 @@ class Bars:
         """A job came further."""
         bar = self.ids[job.key]
         self.bars.update(bar, completed=message.done, total=message.total, note=message.text)
-        self.bars.update(self.whole, note=f"about {spell(self.time_left())} left")
+        self.bars.update(self.whole, note=f"about {spell_duration(self.time_left())} left")
 
     def _dropped(self, job: Job) -> float:
         """A job is not under way any more; the seconds that it was."""
@@ -77,7 +68,7 @@ class Bars:
     def _ended(self, job: Job) -> tuple[float, float]:
         """A job is over; the seconds that it took, and was expected to."""
         seconds, expected = self._dropped(job), self.expected.pop(job)
-        self.bars.update(self.whole, advance=1, note=f"about {spell(self.time_left())} left")
+        self.bars.update(self.whole, advance=1, note=f"about {spell_duration(self.time_left())} left")
         return seconds, expected
 
     def retried(self, job: Job, why: str) -> None:
@@ -92,9 +83,9 @@ class Bars:
         self.took[job.kind] = (took + seconds, meant + expected)
         if not self.live:
             done = self.total - len(self.expected)
-            left = spell(self.time_left())
+            left = spell_duration(self.time_left())
             self.console.print(
-                f"[{done}/{self.total}] {job.label}: {spell(seconds)}; about {left} left",
+                f"[{done}/{self.total}] {job.label}: {spell_duration(seconds)}; about {left} left",
                 markup=False,
                 highlight=False,
             )

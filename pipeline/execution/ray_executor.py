@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.core import hardware
 from pipeline.core.errors import UserError
+from pipeline.core.hardware import Capacity
+from pipeline.core.job import Job
 from pipeline.core.store import Store, write_atomic
 from pipeline.execution.progress_channel import Address, Inbox, telling
-from pipeline.execution.scheduler import Capacity, Outcome, Walk, Watcher
+from pipeline.execution.scheduler import Outcome, Walk, Watcher
 from pipeline.execution.worker import Message, attempt, see
 from pipeline.planning.cost import cpus, processes, takes_gpu
-from pipeline.planning.graph import Job
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -146,7 +147,7 @@ class RayWalk(Walk):
             if job is None:
                 return
             on_gpu = bool(self.capacity.gpus) and takes_gpu(job)
-            wanted = processes(job.params) if on_gpu else 0
+            wanted = processes(job) if on_gpu else 0
             task = self.ray.remote(
                 num_cpus=min(cpus(job), self.capacity.cpus), num_gpus=wanted, max_retries=RETRIES
             )(make_there)

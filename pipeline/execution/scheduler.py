@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.core.errors import UserError
-from pipeline.core.hardware import Gpu
+from pipeline.core.hardware import Capacity
+from pipeline.core.job import Job
 from pipeline.core.store import Store
 from pipeline.execution.worker import Message
-from pipeline.planning.graph import Job
 
 
 class Watcher(Protocol):
@@ -23,15 +23,6 @@ class Watcher(Protocol):
     def finished(self, job: Job) -> None: ...
     def failed(self, job: Job, reason: str, detail: str) -> None: ...
     def noted(self, text: str) -> None: ...
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """What jobs may take together: `workers` at a time (None = as many as fit), CPU cores, and GPUs."""
-
-    cpus: int
-    gpus: tuple[Gpu, ...] = ()
-    workers: int | None = None
 
 
 @dataclass

@@ -18,26 +18,11 @@ from typing import Any, Literal
 
 from pipeline.classify import registry
 from pipeline.core.errors import Remark, UserError
+from pipeline.core.job import Job
 from pipeline.core.provenance import made_with
 from pipeline.core.stage import Progress
 from pipeline.core.store import Store
-from pipeline.planning.cost import CPU, what_to_lower
-from pipeline.planning.graph import Job
-
-STAGES = {
-    "prepare": "pipeline.data.prepare",
-    "t_predictor": "pipeline.diffusion.t_predictor.train",
-    "finetune": "pipeline.diffusion.finetune.stage",
-    "generate": "pipeline.diffusion.generate.stage",
-    "interpolate": "pipeline.diffusion.generate.interpolate",
-    "pair_loras": "pipeline.diffusion.morph.pair_loras",
-    "between": "pipeline.diffusion.morph.interpolated_images",
-    "morphs": "pipeline.diffusion.morph.stage",
-    "score": "pipeline.metrics.stage",
-    "flow": "pipeline.diffusion.generate.domain_flow",
-    "train": "pipeline.classify.training.stage",
-}
-"""The module whose `run` carries out a kind of job; imported only by a worker that needs it."""
+from pipeline.planning.cost import CPU, memory_advice
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 """What stops a whole run: every later job would fail on it too."""
@@ -76,7 +61,7 @@ def make(job: Job, store: Store, say: Callable[[Message], None]) -> None:
         if job.plugin is not None:
             registry.use([job.plugin])
         started = time.monotonic()
-        stage = importlib.import_module(STAGES[job.kind])
+        stage = importlib.import_module(job.declaration.module)
         with remarks(say) as remarked:
             stage.run(job.params, inputs, store.workspace(job.kind, job.key), now_and_then(say))
         about = {
@@ -111,7 +96,7 @@ def attempt(job: Job, store: Store, say: Callable[[Message], None]) -> Message:
         return Message("failed", f"{type(error).__name__}: {error}", detail=traceback.format_exc())
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError":  # of torch, which need not be there
-            return Message("failed", f"the GPU's memory is too small; {what_to_lower(job.params)}")
+            return Message("failed", f"the GPU's memory is too small; {memory_advice(job)}")
         return Message("failed", f"{type(error).__name__}: {error}", detail=traceback.format_exc())
     return Message("done")
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.config import ScoreParams
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
@@ -15,6 +14,7 @@ from pipeline.metrics.distances import make_distances
 from pipeline.metrics.evaluate import score
 from pipeline.metrics.features import make_features
 from pipeline.metrics.frames import ABOUT, read_sequences
+from pipeline.planning.kinds.score import ScoreParams
 
 
 def reference(data: Path, ends: pd.DataFrame, domains: list[str]) -> np.ndarray:

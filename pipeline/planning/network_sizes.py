@@ -6,17 +6,30 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pipeline.config import SMALL, BaseModelSpec, TPredictorParams, TrainParams, base_model_path
+from pipeline.config import SMALL, BaseModelSpec, base_model_path
 
 GIB = 2**30
+
+TRAINING_PASSES = 3
+"""The cost of a training step in forward passes: the forward pass itself, and a backward pass of twice its cost."""
+
+WHOLE_BASE_MODEL = 1.4
+"""The parameters of a whole base model, with its text encoders and its VAE, over those of its denoiser."""
+
+GRID_PASSES = 4
+"""The images of an analogy's grid, and about the cost of a pass over it in passes over one image; attention adds more."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """The size of a network, for one image of `side` pixels.
+    """The size of a network.
 
-    multiply_adds: of a forward pass; activations: bytes kept for the backward pass in fp32; per_rank: parameters of an
-    adapter on all its layers, for each of its ranks.
+    Attributes:
+        parameters: Their number.
+        multiply_adds: Those of a forward pass for one image of `side` pixels.
+        activations: Bytes that such a pass keeps for the backward pass, in fp32.
+        side: The height and width of that image, in pixels.
+        per_rank: Parameters of an adapter on all layers of the network, for each of its ranks.
     """
 
     parameters: float
@@ -25,9 +38,13 @@ class Network:
     side: int
     per_rank: float = 0.0
 
-    def at(self, side: int) -> float:
-        """How many times the figures for one image grow when its sides are `side` pixels."""
-        return (side / self.side) ** 2
+    def pass_at(self, side: int) -> float:
+        """Multiply-adds of a forward pass for one image of `side` pixels."""
+        return self.multiply_adds * (side / self.side) ** 2
+
+    def activations_at(self, side: int) -> float:
+        """Bytes that a pass for one image of `side` pixels keeps for the backward pass, in fp32."""
+        return self.activations * (side / self.side) ** 2
 
 
 SD15 = Network(8.60e8, 4.02e11, 4.4 * GIB, 512, 1.06e6)
@@ -45,7 +62,11 @@ BACKBONES = {
 
 
 def denoiser(spec: BaseModelSpec) -> Network:
-    """The denoiser of a base model: counted for `mini`, SD 1.5 and SDXL, or as one of these scaled to a folder's weights."""
+    """Return the size of a base model's denoiser.
+
+    `mini`, SD 1.5 and SDXL were counted; a diffusers folder is one of these, scaled to the number of its weights, and
+    a hub id is SDXL if its name has "xl" in it and SD 1.5 otherwise.
+    """
     if spec.name == "mini":
         return MINI
     folder = Path(base_model_path(spec))
@@ -54,24 +75,24 @@ def denoiser(spec: BaseModelSpec) -> Network:
 
 @cache
 def _scaled(folder: Path) -> Network:
-    """The denoiser in a diffusers folder: SD 1.5, or SDXL where there are two text encoders, times its parameters."""
+    """Scale SDXL (if `folder` has two text encoders) or SD 1.5 to the weights in a diffusers folder."""
     like = SDXL if (folder / "text_encoder_2").is_dir() else SD15
     shapes = [shape for path in sorted((folder / "unet").glob("*.safetensors")) for shape in _shapes(path)]
-    if not shapes:  # BaseModel.load says what is wrong with such a folder
+    if not shapes:  # BaseModel.load tells the user what is wrong with such a folder
         return like
     parameters = sum(map(math.prod, shapes))
-    more = parameters / like.parameters
+    factor = parameters / like.parameters
     per_rank = sum(math.prod(shape[1:]) + shape[0] for shape in shapes if len(shape) in (2, 4))
-    return Network(parameters, like.multiply_adds * more, like.activations * more, like.side, per_rank)
+    return Network(parameters, like.multiply_adds * factor, like.activations * factor, like.side, per_rank)
 
 
 def _shapes(path: Path) -> list[list[int]]:
-    """The shapes of the tensors of a safetensors file, from its header: 8 bytes of length, then JSON."""
+    """Read the shapes of the tensors of a safetensors file from its header: 8 bytes of length, then JSON."""
     with path.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     return [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
 
 
-def backbone(params: TrainParams | TPredictorParams) -> Network:
-    """The backbone of a classifier or a t-predictor; one that is not in the table is taken for a ResNet-50."""
-    return BACKBONES.get(params.settings.backbone.partition(".")[0], RESNET50)
+def backbone(name: str) -> Network:
+    """Return the size of the backbone called `name`; one that is not in the table counts as a ResNet-50."""
+    return BACKBONES.get(name.partition(".")[0], RESNET50)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from pipeline.core.durations import spell_duration
 from pipeline.core.errors import UserError
+from pipeline.core.hardware import Capacity
+from pipeline.core.job import Job
 from pipeline.core.store import Store
-from pipeline.execution.progress import spell
-from pipeline.execution.scheduler import Capacity
 from pipeline.planning.cost import (
     CPU,
     GPU,
@@ -15,13 +16,13 @@ from pipeline.planning.cost import (
     Needs,
     cpus,
     gpu_gib,
+    memory_advice,
     needs_gpu,
     processes,
     scratch,
     takes_gpu,
-    what_to_lower,
 )
-from pipeline.planning.graph import Job, Plan
+from pipeline.planning.graph import Plan
 from pipeline.planning.network_sizes import GIB
 
 GUESS = 60.0
@@ -36,7 +37,7 @@ def device(capacity: Capacity) -> str:
 def at_a_time(jobs: Sequence[Job], capacity: Capacity) -> int:
     """How many of `jobs` may be under way together: as many as there are GPUs, if any takes one, else as cores allow."""
     if capacity.gpus and any(map(takes_gpu, jobs)):
-        fit = max(1, len(capacity.gpus) // max(processes(job.params) for job in jobs))
+        fit = max(1, len(capacity.gpus) // max(processes(job) for job in jobs))
     else:
         fit = max(1, capacity.cpus // max(map(cpus, jobs), default=1))
     return min(fit, capacity.workers or fit)
@@ -56,15 +57,15 @@ def check(todo: Sequence[Job], store: Store, capacity: Capacity, *, cpu: bool) -
         raise UserError(
             f"{len(heavy)} of the {len(todo)} jobs to make need a GPU (such as {heavy[0].label}), and there is none "
             f"here: use a machine or a cluster (--executor ray) with one, or make them on the CPU with --cpu, in about "
-            f"{spell(seconds / at_a_time(heavy, capacity))}, or take smaller ones: base_model {{name: mini, "
+            f"{spell_duration(seconds / at_a_time(heavy, capacity))}, or take smaller ones: base_model {{name: mini, "
             "resolution: 32}, fewer steps and iterations"
         )
     if not capacity.gpus:
         return []
-    widest = max(filter(takes_gpu, todo), key=lambda job: processes(job.params), default=None)
-    if widest is not None and processes(widest.params) > len(capacity.gpus):
+    widest = max(filter(takes_gpu, todo), key=lambda job: processes(job), default=None)
+    if widest is not None and processes(widest) > len(capacity.gpus):
         raise UserError(
-            f"finetune.processes is {processes(widest.params)}, each with a GPU of its own, and there are "
+            f"finetune.processes is {processes(widest)}, each with a GPU of its own, and there are "
             f"{len(capacity.gpus)} here; lower it, which changes results by rounding alone"
         )
     least = min(gpu.gib for gpu in capacity.gpus)
@@ -73,7 +74,7 @@ def check(todo: Sequence[Job], store: Store, capacity: Capacity, *, cpu: bool) -
         largest[job.kind] = max(largest.get(job.kind, job), job, key=gpu_gib)
     return [
         f"{job.label} may need {gpu_gib(job):.0f} GiB of GPU memory, and {device(capacity)} has {least:.0f}; if it fails, "
-        f"{what_to_lower(job.params)}"
+        f"{memory_advice(job)}"
         for job in largest.values()
         if gpu_gib(job) > least
     ]
@@ -140,7 +141,7 @@ def _remarks(plan: Plan, todo: list[Job], told: dict[str, Any], capacity: Capaci
         remarks[0] += "; there is no GPU here, and `run` asks for one, or for --cpu"
     else:
         several = at_a_time(todo, capacity)
-        remarks[0] += f"; {several} at a time here, about {spell(seconds / several)}"
+        remarks[0] += f"; {several} at a time here, about {spell_duration(seconds / several)}"
     if latents > 1:
         remarks.append(
             f"disk: a finetune under way keeps up to {latents:.0f} GiB of latents beside, and removes them"

@@ -10,15 +10,19 @@ from typing import Any
 import pandas as pd
 
 from pipeline import __version__, config
-from pipeline.config import TrainParams
 from pipeline.core.errors import UserError
+from pipeline.core.job import Job
 from pipeline.core.store import MANIFEST, Store
-from pipeline.planning.graph import AdapterJobs, Job, Plan, parse_task, suite_tasks
+from pipeline.planning.graph import Plan
+from pipeline.planning.kinds.train import TrainParams
+from pipeline.planning.stages import AdapterJobs
+from pipeline.planning.tasks import parse_task, suite_tasks
 from pipeline.report import records
 from pipeline.report.artifacts import AdapterArtifacts, Artifacts, TaskArtifacts
 from pipeline.report.fingerprint import stamp
 from pipeline.report.page import run_info
 from pipeline.report.page.run_info import About, Stage
+from pipeline.report.tables import published
 
 
 def check_writable(folder: Path) -> None:
@@ -116,7 +120,7 @@ def state(plan: Plan, store: Store, file: Path, named: str, plugins: Sequence[Pa
     """
     manifests = (store.path(job.kind, job.key) / MANIFEST for job in plan.jobs)
     made = [path.stat().st_mtime_ns if path.exists() else None for path in manifests]
-    figures = [(path.name, path.stat().st_mtime_ns) for path in sorted(config.PUBLISHED.glob("*.csv"))]
+    figures = [(path.name, path.stat().st_mtime_ns) for path in published.files()]
     told = (plan.suite.model_dump_json(), plan.card.model_dump_json(), [job.key for job in plan.jobs])
     return stamp(told, made, figures, file.read_text(), named, list(map(str, plugins)), str(store.root))
 

@@ -59,7 +59,7 @@ def write_tables(
 
 def write_published(suite: Suite, tasks: Sequence[str], records: pd.DataFrame, folder: Path) -> list[Path]:
     """folder/tables/published_SELECTION.{csv,md,tex} where a row of the suite has a published counterpart."""
-    figures, written = published.read_all(published.folder()), []
+    figures, written = published.read_all(published.files()), []
     for selection in suite.selections:
         table = published.published_table(records, suite, tasks, selection, figures)
         for suffix, writer in PUBLISHED_FORMATS.items() if table else ():

@@ -12,13 +12,16 @@ import pytest
 
 from pipeline import cli
 from pipeline.classify import plugins, registry
-from pipeline.config import ROOT, PrepareParams, read_card, read_suite
+from pipeline.config import read_card, read_suite
 from pipeline.core.errors import UserError
+from pipeline.core.hardware import Capacity
+from pipeline.core.job import KINDS, Job
+from pipeline.core.paths import ROOT
 from pipeline.core.store import Store
 from pipeline.execution.local_executor import walk
-from pipeline.execution.scheduler import Capacity
 from pipeline.execution.worker import Message
-from pipeline.planning.graph import CODE_VERSION, Job, make_plan
+from pipeline.planning.graph import make_plan
+from pipeline.planning.kinds.prepare import PrepareParams
 from pipeline.report import records
 from tests.classify.train_samples import parameters
 
@@ -177,7 +180,7 @@ def test_the_keys_of_our_own_trainings_hash_no_plugin() -> None:
     for cell in make_plan(suite, read_card("digits"), suite.base_model).cells:
         content = {
             "kind": "train",
-            "version": CODE_VERSION["train"],
+            "version": KINDS["train"].code_version,
             "params": cell.job.params.model_dump(mode="json"),
             "inputs": {role: job.key for role, job in cell.job.inputs.items()},
         }

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from pipeline.classify.training.stage import run
-from pipeline.config import TrainParams, TrainSettings
+from pipeline.config import TrainSettings
 from pipeline.core.seeds import derive
 from pipeline.data.image_sets import DomainArrays
+from pipeline.planning.kinds.train import TrainParams
 
 CLASSES = ["left", "right", "both"]
 

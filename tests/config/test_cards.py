@@ -7,9 +7,11 @@ import pytest
 import yaml
 
 from pipeline import config
-from pipeline.config import Archive, FolderCard, PrepareParams, read_card, resolve_card
+from pipeline.config import Archive, FolderCard, read_card, resolve_card
 from pipeline.core.errors import UserError
-from pipeline.planning.graph import Job
+from pipeline.core.job import Job
+from pipeline.core.paths import shipped_folder
+from pipeline.planning.kinds.prepare import PrepareParams
 
 PUBLISHED = {
     "office_home": (65, {"Ar": 2427, "Cl": 4365, "Pr": 4439, "Rw": 4357}, 15_588),
@@ -91,10 +93,11 @@ def test_the_key_depends_on_the_images_and_not_on_words_and_pages(data_root: Pat
     ],
 )
 def test_a_wrong_card_is_refused_by_its_line_and_field(tmp_path, monkeypatch, change, told) -> None:
-    content = yaml.safe_load((config.card_folder() / "pacs.yaml").read_text())
+    content = yaml.safe_load(shipped_folder("datasets").joinpath("pacs.yaml").read_text())
     change(content)
-    (tmp_path / "pacs.yaml").write_text(yaml.safe_dump(content))
-    monkeypatch.setattr("pipeline.config.reading.card_folder", lambda: tmp_path)
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "pacs.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=told):
         read_card("pacs")
 

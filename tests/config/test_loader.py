@@ -6,10 +6,11 @@ import pytest
 
 from pipeline import config
 from pipeline.core.errors import UserError
+from pipeline.core.paths import ROOT
 from pipeline.core.store import sha256
 from pipeline.planning.graph import make_plan
 
-SUITE = (config.ROOT / "benchmarks" / "digits.yaml").read_text()
+SUITE = (ROOT / "benchmarks" / "digits.yaml").read_text()
 
 
 def broken(tmp_path: Path, old: str, new: str) -> str:
@@ -28,7 +29,7 @@ def line_of(text: str) -> int:
 
 
 def test_every_suite_and_card_of_the_repository_is_valid() -> None:
-    for path in (config.ROOT / "benchmarks").glob("*.yaml"):
+    for path in (ROOT / "benchmarks").glob("*.yaml"):
         suite = config.read_any_suite(path)
         assert suite.name == path.stem
         config.read_card(suite.dataset)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from pipeline import __version__
-from pipeline.config import ROOT
 from pipeline.core import provenance
+from pipeline.core.paths import ROOT
 
 
 def test_versions_are_those_in_use():

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from pipeline.config import DatasetCard, PrepareParams, read_card
+from pipeline.config import DatasetCard, read_card
 from pipeline.core.errors import UserError
 from pipeline.data import prepare
 from pipeline.data.image_sets import domain_sha256, load_labelled
+from pipeline.planning.kinds.prepare import PrepareParams
 
 
 def changed(domain: str = "UC", **changes) -> DatasetCard:

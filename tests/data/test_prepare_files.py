@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from pipeline.bench import data as bench
 from pipeline.classify.training.dg_batches import split_domain
-from pipeline.config import PrepareParams, read_card, resolve_card
+from pipeline.config import read_card, resolve_card
 from pipeline.core.errors import Remark, UserError
 from pipeline.data import prepare
 from pipeline.data.image_files import ByName, pixels, read_resized, read_square
@@ -22,6 +22,7 @@ from pipeline.data.image_validation import MAX_PIXELS, fault, faults
 from pipeline.data.sources.importer import import_folder
 from pipeline.diffusion import base_model
 from pipeline.diffusion.base_model import BaseModel
+from pipeline.planning.kinds.prepare import PrepareParams
 from tests.data.layout_samples import PACS, VISDA, office_home, picture, write_folders, write_pictures
 
 pytestmark = [pytest.mark.usefixtures("data_root"), pytest.mark.filterwarnings("ignore::UserWarning")]

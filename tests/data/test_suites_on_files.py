@@ -18,6 +18,8 @@ import yaml
 from pipeline import config
 from pipeline.cli import main
 from pipeline.config import MethodSpec, Suite, read_card, read_suite
+from pipeline.core.job import Job
+from pipeline.core.paths import ROOT
 from pipeline.core.store import Store
 from pipeline.data.image_sets import save_files
 from pipeline.data.sources.importer import import_folder
@@ -25,7 +27,7 @@ from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.finetune import domain_data
 from pipeline.diffusion.finetune import stage as finetune
 from pipeline.execution.worker import make
-from pipeline.planning.graph import Job, Plan, make_plan
+from pipeline.planning.graph import Plan, make_plan
 from pipeline.report.collect import gather
 from pipeline.report.write import write_tables
 from tests.data.layout_samples import OFFICE_HOME, PACS, VISDA, write_folders
@@ -80,7 +82,7 @@ def small(name: str, folder: Path, base_model: Path) -> Path:
     if suite.generate.adapted is not None:
         generate = generate | {"adapted": len(read_card(suite.dataset).classes)}
     told = STAGES_ONE_AND_TWO | {
-        "extends": str(config.ROOT / "benchmarks" / f"{name}.yaml"),
+        "extends": str(ROOT / "benchmarks" / f"{name}.yaml"),
         "base_model": {"name": str(base_model), "resolution": 16, "vae": None},
         "generate": generate,
         "methods": [smaller(method) for method in suite.methods],

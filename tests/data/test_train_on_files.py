@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from pipeline.classify.training.stage import run
-from pipeline.config import PrepareParams, TrainParams, TrainSettings, read_card, resolve_card
+from pipeline.config import TrainSettings, read_card, resolve_card
 from pipeline.data import prepare
 from pipeline.data.sources.importer import import_folder
+from pipeline.planning.kinds.prepare import PrepareParams
+from pipeline.planning.kinds.train import TrainParams
 from tests.data.layout_samples import PACS, VISDA, office_home, write_folders
 
 pytestmark = [pytest.mark.usefixtures("data_root"), pytest.mark.filterwarnings("ignore::UserWarning")]

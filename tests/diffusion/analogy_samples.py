@@ -4,20 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import (
-    AdapterSpec,
-    AnalogiesParams,
-    AnalogySpec,
-    BaseModelSpec,
-    FinetuneParams,
-    FinetuneSettings,
-    GenerateParams,
-    Guidance,
-    InversionSettings,
-    PairParams,
-)
+from pipeline.config import AdapterSpec, AnalogySpec, BaseModelSpec, FinetuneSettings, Guidance, PairParams
 from pipeline.diffusion.finetune import stage as finetune
 from pipeline.diffusion.generate import stage as generate
+from pipeline.planning.kinds.finetune import AnalogiesParams, FinetuneParams
+from pipeline.planning.kinds.generate import GenerateParams
+from pipeline.planning.kinds.sampling import InversionSettings
 from tests.diffusion.stage_samples import Killed, killed_after, silent
 
 WORDS = ["zero", "one", "two"]

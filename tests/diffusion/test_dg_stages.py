@@ -12,14 +12,9 @@ from pipeline.config import (
     AdapterSpec,
     BaseModelSpec,
     DomainsParams,
-    FinetuneParams,
     FinetuneSettings,
-    FlowParams,
-    GenerateParams,
     GridSettings,
     Guidance,
-    InterpolateParams,
-    InversionSettings,
     PairParams,
 )
 from pipeline.core.errors import UserError
@@ -31,6 +26,11 @@ from pipeline.diffusion.finetune.domain_data import DomainsData
 from pipeline.diffusion.generate import domain_flow, interpolate
 from pipeline.diffusion.generate import stage as generate
 from pipeline.diffusion.t_predictor.times import FILE, times_of, times_table, write_times
+from pipeline.planning.kinds.finetune import FinetuneParams
+from pipeline.planning.kinds.flow import FlowParams
+from pipeline.planning.kinds.generate import GenerateParams
+from pipeline.planning.kinds.interpolate import InterpolateParams
+from pipeline.planning.kinds.sampling import InversionSettings
 from tests.diffusion.stage_samples import Killed, killed_after, product, silent, sources_and_garbage
 
 WORDS = ["zero", "one"]

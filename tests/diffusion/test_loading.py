@@ -9,8 +9,9 @@ import huggingface_hub.constants
 import pytest
 import torch
 
-from pipeline.config import ROOT, BaseModelSpec, base_model_path, resolve_base_model
+from pipeline.config import BaseModelSpec, base_model_path, resolve_base_model
 from pipeline.core.errors import UserError
+from pipeline.core.paths import ROOT
 from pipeline.diffusion.base_model import BaseModel
 from tests import tiny_pipelines
 

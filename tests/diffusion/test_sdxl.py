@@ -9,23 +9,17 @@ import torch
 from diffusers import DDIMScheduler
 from PIL import Image
 
-from pipeline.config import (
-    AdapterSpec,
-    BaseModelSpec,
-    FinetuneParams,
-    FinetuneSettings,
-    FlowParams,
-    GenerateParams,
-    Guidance,
-    InversionSettings,
-    PairParams,
-)
+from pipeline.config import AdapterSpec, BaseModelSpec, FinetuneSettings, Guidance, PairParams
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.finetune import stage as finetune
 from pipeline.diffusion.generate import domain_flow
 from pipeline.diffusion.generate import stage as generate
 from pipeline.diffusion.prompt_embeddings import concatenate, where
 from pipeline.diffusion.sampling import Levels, classifier_free, invert, sample
+from pipeline.planning.kinds.finetune import FinetuneParams
+from pipeline.planning.kinds.flow import FlowParams
+from pipeline.planning.kinds.generate import GenerateParams
+from pipeline.planning.kinds.sampling import InversionSettings
 from tests import tiny_pipelines
 from tests.diffusion.stage_samples import Killed, killed_after, product, silent
 

@@ -9,16 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.config import (
-    AdapterSpec,
-    BaseModelSpec,
-    FinetuneParams,
-    FinetuneSettings,
-    GenerateParams,
-    Guidance,
-    InversionSettings,
-    PairParams,
-)
+from pipeline.config import AdapterSpec, BaseModelSpec, FinetuneSettings, Guidance, PairParams
 from pipeline.core.errors import UserError
 from pipeline.data.image_sets import load_labelled, load_unlabelled
 from pipeline.diffusion.base_model import BaseModel
@@ -26,6 +17,9 @@ from pipeline.diffusion.finetune import stage as finetune
 from pipeline.diffusion.finetune.trainer import rate_schedule
 from pipeline.diffusion.generate import stage as generate
 from pipeline.diffusion.generate.merged_denoisers import Denoisers
+from pipeline.planning.kinds.finetune import FinetuneParams
+from pipeline.planning.kinds.generate import GenerateParams
+from pipeline.planning.kinds.sampling import InversionSettings
 from tests.diffusion.stage_samples import Killed, killed_after, product, silent
 
 WORDS = ["zero", "one", "two"]

@@ -11,11 +11,11 @@ import ray
 from ray.cluster_utils import Cluster
 
 from pipeline.core.errors import UserError
+from pipeline.core.hardware import Capacity
+from pipeline.core.job import Job
 from pipeline.core.store import Store
 from pipeline.execution import ray_executor as on_ray
 from pipeline.execution.ray_executor import SETTINGS, walk
-from pipeline.execution.scheduler import Capacity
-from pipeline.planning.graph import Job
 from tests.execution.quick_stage import Notes, quick
 
 

@@ -12,12 +12,10 @@ from pathlib import Path
 
 from pipeline.config import Strict
 from pipeline.core.errors import Remark, UserError
+from pipeline.core.job import Job, JobKind, register
 from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
-from pipeline.execution import worker
 from pipeline.execution.worker import Message
-from pipeline.planning import graph
-from pipeline.planning.graph import Job
 
 
 class QuickParams(Strict):
@@ -63,9 +61,14 @@ def note(params: QuickParams, what: str, more: str) -> None:
         file.write(f"{time.time()} {what} {params.name} {more}\n")
 
 
-graph.CODE_VERSION["quick"] = 1
-graph.PARAMS["quick"] = QuickParams
-worker.STAGES["quick"] = __name__
+@register
+class Quick(JobKind[QuickParams]):
+    """The declaration of quick jobs."""
+
+    name = "quick"
+    params = QuickParams
+    code_version = 1
+    module = __name__
 
 
 def quick(name: str, folder: Path, *inputs: Job, **told: object) -> Job:

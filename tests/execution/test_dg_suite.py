@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from pipeline.cli import main
-from pipeline.config import ROOT
+from pipeline.core.paths import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.core.hardware import Gpu
+from pipeline.core.hardware import Capacity, Gpu
+from pipeline.core.job import Job
 from pipeline.core.store import Store
 from pipeline.execution import local_executor
 from pipeline.execution import ray_executor as on_ray
-from pipeline.execution.scheduler import Capacity, Outcome, Walker, missing
-from pipeline.planning.graph import Job
+from pipeline.execution.scheduler import Outcome, Walker, missing
 from tests.execution.quick_stage import Notes, events, quick
 
 TWO = Capacity(cpus=2)
@@ -163,7 +163,7 @@ def test_no_more_jobs_are_under_way_than_asked_for(walk: Walker, tmp_path: Path)
 def count_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Quick jobs take the GPUs that they say."""
     monkeypatch.setattr(local_executor, "takes_gpu", lambda job: job.params.gpus > 0)
-    monkeypatch.setattr(local_executor, "processes", lambda params: params.gpus)
+    monkeypatch.setattr(local_executor, "processes", lambda job: job.params.gpus)
 
 
 @pytest.mark.parametrize("workers", [None, 1])

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.config import ROOT
+from pipeline.core.paths import ROOT
 from pipeline.core.store import Store
 from tests.execution.warm import start
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from pipeline.config import ROOT
+from pipeline.core.paths import ROOT
 
 PATIENCE = 300
 """Seconds after which a run that does not end fails its test."""

@@ -16,12 +16,13 @@ from pipeline import config
 from pipeline.config import BaseModelSpec
 from pipeline.core import hardware
 from pipeline.core.errors import UserError
-from pipeline.core.hardware import Gpu
+from pipeline.core.hardware import Capacity, Gpu
+from pipeline.core.job import Job
+from pipeline.core.paths import ROOT
 from pipeline.core.store import Store
-from pipeline.execution.scheduler import Capacity
 from pipeline.planning import cost, preflight
 from pipeline.planning.cost import CPU, GPU, Estimator
-from pipeline.planning.graph import Job, Plan, make_plan
+from pipeline.planning.graph import Plan, make_plan
 from pipeline.planning.network_sizes import GIB, MINI, SD15, SDXL, denoiser
 
 CARD = config.read_card("digits")
@@ -114,7 +115,7 @@ def test_stated_rates_are_near_the_reference_runs(tmp_path: Path) -> None:
     """results/reference/digits was made on two cores of a server: within a factor of three."""
     import pandas as pd
 
-    records = pd.read_csv(config.ROOT / "results" / "reference" / "digits" / "records.csv")
+    records = pd.read_csv(ROOT / "results" / "reference" / "digits" / "records.csv")
     took = records.loc[records["augmentation"] == "terra", "seconds"].median()
     assert took / 3 < seconds(jobs("train")[0], Store(tmp_path)) < took * 3
 
@@ -249,7 +250,7 @@ def lorweb_jobs(context: str) -> dict[str, Job]:
 def one_pass(spec: BaseModelSpec) -> float:
     """Multiply-adds of its denoiser, for one image."""
     network = denoiser(spec)
-    return network.multiply_adds * network.at(spec.resolution)
+    return network.pass_at(spec.resolution)
 
 
 def test_a_lorweb_keeps_the_latents_of_the_domains_of_its_analogies() -> None:
@@ -258,23 +259,25 @@ def test_a_lorweb_keeps_the_latents_of_the_domains_of_its_analogies() -> None:
 
 def test_a_grid_is_four_images_in_each_pass_and_nothing_is_inverted() -> None:
     plain, grid = lorweb_jobs("inversion"), lorweb_jobs("grid")
-    assert cost.work(grid["finetune"].params, 0) == 4 * cost.work(plain["finetune"].params, 0)
+    assert cost.work(grid["finetune"]) == 4 * cost.work(plain["finetune"])
     params = grid["generate"].params
     assert params.inversion.depth == 1
     assert params.inversion.statistics == "own"
     assert cost.gpu_gib(grid["generate"]) > cost.gpu_gib(plain["generate"])
     guided = 1 if params.guidance.weight == 1 else 2
-    assert cost.work(params, 1) == params.steps * guided * 4 * one_pass(params.base_model)
+    assert grid["generate"].declaration.work(params, 1) == params.steps * guided * 4 * one_pass(
+        params.base_model
+    )
 
 
 def test_what_is_lowered_already_is_not_named() -> None:
     frugal = {"batch_size": 1, "gradient_checkpointing": True, "precision": "fp16", "optimizer": "adamw8bit"}
     tuned = HEAVY["finetune"].model_copy(update=frugal)
-    lower = cost.what_to_lower(jobs("finetune", **HEAVY | {"finetune": tuned})[0].params)
+    lower = cost.memory_advice(jobs("finetune", **HEAVY | {"finetune": tuned})[0])
     assert lower == "change, in this order: adapter.rank (8, to less), base_model.resolution (1024, to less)"
     half = SUITE.train.model_copy(update={"precision": "bf16"})
-    assert "train.precision" not in cost.what_to_lower(jobs("train", train=half)[0].params)
-    assert "train.precision (fp32, to bf16)" in cost.what_to_lower(jobs("train")[0].params)
+    assert "train.precision" not in cost.memory_advice(jobs("train", train=half)[0])
+    assert "train.precision (fp32, to bf16)" in cost.memory_advice(jobs("train")[0])
 
 
 def nvidia_smi(folder: Path, lines: str, code: int = 0) -> None:
@@ -394,7 +397,7 @@ def test_json_says_the_same_for_machines(tmp_path: Path) -> None:
 def test_suites_of_real_images_are_planned_in_two_seconds(name: str, count: int, tmp_path: Path) -> None:
     """Of one core: other work on this machine does not count."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, str(config.ROOT / "run_benchmark.py"), "plan", name, "--json"]
+    command = [sys.executable, str(ROOT / "run_benchmark.py"), "plan", name, "--json"]
     done = subprocess.run([*command, "--store", str(tmp_path)], capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert len(json.loads(done.stdout)["jobs"]) == count

@@ -7,7 +7,8 @@ import pytest
 
 from pipeline import config
 from pipeline.core.errors import UserError
-from pipeline.planning.graph import Plan, make_plan, parse_task
+from pipeline.planning.graph import Plan, make_plan
+from pipeline.planning.tasks import parse_task
 
 CARD = config.read_card("digits")
 SUITE = config.read_suite("digits")

@@ -8,11 +8,12 @@ import pytest
 from pipeline import config
 from pipeline.config import BaseModelSpec
 from pipeline.core.errors import UserError
+from pipeline.core.paths import ROOT
 from pipeline.planning.graph import make_plan
 from pipeline.planning.morphs import make_morph_plan
 from pipeline.report.tables import morphs
 
-TEXT = (config.ROOT / "benchmarks" / "morph.yaml").read_text()
+TEXT = (ROOT / "benchmarks" / "morph.yaml").read_text()
 SUITE, CARD, BASE = (
     config.read_any_suite("morph"),
     config.read_card("digits"),

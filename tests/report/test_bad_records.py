@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli, config
+from pipeline.core.paths import ROOT
 from pipeline.core.store import Store
 from pipeline.planning.graph import Cell, make_plan
 from pipeline.report import records
@@ -182,6 +183,6 @@ def test_records_of_different_versions_are_told_of(tables, cells, tmp_path):
 
 
 def test_scores_of_morphs_are_said_to_be_no_records_of_trainings(capsys: pytest.CaptureFixture[str]) -> None:
-    reference = config.ROOT / "results" / "reference"
+    reference = ROOT / "results" / "reference"
     assert cli.main(["compare", str(reference / "morph"), str(reference / "digits")]) == 2
     assert "morph/records.csv holds scores of morphs" in capsys.readouterr().err

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import ROOT
 from pipeline.core.errors import UserError
+from pipeline.core.paths import ROOT
 from pipeline.report import records
 from pipeline.report.tables.accuracy import accuracy_table
 from tests.report.report_samples import TASKS, make_row, make_suite

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.config import ROOT, AdapterSpec
+from pipeline.config import AdapterSpec
+from pipeline.core.paths import ROOT
 from pipeline.data.image_sets import DomainArrays, save_domain
 from pipeline.report import records
 from pipeline.report.artifacts import AdapterArtifacts, Artifacts, TaskArtifacts

@@ -9,8 +9,10 @@ from safetensors import safe_open
 
 from pipeline.classify.evaluation.image_quality import assess
 from pipeline.config import Suite
+from pipeline.core.job import Job
 from pipeline.core.store import Store
-from pipeline.planning.graph import AdapterJobs, Job, Plan
+from pipeline.planning.graph import Plan
+from pipeline.planning.stages import AdapterJobs
 from pipeline.report.collect import artifact, collect
 
 ADAPTER = "adapter.safetensors"

@@ -20,7 +20,7 @@ from pipeline.classify.training.batches import Labelled, Pool, check_labels, joi
 from pipeline.classify.training.dg_batches import DomainBatches, split_domain
 from pipeline.classify.training.loop import Loop, Watched
 from pipeline.classify.training.transforms import Inputs, MakePool
-from pipeline.config import MADE_SETS, TrainParams
+from pipeline.config import MADE_SETS
 from pipeline.core.errors import UserError
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import derive
@@ -28,6 +28,7 @@ from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
 from pipeline.data.generated import generated_files, load_generated
 from pipeline.data.image_sets import ImageSet, Split, load_labelled, load_unlabelled
+from pipeline.planning.kinds.train import TrainParams
 
 EVALUATIONS = 10
 """How often a training is evaluated if a selection needs a choice and the settings do not say."""

@@ -3,8 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
-from pipeline.config import BuiltCard, DatasetCard, FolderCard, card_folder, data_folder, read_card
+from pipeline.config import BuiltCard, DatasetCard, FolderCard, data_folder, read_card
 from pipeline.core.errors import UserError
+from pipeline.core.paths import yaml_files
 from pipeline.data.sources.inventory import (
     Difference,
     ImportRecord,
@@ -65,7 +66,7 @@ def find_folder_card(name: str) -> FolderCard:
 
 def all_cards() -> list[Card]:
     """Read all cards, in the order of their names."""
-    return [find_card(path.stem) for path in sorted(card_folder().glob("*.yaml"))]
+    return [find_card(name) for name in yaml_files("datasets")]
 
 
 def _narrowed(card: DatasetCard) -> Card:

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.config import AnalogiesParams, AnalogySpec, FinetuneParams, PairParams
+from pipeline.config import AnalogySpec, PairParams
 from pipeline.core.seeds import derive
 from pipeline.data.image_sets import load_labelled, load_unlabelled
 from pipeline.diffusion.adapters.lorweb import ImageEncoder, analogy_spec, load_encoder
@@ -33,6 +33,7 @@ from pipeline.diffusion.finetune.data import Batch, TuningData
 from pipeline.diffusion.generate.in_context import grid
 from pipeline.diffusion.latent_cache import cached_latents
 from pipeline.diffusion.prompt_embeddings import PromptEmbeddings, concatenate
+from pipeline.planning.kinds.finetune import AnalogiesParams, FinetuneParams
 
 RENDERED_GROUPS = 400
 """Groups of rendered pairs for each pair of domains. A group shares a background crop or pair of colours."""

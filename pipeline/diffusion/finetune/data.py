@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.config import FinetuneParams, prompt
+from pipeline.config import prompt
 from pipeline.core.seeds import derive
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.latent_cache import cached_prompts
 from pipeline.diffusion.prompt_embeddings import PromptEmbeddings, where
+from pipeline.planning.kinds.finetune import FinetuneParams
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.config import DomainsParams, FinetuneParams, PairParams
+from pipeline.config import DomainsParams, PairParams
 from pipeline.data.image_sets import load_labelled, load_unlabelled
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.finetune.data import Batch, TuningData
 from pipeline.diffusion.latent_cache import cached_latents
 from pipeline.diffusion.prompt_embeddings import concatenate
 from pipeline.diffusion.t_predictor.times import times_of
+from pipeline.planning.kinds.finetune import FinetuneParams
 
 
 class PairData(TuningData):

@@ -24,11 +24,11 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from pipeline.config import FinetuneParams
 from pipeline.core.errors import UserError
+from pipeline.core.paths import ROOT
 from pipeline.core.stage import Progress
+from pipeline.planning.kinds.finetune import FinetuneParams
 
-PACKAGE = Path(__file__).resolve().parents[2]
 JOB, PROGRESS = "job.pickle", "progress.jsonl"
 """Files by which this process tells the others their job, and the first of them tells its progress."""
 
@@ -77,7 +77,7 @@ def _start(processes: int, folder: Path) -> None:
         logs_specs=DefaultLogsSpecs(str(folder / "logs")),
     )
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # _as_raised says it all
-    path = os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with _environment(PYTHONPATH=path, OMP_NUM_THREADS="1"):
         elastic_launch(config, sys.executable)("-m", "pipeline.diffusion.finetune.worker", str(folder))
 

@@ -6,7 +6,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from pipeline.config import FinetuneParams, FinetuneSettings
+from pipeline.config import FinetuneSettings
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
@@ -18,6 +18,7 @@ from pipeline.diffusion.finetune.data import TuningData
 from pipeline.diffusion.finetune.domain_data import DomainsData, PairData
 from pipeline.diffusion.finetune.trainer import Tuner
 from pipeline.diffusion.finetune.validation import draw_validation_images
+from pipeline.planning.kinds.finetune import FinetuneParams
 
 
 def make_accelerator(settings: FinetuneSettings) -> Accelerator:

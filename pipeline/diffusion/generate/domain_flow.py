@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import FlowParams, prompt
+from pipeline.config import prompt
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
@@ -23,6 +23,7 @@ from pipeline.diffusion.generate.merged_denoisers import merged
 from pipeline.diffusion.generate.stage import choose_balanced, images_named, to_png
 from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
 from pipeline.diffusion.sampling import Levels, Predict, adain, classifier_free, guided, invert, sample
+from pipeline.planning.kinds.flow import FlowParams
 
 
 class Painter:

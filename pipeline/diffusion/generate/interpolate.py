@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import InterpolateParams, prompt
+from pipeline.config import prompt
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
@@ -26,6 +26,7 @@ from pipeline.diffusion.generate.stage import choose_balanced, images_named, sta
 from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample
 from pipeline.diffusion.t_predictor.t_grid import Point, grid_points
 from pipeline.diffusion.t_predictor.times import FILE, read_times, t_columns
+from pipeline.planning.kinds.interpolate import InterpolateParams
 
 
 def plan_images(

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pipeline.config import AdapterSpec, GenerateParams
+from pipeline.config import AdapterSpec
 from pipeline.core.seeds import derive
 from pipeline.data.image_sets import ImageSet, load_labelled, load_unlabelled
 from pipeline.diffusion.adapters.lorweb import analogy_spec, load_encoder
@@ -18,6 +18,7 @@ from pipeline.diffusion.finetune.analogies import (
     embed_source,
     embed_target,
 )
+from pipeline.planning.kinds.generate import GenerateParams
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import GenerateParams
 from pipeline.diffusion.adapters import Adapter, load_adapter
 from pipeline.diffusion.adapters.adapter import Condition
 from pipeline.diffusion.base_model import BaseModel
+from pipeline.planning.kinds.generate import GenerateParams
 
 
 def merged(model: BaseModel, adapter: Path, t: Condition, scale: float) -> nn.Module:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.config import BetweenParams, prompt
+from pipeline.config import prompt
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
@@ -17,6 +17,7 @@ from pipeline.diffusion.morph.pair_loras import pair_file, silent, source_images
 from pipeline.diffusion.morph.pairs import choose_pairs, ends_of
 from pipeline.diffusion.morph.sampling import Painter, adapted
 from pipeline.metrics.distances import make_distances
+from pipeline.planning.kinds.between import BetweenParams
 
 
 def plan_images(params: BetweenParams, pairs: pd.DataFrame) -> pd.DataFrame:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import PairLorasParams
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
@@ -14,6 +13,7 @@ from pipeline.diffusion.morph.endpoints import EndsData
 from pipeline.diffusion.morph.lora_interp import LoraInterpolation
 from pipeline.diffusion.morph.pairs import choose_pairs, ends_of
 from pipeline.diffusion.morph.sampling import adapted, tune
+from pipeline.planning.kinds.pair_loras import PairLorasParams
 
 
 def pair_file(place: int) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.config import MorphsParams, prompt
+from pipeline.config import prompt
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
@@ -19,6 +19,7 @@ from pipeline.diffusion.morph.pair_loras import silent
 from pipeline.diffusion.morph.sampling import make_morph
 from pipeline.metrics.definitions import psnr
 from pipeline.metrics.distances import make_distances
+from pipeline.planning.kinds.morphs import MorphsParams
 
 
 def draw_ends(params: MorphsParams) -> pd.DataFrame:

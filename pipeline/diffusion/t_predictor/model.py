@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.backbones import make_backbone
-from pipeline.config import TPredictorParams
 from pipeline.core.errors import UserError
 from pipeline.core.seeds import derive
 from pipeline.data.image_files import pixels
+from pipeline.planning.kinds.t_predictor import TPredictorParams
 
 BATCH = 256
 """Images that are predicted at a time."""

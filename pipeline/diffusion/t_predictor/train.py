@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 from sklearn.metrics import silhouette_score
 
-from pipeline.config import TPredictorParams, TPredictorSettings
+from pipeline.config import TPredictorSettings
 from pipeline.core.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.core.errors import Remark, UserError
 from pipeline.core.reproducibility import reproducible
@@ -26,6 +26,7 @@ from pipeline.data.image_sets import load_unlabelled
 from pipeline.diffusion.t_predictor.loss import contrastive, gaussian
 from pipeline.diffusion.t_predictor.model import Predictor, make_predictor
 from pipeline.diffusion.t_predictor.times import FILE, TOLERANCE, spread, t_columns, times_table, write_times
+from pipeline.planning.kinds.t_predictor import TPredictorParams
 
 SCORED = 5000
 """The most images that the silhouette is computed of, for it takes all their distances."""

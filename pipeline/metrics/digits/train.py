@@ -17,13 +17,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from pipeline.backbones import DigitsCnn
-from pipeline.config import PrepareParams, read_card
+from pipeline.config import read_card
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import shuffled
 from pipeline.core.store import write_atomic
 from pipeline.data import prepare
 from pipeline.data.image_sets import load_labelled
 from pipeline.metrics.networks import DIGITS_WEIGHTS, normalised
+from pipeline.planning.kinds.prepare import PrepareParams
 
 STEPS, BATCH, RATE = 1500, 64, 3e-3
 

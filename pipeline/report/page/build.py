@@ -127,7 +127,7 @@ def write(folder: Path, about: About, records: pd.DataFrame) -> Path:
 def render(about: About, records: pd.DataFrame, pictures: Sequence[Path], mark: str = "") -> str:
     """The page. pictures: PNG files in the folder plots/ beside it."""
     suite = about.suite
-    figures = published.read_all(published.folder())
+    figures = published.read_all(published.files())
     rules = [_rule(about, records, figures, name) for name in suite.selections]
     return (
         html_table.surroundings()
@@ -181,7 +181,7 @@ def _mark(about: About, records: pd.DataFrame, pictures: Sequence[Path]) -> str:
     """A hash of all that the page is made of."""
     names = ("page.html.j2", "tables.html.j2", "page.css", "page.js")
     parts = [(html_table.PARTS / name).read_bytes() for name in names]
-    parts += [path.read_bytes() for path in sorted(published.folder().glob("*.csv"))]
+    parts += [path.read_bytes() for path in published.files()]
     drawn = [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in pictures]
     return fingerprint.stamp(parts, drawn, about.model_dump_json(), records.to_csv())
 

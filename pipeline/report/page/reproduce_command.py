@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.config import ROOT, Suite
+from pipeline.config import Suite
+from pipeline.core.paths import CHECKOUT, shipped_folder
 
-PROGRAM = ".venv/bin/python run_benchmark.py"
+PROGRAM = ".venv/bin/python run_benchmark.py" if CHECKOUT else "terrabench"
 
 
 def row_suite(suite: Suite, file: str, method: str, augmentation: str) -> list[str]:
@@ -30,7 +31,7 @@ def row_suite(suite: Suite, file: str, method: str, augmentation: str) -> list[s
 def _extended(file: str) -> str:
     """The suite in `file` as a YAML in another folder names it."""
     path = Path(file)
-    if path.suffix not in (".yaml", ".yml") or path.resolve().parent == ROOT / "benchmarks":
+    if path.suffix not in (".yaml", ".yml") or path.resolve().parent == shipped_folder("benchmarks"):
         return path.stem
     return str(path.resolve())
 

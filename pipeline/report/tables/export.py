@@ -8,8 +8,9 @@ from types import ModuleType
 
 import pandas as pd
 
-from pipeline.config import card_folder, read_card
+from pipeline.config import read_card
 from pipeline.core.errors import UserError
+from pipeline.core.paths import yaml_files
 from pipeline.core.store import write_atomic
 from pipeline.report.tables.significance_text import row_name
 
@@ -71,8 +72,7 @@ def tidy(records: pd.DataFrame) -> pd.DataFrame:
 
 def class_names(dataset: str) -> list[str]:
     """The names of a dataset's classes by its card; none if there is no such card any more."""
-    there = (card_folder() / f"{dataset}.yaml").exists()
-    return read_card(dataset).classes if there else []
+    return read_card(dataset).classes if dataset in yaml_files("datasets") else []
 
 
 def curves(records: pd.DataFrame) -> Iterator[tuple[str, dict[int, dict[str, float]]]]:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.config import PUBLISHED, Suite
+from pipeline.config import Suite
 from pipeline.core.errors import UserError
+from pipeline.core.paths import base_folder, shipped_folder
 from pipeline.report.tables.accuracy import RULES as RULE_NAMES
 from pipeline.report.tables.accuracy import AccuracyTable, Cell, Row, accuracy_table, signed
 from pipeline.report.tables.significance_text import row_name
@@ -87,16 +88,21 @@ class PublishedTable:
         )
 
 
-def folder() -> Path:
-    """Where files of published figures are."""
-    return PUBLISHED
+def files() -> list[Path]:
+    """Find the files of published figures: those that come with the project, and the user's own in results/published."""
+    folders = dict.fromkeys((shipped_folder("published"), base_folder() / "results" / "published"))
+    return [path for folder in folders for path in sorted(folder.glob("*.csv"))]
 
 
-def read_all(place: Path) -> pd.DataFrame:
-    """The figures of every CSV file in `place`; UserError with file, line and column for one that is not as it has to be."""
+def read_all(paths: Iterable[Path]) -> pd.DataFrame:
+    """Read the published figures in CSV files.
+
+    Raises:
+        UserError: A file is not as it has to be; the sentence names the file, the line and the column.
+    """
     rows: list[dict[str, str | float]] = []
     first: dict[tuple, str] = {}
-    for path in sorted(place.glob("*.csv")):
+    for path in paths:
         for line, row in _rows(path):
             where = f"{path}, line {line}"
             identity = tuple(value for name, value in row.items() if name != "accuracy")

@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 
 from pipeline import config
 from pipeline.classify.evaluation import augmentations
+from pipeline.core.job import Job
 from pipeline.core.store import Store
-from pipeline.planning.graph import Job, Plan, make_plan
+from pipeline.planning.graph import Plan, make_plan
 
 SECONDS = {"prepare": 1.0, "finetune": 240.0, "generate": 100.0, "train": 20.0}
 

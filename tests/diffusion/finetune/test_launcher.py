@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from pipeline.config import AdapterSpec, BaseModelSpec, FinetuneParams, FinetuneSettings, PairParams
+from pipeline.config import AdapterSpec, BaseModelSpec, FinetuneSettings, PairParams
 from pipeline.core.errors import UserError
 from pipeline.diffusion.finetune import stage as finetune
+from pipeline.planning.kinds.finetune import FinetuneParams
 from tests.diffusion.stage_samples import Killed, killed_after, product, silent
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from pipeline.config import AdapterSpec, BaseModelSpec, FinetuneParams, FinetuneSettings, PairParams
+from pipeline.config import AdapterSpec, BaseModelSpec, FinetuneSettings, PairParams
 from pipeline.core.errors import UserError
 from pipeline.diffusion.adapters import make_adapter
 from pipeline.diffusion.base_model import BaseModel
@@ -23,6 +23,7 @@ from pipeline.diffusion.finetune.stage import make_accelerator, tuning_data
 from pipeline.diffusion.finetune.trainer import Tuner, losses, snr_weights
 from pipeline.diffusion.latent_cache import cached_latents
 from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
+from pipeline.planning.kinds.finetune import FinetuneParams
 from tests.diffusion.stage_samples import Killed, killed_after, product, silent
 
 Tuned = Callable[..., dict[str, torch.Tensor]]

@@ -8,21 +8,17 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline.config import (
-    BaseModelSpec,
-    BetweenParams,
-    DomainsParams,
-    MorphSettings,
-    MorphsParams,
-    PairLorasParams,
-    ScoreParams,
-)
+from pipeline.config import BaseModelSpec, DomainsParams, MorphSettings
 from pipeline.data.generated import load_generated
 from pipeline.data.image_sets import load_labelled
 from pipeline.diffusion.morph import interpolated_images, pair_loras
 from pipeline.diffusion.morph import stage as morphs
 from pipeline.diffusion.morph.pairs import choose_pairs
 from pipeline.metrics import stage as job
+from pipeline.planning.kinds.between import BetweenParams
+from pipeline.planning.kinds.morphs import MorphsParams
+from pipeline.planning.kinds.pair_loras import PairLorasParams
+from pipeline.planning.kinds.score import ScoreParams
 from tests.diffusion.stage_samples import Killed, killed_after, product, silent, sources_and_garbage
 
 WORDS = ["zero", "one"]

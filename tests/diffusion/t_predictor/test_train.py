@@ -19,13 +19,14 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 from pipeline import config
 from pipeline.backbones import DigitsCnn
-from pipeline.config import TPredictorParams, TPredictorSettings
+from pipeline.config import TPredictorSettings
 from pipeline.core.errors import UserError
 from pipeline.data.image_sets import DomainArrays, load_unlabelled, save_domain
 from pipeline.diffusion.t_predictor import train
 from pipeline.diffusion.t_predictor.loss import contrastive, gaussian
 from pipeline.diffusion.t_predictor.model import make_predictor
 from pipeline.diffusion.t_predictor.times import FILE, read_times, times_of
+from pipeline.planning.kinds.t_predictor import TPredictorParams
 
 DARK, GREY, BRIGHT = "dark", "grey", "bright"
 LEVELS = {DARK: 40, GREY: 128, BRIGHT: 215}

@@ -16,6 +16,7 @@ from PIL import Image
 
 from pipeline import cli, config
 from pipeline.core.errors import UserError
+from pipeline.core.paths import ROOT
 from pipeline.planning.graph import make_plan
 from pipeline.report import records
 from pipeline.report.page import build as page
@@ -169,7 +170,7 @@ def test_run_json_comes_back(tmp_path):
 
 
 def test_the_reference_run_tells_its_commit_and_fits_into_a_mail():
-    folder = config.ROOT / "results" / "reference" / "digits"
+    folder = ROOT / "results" / "reference" / "digits"
     told = run_info.read(folder)
     assert "commit 40df669" in told.note
     assert sum(stage.done for stage in told.stages) == 254
@@ -240,7 +241,7 @@ def test_order_of_the_script():
 
 def test_report_of_a_folder_without_run_json(tmp_path, capsys):
     """Its suite is then the one under benchmarks/ that the records name."""
-    reference = records.read(config.ROOT / "results" / "reference" / "digits" / "records.csv")
+    reference = records.read(ROOT / "results" / "reference" / "digits" / "records.csv")
     (tmp_path / "digits").mkdir()
     records.write(
         tmp_path / "digits" / "records.csv", reference[reference["task"] == "MN->MM"].to_dict("records")

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pipeline import cli
-from pipeline.config import ROOT
 from pipeline.core.errors import UserError
+from pipeline.core.paths import ROOT
 from pipeline.report import records
 from pipeline.report.tables import compare
 from tests.report.report_samples import TASKS, make_row

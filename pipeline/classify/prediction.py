@@ -1,0 +1,94 @@
+"""Classes of images by a finished training whose weights were kept (`train.keep_weights: true`)."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pipeline.classify.evaluation.selection import predict
+from pipeline.classify.network import Network, build_network
+from pipeline.classify.training.transforms import Inputs
+from pipeline.core.errors import UserError
+from pipeline.core.store import MANIFEST
+from pipeline.data.image_files import read_resized
+from pipeline.data.image_sets import ImageSet
+from pipeline.planning.kinds.train import TrainParams
+
+WEIGHTS = "model.safetensors"
+"""The file of an artifact with the weights of the last iterate, or with their average under SWAD."""
+
+BATCH = 250
+"""Images that are in memory at a time."""
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained network, and the parameters of the training that it is from."""
+
+    params: TrainParams
+    network: Network
+
+    def probabilities(self, images: Sequence[str | Path] | np.ndarray) -> Tensor:
+        """Compute the probability of every class, as the training computed them in its evaluation.
+
+        Args:
+            images: Paths of image files, or RGB pixels as uint8 [n, height, width, 3].
+
+        Returns:
+            float32 [n, classes]; each row sums to 1.
+
+        Raises:
+            UserError: A file cannot be read as an image, or the array is not of that form.
+        """
+        if isinstance(images, np.ndarray) and (images.dtype != np.uint8 or images.shape[3:] != (3,)):
+            raise UserError(
+                f"expected pixels as uint8 [n, height, width, 3], not {images.dtype} {list(images.shape)}"
+            )
+        inputs = Inputs(self.params.image_size, self.network.mean, self.network.std, self.params.settings)
+        parts = [torch.zeros(0, len(self.params.classes))]
+        for start in range(0, len(images), BATCH):
+            batch = images[start : start + BATCH]
+            if not isinstance(batch, np.ndarray):
+                batch = np.stack([read_resized(str(path), inputs.side) for path in batch])
+            names = [str(start + row) for row in range(len(batch))]
+            parts.append(predict(self.network, inputs.evaluation(ImageSet(batch, None, names))))
+        return torch.cat(parts)
+
+
+def load_classifier(training: Path) -> Classifier:
+    """Load the network of a finished training.
+
+    Args:
+        training: The folder of its artifact, `STORE/artifacts/train/KEY`.
+
+    Raises:
+        UserError: The folder is no training, its weights were not kept, or they do not fit.
+    """
+    try:
+        params = TrainParams.model_validate(json.loads((training / MANIFEST).read_text())["params"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = "its parameters are not valid" if isinstance(error, ValidationError) else error
+        raise UserError(f"{training} is not the artifact of a training: {reason}") from error
+    path = training / WEIGHTS
+    if not path.is_file():
+        raise UserError(
+            f"{training} holds no {WEIGHTS}: the weights were not kept; set train.keep_weights: true in "
+            "the suite and run it again"
+        )
+    # All weights are in the file, so that pretrained ones need not be loaded first.
+    network = build_network(
+        params.settings.model_copy(update={"pretrained": None}), len(params.classes), seed=0
+    )
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{path} does not fit backbone {params.settings.backbone}: {reason}") from error
+    return Classifier(params, network.eval())

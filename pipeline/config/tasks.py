@@ -1,0 +1,32 @@
+"""What the stages are told of a task: its domains and the words of its classes, never the target's labels."""
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from pipeline.config.base import Setting, Strict
+
+
+class PairParams(Strict):
+    """An ordered pair of domains, and the words that stand for the classes in prompts."""
+
+    source: str
+    target: str
+    words: list[str]
+
+
+class DomainsParams(Strict):
+    """The source domains under dg, and the words of the classes; of the held-out domain, not even its name."""
+
+    sources: list[str] = Field(min_length=1)
+    words: list[str]
+
+
+def prompt(template: str, word: str) -> str:
+    """Return `template` with the words of a class in the place of {class}."""
+    return template.replace("{class}", word)
+
+
+def task_name(setting: Setting, sources: Sequence[str], target: str) -> str:
+    """Return what a task is called: `MN->MM` (uda), or `->MM` (dg, with the held-out domain)."""
+    return f"->{target}" if setting == "dg" else f"{sources[0]}->{target}"

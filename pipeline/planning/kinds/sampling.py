@@ -1,0 +1,103 @@
+"""What the kinds of stage two that sample images with an adapter share: parameters and cost."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pipeline.config import (
+    BaseModelSpec,
+    Count,
+    Guidance,
+    LatentStatistics,
+    Precision,
+    Rate,
+    Seed,
+    Strict,
+    later,
+)
+from pipeline.core.job import Job, JobKind, Reduction
+from pipeline.planning.network_sizes import GIB, WHOLE_BASE_MODEL, denoiser
+
+
+class InversionSettings(Strict):
+    """How images are inverted to noise (see GenerateSettings). Images that start from noise have depth 1."""
+
+    depth: float
+    refinements: int
+    statistics: LatentStatistics
+
+
+class SamplingParams(Strict):
+    """The parameters that all jobs of stage two share."""
+
+    base_model: BaseModelSpec
+    guidance: Guidance
+    steps: Count
+    batch_size: Count
+    scale: Rate
+    precision: Precision = later("fp32", "of the model's weights and passes")
+    source_prompt: str
+    target_prompt: str
+    seed: Seed
+    threads: Count
+
+
+Sampled = TypeVar("Sampled", bound=SamplingParams)
+
+
+class SamplingKind(JobKind[Sampled]):
+    """The cost of sampling images, which follows from the passes of the denoiser for one image and step."""
+
+    def passes(self, params: Sampled) -> int:
+        """Passes of the denoiser in a step, for one image."""
+        raise NotImplementedError
+
+    def images_per_pass(self, params: Sampled) -> int:
+        """How many images the denoiser sees as one: four in a grid."""
+        return 1
+
+    def work(self, params: Sampled, images: int) -> float:
+        """Count the passes of all steps for all images."""
+        one_pass = denoiser(params.base_model).pass_at(params.base_model.resolution)
+        return images * params.steps * self.passes(params) * one_pass
+
+    def rate_group(self, params: Sampled) -> str:
+        """Compare jobs of one base model at one resolution on as many threads."""
+        return f"{params.base_model.name} {params.base_model.resolution} {params.threads}"
+
+    def half_precision(self, params: Sampled) -> bool:
+        """Tell whether the model's weights and passes are in half precision."""
+        return params.precision != "fp32"
+
+    def gpu_gib(self, params: Sampled) -> float:
+        """Add up three denoisers, of which one is at work and keeps the activations of one layer."""
+        network = denoiser(params.base_model)
+        at_once = params.batch_size * self.images_per_pass(params)
+        activations = at_once * network.activations_at(params.base_model.resolution) / 20
+        half = 2 if self.half_precision(params) else 1
+        return (4 * (2 + WHOLE_BASE_MODEL) * network.parameters + activations) / half / GIB
+
+    def disk(self, params: Sampled, inputs: Mapping[str, Job]) -> float:
+        """Count half of the bytes of all pixels, which is about what a PNG takes."""
+        return 1.5 * self.images(params, inputs) * params.base_model.resolution**2
+
+    def reductions(self, params: Sampled) -> list[Reduction]:
+        """Lower the batch, which changes no image, before precision and resolution."""
+        return [
+            Reduction("generate.batch_size", params.batch_size),
+            Reduction("generate.precision", params.precision, "bf16"),
+            Reduction("base_model.resolution", params.base_model.resolution),
+        ]
+
+
+def sampling_passes(params: SamplingParams, inversion: InversionSettings, *, inverted: bool) -> int:
+    """Count the passes of the denoiser in a step for one image.
+
+    Args:
+        params: What is sampled; a guidance weight other than 1 needs a pass with the prompt and one without.
+        inversion: How images are inverted.
+        inverted: Whether the image itself is inverted first. A target image, whose statistics it is given, is in
+            any case.
+    """
+    passes = 1 if params.guidance.weight == 1 else 2
+    images_inverted = int(inverted) + int(inversion.statistics == "target")
+    return passes + images_inverted * (1 + inversion.refinements)

@@ -1,0 +1,112 @@
+"""Job `train`: stage three, one training of one method on one task."""
+
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from pipeline.config import (
+    Count,
+    Fraction,
+    Rate,
+    Seed,
+    Setting,
+    Strict,
+    TrainSettings,
+    method_label,
+    task_name,
+)
+from pipeline.core.job import Job, JobKind, Reduction, register
+from pipeline.planning.network_sizes import GIB, TRAINING_PASSES, backbone
+
+TWO_GRADIENTS = {"SDAT", "ELS", "SAGM"}
+"""Methods that seek flat minima, whose step computes gradients twice."""
+
+
+class TrainParams(Strict):
+    """One training. `sources` is one domain under uda, and two or more under dg."""
+
+    dataset: str
+    setting: Setting
+    sources: list[str] = Field(min_length=1)
+    target: str
+    classes: list[str]
+    image_size: Count
+    method: str
+    hyperparameters: dict[str, float | int | bool | str]
+    augmentation: str
+    made_fraction: Fraction | None
+    made_weight: Rate
+    settings: TrainSettings
+    selections: list[str]
+    seed: Seed
+    threads: Count
+
+    @property
+    def task(self) -> str:
+        """The name of the task in records."""
+        return task_name(self.setting, self.sources, self.target)
+
+    def identity(self) -> dict[str, str | int]:
+        """Return the columns of its records that are known before it has run."""
+        return {
+            "dataset": self.dataset,
+            "setting": self.setting,
+            "task": self.task,
+            "method": method_label(self.method, self.settings),
+            "augmentation": self.augmentation,
+            "backbone": self.settings.backbone,
+            "seed": self.seed,
+        }
+
+
+@register
+class Train(JobKind[TrainParams]):
+    """Trains a classifier and evaluates it on the target domain."""
+
+    name = "train"
+    params = TrainParams
+    code_version = 1
+    module = "pipeline.classify.training.stage"
+
+    def images_per_step(self, params: TrainParams) -> int:
+        """Images in a step: of the source and of the target (uda), or of every source domain (dg)."""
+        domains = 2 if params.setting == "uda" else len(params.sources)
+        return params.settings.batch_size * domains
+
+    def work(self, params: TrainParams, images: int) -> float:
+        """Count the passes of all iterations."""
+        one_pass = backbone(params.settings.backbone).pass_at(params.image_size)
+        passes = TRAINING_PASSES * (2 if params.method in TWO_GRADIENTS else 1)
+        return params.settings.iterations * self.images_per_step(params) * passes * one_pass
+
+    def rate_group(self, params: TrainParams) -> str:
+        """Compare trainings of one backbone on as many threads."""
+        return f"{params.settings.backbone} {params.threads}"
+
+    def half_precision(self, params: TrainParams) -> bool:
+        """Tell whether the network's passes are in half precision."""
+        return params.settings.precision != "fp32"
+
+    def cpus(self, params: TrainParams) -> int:
+        """Add the threads that prefetch batches."""
+        return super().cpus(params) + params.settings.workers
+
+    def gpu_gib(self, params: TrainParams) -> float:
+        """Add up weights, gradients, one moment, and activations."""
+        network = backbone(params.settings.backbone)
+        activations = self.images_per_step(params) * network.activations_at(params.image_size)
+        half = 2 if self.half_precision(params) else 1
+        return (12 * network.parameters + activations / half) / GIB
+
+    def disk(self, params: TrainParams, inputs: Mapping[str, Job]) -> float:
+        """Count the predictions, and the weights in fp32 where they are kept."""
+        weights = 4 * backbone(params.settings.backbone).parameters if params.settings.keep_weights else 0
+        return 5e5 + weights
+
+    def reductions(self, params: TrainParams) -> list[Reduction]:
+        """Lower the precision before the batch and the network."""
+        return [
+            Reduction("train.precision", params.settings.precision, "bf16"),
+            Reduction("train.batch_size", params.settings.batch_size),
+            Reduction("train.backbone", params.settings.backbone, "a smaller one"),
+        ]
