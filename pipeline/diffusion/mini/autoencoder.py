@@ -77,7 +77,7 @@ def standardise_latents(vae: Any, images: np.ndarray) -> Tensor:
 
 @torch.no_grad()
 def psnr(vae: Any, images: np.ndarray) -> np.ndarray:
-    """Return the peak signal-to-noise ratio in decibels of each reconstruction of images uint8 [n, 32, 32, 3]."""
+    """Return the PSNR in decibels [n] of the reconstructions of images uint8 [n, 32, 32, 3]."""
     source = as_input(images)
     difference = vae.decode(vae.encode(source).latent_dist.mode()).sample.clamp(-1, 1) - source
     return (10 * torch.log10(4.0 / difference.square().mean((1, 2, 3)).clamp(min=1e-8))).numpy()

@@ -69,8 +69,8 @@ def draw_batch(latents: Tensor, labels: np.ndarray, settings: DenoiserSettings, 
     prompts = [draw_prompt(int(label), rng) for label in labels[chosen]]
     clean = latents[chosen]
     noise = torch.randn(clean.shape, generator=generator)
-    # One noise level from each of `batch` equal slices: this varies less than independent draws. The square root
-    # favours the noisy levels, which decide on the glyph and its colours.
+    # One noise level from each of `batch` equal slices: this varies less than independent draws. The square
+    # root favours the noisy levels, which decide on the glyph and its colours.
     level = ((torch.arange(batch) + torch.rand(batch, generator=generator)) / batch).sqrt()
     timesteps = (TIMESTEPS * level).long().clamp(max=TIMESTEPS - 1)
     return DenoiserBatch(clean, noise, timesteps[torch.randperm(batch, generator=generator)], prompts)
