@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pipeline.diffusion.adapters import Adapter
-    from pipeline.execution.suite_run import Executor, JobsDone
+    from pipeline.execution.progress import JobsDone
+    from pipeline.execution.suite_run import Executor
 
 __all__ = [
     "OpenedSuite",

@@ -1,4 +1,4 @@
-"""`doctor`: what this machine has for running suites, and for what is missing the command that gets it."""
+"""Check what this machine has to run suites, and name the command that gets each missing thing."""
 
 import configparser
 import importlib.util
@@ -22,13 +22,20 @@ from pipeline.planning.cost import needs_gpu
 from pipeline.planning.graph import make_plan
 from pipeline.planning.network_sizes import GIB
 
+PIP = f"{Path(sys.executable).name} -m pip install"
+
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked for.
+    """The result of one check.
 
-    group: what it is one of; found: what there is of it; missing: whether it is not as it should be; get: the command
-    that gets it; suites: the names of those that need it (all, of packages).
+    Attributes:
+        group: The kind of thing: machine, package, extra, dataset, or a key of WEIGHTS_FILES.
+        what: The thing that was checked.
+        found: What the machine has of it.
+        missing: Whether it is absent or unsuitable.
+        get: The command or advice that gets it.
+        suites: The names of the suites that need it.
     """
 
     group: str
@@ -40,53 +47,69 @@ class Finding:
 
 
 def examine(store: Path, suites: Sequence[Suite]) -> list[Finding]:
-    """All findings. store: the folder whose disk artifacts will be on; suites: those whose weights and data count."""
+    """Check the machine, the packages, and the weights and datasets that suites name.
+
+    Args:
+        store: The folder of artifacts, whose disk is checked for space.
+        suites: The suites to check for.
+    """
     return [*_machine(store, suites), *_packages(suites), *_weights(suites), *_datasets(suites)]
 
 
 def known_suites() -> list[Suite]:
-    """The suites of trainings under benchmarks/."""
+    """Read the suites under benchmarks/ that train classifiers."""
     found = (config.read_any_suite(name) for name in yaml_files("benchmarks"))
     return [suite for suite in found if isinstance(suite, Suite)]
 
 
 def wanting(findings: list[Finding], suite: str) -> list[Finding]:
-    """What is missing of what the suite of that name needs."""
-    return [one for one in findings if one.missing and suite in one.suites]
+    """Select what is missing for the suite called `suite`."""
+    return [finding for finding in findings if finding.missing and suite in finding.suites]
 
 
-def _machine(store: Path, named: Sequence[Suite]) -> Iterator[Finding]:
-    """Python, torch, cores, memory, GPUs and disk."""
-    suites = tuple(suite.name for suite in named)
+def _machine(store: Path, suites: Sequence[Suite]) -> Iterator[Finding]:
+    """Check Python, cores, memory, GPUs and disk."""
+    names = _names(suites)
     old = sys.version_info < (3, 11)
-    yield Finding("machine", "python", platform.python_version(), old, "install Python 3.11 or newer", suites)
+    yield Finding("machine", "python", platform.python_version(), old, "install Python 3.11 or newer", names)
     yield Finding("machine", "system", platform.platform(terse=True))
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    yield Finding("machine", "cpu", f"{hardware.cpus()} cores, {pages / GIB:.0f} GiB of memory")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    yield Finding("machine", "cpu", f"{hardware.cpus()} cores, {memory / GIB:.0f} GiB of memory")
+    yield from _gpus(suites)
+    existing = next(path for path in (store, *store.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    found = f"{free / GIB:.0f} GiB free for {store}"
+    yield Finding("machine", "disk", found, free < GIB, "name another disk with --store FOLDER", names)
+
+
+def _gpus(suites: Sequence[Suite]) -> Iterator[Finding]:
+    """Check the GPUs, whether torch can use them, and which suites need one."""
     gpus = hardware.gpus()
     for gpu in gpus:
         yield Finding("machine", "gpu", f"{gpu.name}, {gpu.gib:.0f} GiB")
     if not gpus:
-        hungry = tuple(suite.name for suite in named if _needs_gpu(suite))
-        get = "use a machine with one, or a cluster by --executor ray; or run with --cpu, or base_model: {name: mini, resolution: 32}"
-        said = "none that nvidia-smi lists: jobs run on the CPU"
-        yield Finding("machine", "gpu", said, bool(hungry), get if hungry else "", hungry)
-    if gpus and importlib.util.find_spec("torch"):
+        needing = _names(suite for suite in suites if _needs_gpu(suite))
+        advice = (
+            "use a machine with a GPU, or a cluster by --executor ray; or run with --cpu, or with "
+            "base_model: {name: mini, resolution: 32}"
+        )
+        found = "none that nvidia-smi lists: jobs run on the CPU"
+        yield Finding("machine", "gpu", found, bool(needing), advice if needing else "", needing)
+    elif importlib.util.find_spec("torch"):
         import torch
 
-        seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        said = f"torch {torch.__version__} can use {seen} of {len(gpus)} GPUs"
-        get = "install the build of torch for your driver: https://pytorch.org/get-started/locally"
-        yield Finding("machine", "torch on gpu", said, seen != len(gpus), get)
-    there = next(path for path in (store, *store.parents) if path.exists())
-    usage = shutil.disk_usage(there)
-    full = usage.free < GIB
-    said = f"{usage.free / GIB:.0f} GiB free for {store}"
-    yield Finding("machine", "disk", said, full, "name another disk with --store FOLDER", suites)
+        usable = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        found = f"torch {torch.__version__} can use {usable} of {len(gpus)} GPUs"
+        advice = "install the build of torch for your driver: https://pytorch.org/get-started/locally"
+        yield Finding("machine", "torch on gpu", found, usable != len(gpus), advice)
+
+
+def _names(suites: "Sequence[Suite] | Iterator[Suite]") -> tuple[str, ...]:
+    return tuple(suite.name for suite in suites)
 
 
 def _needs_gpu(suite: Suite) -> bool:
-    """Whether some job of `suite` would take too long without a GPU for anyone to mean it."""
+    """Tell whether some job of `suite` takes days without a GPU."""
     return any(map(needs_gpu, make_plan(suite, config.read_card(suite.dataset), suite.base_model).jobs))
 
 
@@ -102,141 +125,159 @@ def _requirements() -> tuple[list[str], dict[str, list[str]]]:
         return setup["options"]["install_requires"].split(), extras
     installed = metadata("terrabench")
     stated = [Requirement(line) for line in installed.get_all("Requires-Dist") or []]
-    required = [str(one) for one in stated if one.marker is None]
+    required = [str(requirement) for requirement in stated if requirement.marker is None]
     return required, {
-        extra: [str(one).partition(";")[0] for one in stated if _only_with(one, extra)]
+        extra: [
+            str(requirement).partition(";")[0] for requirement in stated if _only_with(requirement, extra)
+        ]
         for extra in installed.get_all("Provides-Extra") or []
     }
 
 
 def _only_with(requirement: Requirement, extra: str) -> bool:
-    """Whether an installation needs `requirement` for `extra` alone."""
+    """Tell whether an installation needs `requirement` for `extra` alone."""
     marker = requirement.marker
     return marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""})
 
 
 def _packages(suites: Sequence[Suite]) -> Iterator[Finding]:
-    """What this project requires, and its extras, of which suites need bitsandbytes for an 8-bit Adam."""
+    """Check the required packages and the extras; an 8-bit Adam needs the extra `gpu`."""
     required, extras = _requirements()
-    here = f"{Path(sys.executable).name} -m pip install"
     for line in required:
-        names = tuple(suite.name for suite in suites)
-        yield _package(Requirement(line), f"{here} '{line}'", "package", names)
-    for extra, wanted in extras.items():
-        get = f"{here} {' '.join(repr(line) for line in wanted)}"
-        absent = [found.what for line in wanted if (found := _package(Requirement(line))).missing]
-        said = f"without {', '.join(absent)}" if absent else "installed"
-        named = (
-            suite.name for suite in suites if _finetunes(suite) and suite.finetune.optimizer == "adamw8bit"
-        )
-        yield Finding("extra", extra, said, bool(absent), get, tuple(named) if extra == "gpu" else ())
+        yield _package(Requirement(line), f"{PIP} '{line}'", "package", _names(suites))
+    needing = _names(
+        suite for suite in suites if _finetunes(suite) and suite.finetune.optimizer == "adamw8bit"
+    )
+    for extra, lines in extras.items():
+        command = f"{PIP} {' '.join(repr(line) for line in lines)}"
+        absent = [one.what for line in lines if (one := _package(Requirement(line))).missing]
+        found = f"without {', '.join(absent)}" if absent else "installed"
+        yield Finding("extra", extra, found, bool(absent), command, needing if extra == "gpu" else ())
 
 
 def _finetunes(suite: Suite) -> bool:
-    """Whether any augmentation of `suite` is made by an adapter."""
+    """Tell whether an augmentation of `suite` uses an adapter."""
     return any(suite.adapter_of(name) is not None for name in suite.augmentations)
 
 
-def _package(wanted: Requirement, get: str = "", group: str = "", suites: tuple[str, ...] = ()) -> Finding:
-    """Whether a package is there, in a version that will do."""
+def _package(
+    requirement: Requirement, get: str = "", group: str = "", suites: tuple[str, ...] = ()
+) -> Finding:
+    """Check that a package is installed in a suitable version."""
     try:
-        there = version(wanted.name)
+        installed = version(requirement.name)
     except PackageNotFoundError:
-        return Finding(group, wanted.name, "not installed", True, get, suites)
-    fits = wanted.specifier.contains(there, prereleases=True)
-    said = there if fits else f"{there}, but {wanted.specifier} is needed"
-    return Finding(group, wanted.name, said, not fits, get, suites)
+        return Finding(group, requirement.name, "not installed", True, get, suites)
+    suitable = requirement.specifier.contains(installed, prereleases=True)
+    found = installed if suitable else f"{installed}, but {requirement.specifier} is needed"
+    return Finding(group, requirement.name, found, not suitable, get, suites)
+
+
+WEIGHTS_FILES = {
+    "base model": "model_index.json",
+    "vae": "config.json",
+    "image encoder": "model.safetensors",
+    "backbone": "model.safetensors",
+}
+"""The kinds of weights in the order of the checks, and a file that every folder of a kind contains."""
 
 
 def _weights(suites: Sequence[Suite]) -> Iterator[Finding]:
-    """The base models, the image encoders and the pretrained backbones that suites name."""
-    models: dict[str, list[str]] = {}
-    vaes: dict[str, list[str]] = {}
-    encoders: dict[str, list[str]] = {}
-    backbones: dict[str, list[str]] = {}
+    """Check the base models, image encoders and pretrained backbones that suites name."""
+    users: dict[tuple[str, str], list[str]] = {}
     for suite in suites:
-        if set(suite.augmentations) - {"none"}:
-            models.setdefault(config.base_model_path(suite.base_model), []).append(suite.name)
-            if suite.base_model.vae is not None:
-                vaes.setdefault(suite.base_model.vae, []).append(suite.name)
-        for where in {
-            config.encoder_path(spec) for name in suite.augmentations if (spec := suite.adapter_of(name))
-        }:
-            if where is not None:
-                encoders.setdefault(where, []).append(suite.name)
-        for settings in {suite.train_settings(method) for method in suite.methods}:
-            if settings.pretrained is not None and settings.backbone != SMALL:
-                where = f"timm/{settings.backbone}" if settings.pretrained == HUB else settings.pretrained
-                backbones.setdefault(where, []).append(suite.name)
-    for where, names in models.items():
-        yield _weight("base model", where, "model_index.json", tuple(names))
-    for where, names in vaes.items():
-        yield _weight("vae", where, "config.json", tuple(names))
-    for where, names in encoders.items():
-        yield _weight("image encoder", where, "model.safetensors", tuple(names))
-    for where, names in backbones.items():
-        yield _weight("backbone", where, "model.safetensors", tuple(dict.fromkeys(names)))
+        for weights in _weights_of(suite):
+            users.setdefault(weights, []).append(suite.name)
+    for group, file in WEIGHTS_FILES.items():
+        for (its_group, location), names in users.items():
+            if its_group == group:
+                yield _weights_at(group, location, file, tuple(names))
 
 
-def _weight(group: str, where: str, file: str, suites: tuple[str, ...]) -> Finding:
-    """Weights at a path, or of the hub in its cache; `file` is one that they have in any case."""
+def _weights_of(suite: Suite) -> dict[tuple[str, str], None]:
+    """List group and location of the weights that `suite` loads, each once, in order."""
+    weights: list[tuple[str, str]] = []
+    if set(suite.augmentations) - {"none"}:
+        weights.append(("base model", config.base_model_path(suite.base_model)))
+        if suite.base_model.vae is not None:
+            weights.append(("vae", suite.base_model.vae))
+    for name in suite.augmentations:
+        spec = suite.adapter_of(name)
+        encoder = config.encoder_path(spec) if spec else None
+        if encoder is not None:
+            weights.append(("image encoder", encoder))
+    for method in suite.methods:
+        settings = suite.train_settings(method)
+        if settings.pretrained is not None and settings.backbone != SMALL:
+            hub = settings.pretrained == HUB
+            weights.append(("backbone", f"timm/{settings.backbone}" if hub else settings.pretrained))
+    return dict.fromkeys(weights)
+
+
+def _weights_at(group: str, location: str, file: str, suites: tuple[str, ...]) -> Finding:
+    """Check for weights at a path, or in the cache of the hub.
+
+    Args:
+        group: The kind of weights.
+        location: A path or a hub id.
+        file: A file that the folder or repository of the weights contains.
+        suites: The suites that need them.
+    """
     from huggingface_hub import try_to_load_from_cache
 
-    path = Path(where)
+    path = Path(location)
     if path.is_file() or (path / file).is_file():
-        return Finding(group, where, "in place", suites=suites)
-    if path.is_absolute() or where.startswith(".") or where.count("/") != 1:
-        get = (
-            "put it there, or restore it with `git checkout`"
-            if CHECKOUT and path.is_relative_to(CHECKOUT)
-            else "put it there"
-        )
-        return Finding(group, where, "no such file or folder", True, get, suites)
-    if isinstance(try_to_load_from_cache(where, file), str):
-        return Finding(group, where, "in the cache of the hub", suites=suites)
-    get = f"hf download {where}"
-    if group == "base model":  # of all that is in its repository, the parts as safetensors alone
-        python, kind = Path(sys.executable).name, "DiffusionPipeline"
-        get = (
-            f"{python} -c \"from diffusers import {kind}; {kind}.download('{where}', use_safetensors=True)\""
-        )
-    return Finding(group, where, "not in the cache of the hub", True, get, suites)
+        return Finding(group, location, "in place", suites=suites)
+    if path.is_absolute() or location.startswith(".") or location.count("/") != 1:
+        advice = "put it there"
+        if CHECKOUT and path.is_relative_to(CHECKOUT):
+            advice += ", or restore it with `git checkout`"
+        return Finding(group, location, "no such file or folder", True, advice, suites)
+    if isinstance(try_to_load_from_cache(location, file), str):
+        return Finding(group, location, "in the cache of the hub", suites=suites)
+    command = f"hf download {location}"
+    if group == "base model":  # download the safetensors files alone, not all formats
+        call = f"DiffusionPipeline.download('{location}', use_safetensors=True)"
+        command = f'{Path(sys.executable).name} -c "from diffusers import DiffusionPipeline; {call}"'
+    return Finding(group, location, "not in the cache of the hub", True, command, suites)
 
 
 def _datasets(suites: Sequence[Suite]) -> Iterator[Finding]:
-    """The data sets that there are cards of."""
+    """Check which datasets are in place."""
     for name in yaml_files("datasets"):
         card = config.resolve_card(config.read_card(name))
-        named = tuple(suite.name for suite in suites if suite.dataset == card.name)
+        users = _names(suite for suite in suites if suite.dataset == card.name)
         if isinstance(card, BuiltCard):
-            yield Finding("data set", card.name, "made here, of installed packages", suites=named)
+            yield Finding("dataset", card.name, "built here, from installed packages", suites=users)
         elif isinstance(card, FolderCard) and card.content is not None:
-            yield Finding("data set", card.name, f"in {config.data_folder(card.name)}", suites=named)
+            yield Finding("dataset", card.name, f"in {config.data_folder(card.name)}", suites=users)
         else:
-            get = f"{PROGRAM} datasets fetch {card.name}, or datasets import {card.name} FOLDER"
-            yield Finding("data set", card.name, f"not in {config.data_folder(card.name)}", True, get, named)
+            command = f"{PROGRAM} datasets fetch {card.name}, or datasets import {card.name} FOLDER"
+            found = f"not in {config.data_folder(card.name)}"
+            yield Finding("dataset", card.name, found, True, command, users)
 
 
 def as_json(findings: list[Finding], suite: str) -> dict[str, Any]:
-    """For machines: everything, and whether `suite` can be run."""
+    """Return all findings, and whether `suite` can be run, as JSON values."""
     return {
         "suite": suite,
         "ready": not wanting(findings, suite),
-        "findings": [asdict(one) for one in findings],
+        "findings": [asdict(finding) for finding in findings],
     }
 
 
 def described(findings: list[Finding], suite: str) -> str:
-    """For people: a line each, what is missing with the command that gets it, and whether `suite` can be run."""
+    """Describe the findings, the command for each missing thing, and whether `suite` can be run."""
     lines = []
-    for one in findings:
-        mark = "--" if one.missing else "ok"
-        lines.append(f"{mark} {one.group:<10} {one.what:<28} {one.found}")
-        if one.missing:
-            needed = f"   (for {', '.join(one.suites)})" if one.suites else ""
-            lines.append(f"   {'':<10} get it: {one.get}{needed}")
+    for finding in findings:
+        mark = "--" if finding.missing else "ok"
+        lines.append(f"{mark} {finding.group:<10} {finding.what:<28} {finding.found}")
+        if finding.missing:
+            needed = f"   (for {', '.join(finding.suites)})" if finding.suites else ""
+            lines.append(f"   {'':<10} get it: {finding.get}{needed}")
     lacks = [
-        one.what if one.group == "package" else f"{one.group} {one.what}" for one in wanting(findings, suite)
+        finding.what if finding.group == "package" else f"{finding.group} {finding.what}"
+        for finding in wanting(findings, suite)
     ]
     lines.append(f"{suite}: {'lacks ' + ', '.join(lacks) if lacks else 'can be run'}")
     return "\n".join(lines)

@@ -21,7 +21,7 @@ def test_here_digits_can_be_run(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert cli.main(["doctor", "--store", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "digits: can be run" in out
-    for what in ("python", "cpu", "gpu", "disk", "torch", "cluster", "wandb", "data set"):
+    for what in ("python", "cpu", "gpu", "disk", "torch", "cluster", "wandb", "dataset"):
         assert f" {what} " in out
 
 
@@ -124,11 +124,11 @@ def test_a_data_set_of_files_is_in_place_or_is_to_be_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERRABENCH_DATA", str(tmp_path / "data"))
-    absent = findings(tmp_path, DIGITS.model_copy(update={"dataset": "pacs"}))["data set", "pacs"]
+    absent = findings(tmp_path, DIGITS.model_copy(update={"dataset": "pacs"}))["dataset", "pacs"]
     assert absent.missing
     assert absent.suites == ("digits",)
     assert "datasets fetch pacs" in absent.get
     place = tmp_path / "data" / "pacs"
     place.mkdir(parents=True)
     (place / config.IN_PLACE).write_text('{"content": "0123"}')
-    assert not findings(tmp_path)["data set", "pacs"].missing
+    assert not findings(tmp_path)["dataset", "pacs"].missing

@@ -1,0 +1,1 @@
+"""Measurements of speed and of made images: one module per `bench` command."""

@@ -1,12 +1,10 @@
-"""`bench classify`: what the training loop and the input path cost, beside plain code that does the same.
+"""Measure what the training loop and the input path cost beside plain code that does the same.
 
-Both sides take turns, so that other work on the machine slows them alike, and what counts is the median of the
-ratios of neighbouring turns.
+The sides take turns, so that other work on the machine slows both alike; reported are medians of the ratios
+of neighbouring turns.
 """
 
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -21,7 +19,8 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import functional
 
-from pipeline.classify.method import make_method
+from pipeline.bench.timing import Log, Measurements, timed
+from pipeline.classify.factory import make_method
 from pipeline.classify.network import Network, build_network
 from pipeline.classify.training.batches import Labelled, make_pool
 from pipeline.classify.training.loop import Loop
@@ -34,9 +33,6 @@ from pipeline.core.seeds import shuffled
 from pipeline.data.image_files import image_files
 from pipeline.data.image_sets import ImageSet
 
-Say = Callable[[str], None]
-Measured = dict[str, dict[str, float]]
-
 LOOP = TrainSettings(
     backbone="digits_cnn",
     iterations=100,
@@ -48,7 +44,7 @@ LOOP = TrainSettings(
     augment_shift=2,
     checkpoint_every=50,
 )
-"""As in benchmarks/digits.yaml, with a checkpoint for every hundred steps."""
+"""The settings of benchmarks/digits.yaml, but with two checkpoints in 100 steps."""
 
 LOOP_TURNS = 15
 DIGITS = 2000
@@ -58,22 +54,30 @@ PHOTOS = 240
 BATCH = 40
 INPUT_TURNS = 5
 EPOCHS = 4
-"""Of this input path in a turn, for one of torchvision's: its epochs are short."""
+"""Epochs of our input path in a turn, beside one of torchvision's: our epochs are short."""
 
 SIZE = 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def measure(workers: int, say: Say) -> Measured:
-    """Both comparisons; what they come to is in `described`. Takes about a minute."""
+def measure(workers: int, log: Log) -> Measurements:
+    """Run both comparisons; takes about a minute.
+
+    Args:
+        workers: Number of our threads that read images, and of torchvision's processes.
+        log: Called with what is being measured.
+
+    Returns:
+        `loop` from `compare_loops`; `inputs` and `pixels` from `compare_inputs`.
+    """
     with tempfile.TemporaryDirectory() as folder, reproducible(threads=1):
-        return {"loop": compare_loops(Path(folder), LOOP, LOOP_TURNS, say)} | compare_inputs(
-            Path(folder), workers, PHOTOS, INPUT_TURNS, say
+        return {"loop": compare_loops(Path(folder), LOOP, LOOP_TURNS, log)} | compare_inputs(
+            Path(folder), workers, PHOTOS, INPUT_TURNS, log
         )
 
 
-def described(measured: Measured) -> str:
-    """The comparisons for people, a line each."""
+def described(measured: Measurements) -> str:
+    """Describe the comparisons, one per line."""
     loop, inputs, pixels = measured["loop"], measured["inputs"], measured["pixels"]
     return (
         f"loop    {loop['milliseconds']:.2f} ms a step, a bare loop {loop['bare_milliseconds']:.2f}: "
@@ -85,28 +89,32 @@ def described(measured: Measured) -> str:
     )
 
 
-def _timed(work: Callable[[], None]) -> float:
-    """The seconds that `work` takes."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+# --- the loop
 
 
-# ----------------------------------------------------------------------------------------------------- the loop
+def compare_loops(folder: Path, settings: TrainSettings, turns: int, log: Log) -> dict[str, float]:
+    """Compare the training loop with a bare loop, both training ERM with the same batches.
 
+    Args:
+        folder: Where checkpoints go.
+        settings: The settings of the training.
+        turns: How often each loop is timed.
+        log: Called with what is being measured.
 
-def compare_loops(folder: Path, settings: TrainSettings, turns: int, say: Say) -> dict[str, float]:
-    """Milliseconds of a step of ERM by `Loop`, of one by `_train_barely`, and by how much the first is longer.
+    Returns:
+        `milliseconds` per step of the training loop, `bare_milliseconds` of the bare one, and
+        `overhead_percent`.
 
-    Both make the same steps: their weights have to come out equal, bit for bit.
+    Raises:
+        AssertionError: The weights of both loops differ after training; they must agree bit for bit.
     """
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (DIGITS, 32, 32, 3), dtype=np.uint8)
-    made = ImageSet(images, rng.integers(0, CLASSES, DIGITS), [str(index) for index in range(DIGITS)])
+    digits = ImageSet(images, rng.integers(0, CLASSES, DIGITS), [str(index) for index in range(DIGITS)])
     times = []
     for turn in range(turns):
-        say(f"loop: turn {turn + 1} of {turns}")
-        times.append(_race(made, settings, folder / f"{turn}.safetensors", turn % 2 == 0))
+        log(f"loop: turn {turn + 1} of {turns}")
+        times.append(_time_loops(digits, settings, folder / f"{turn}.safetensors", turn % 2 == 0))
     return {
         "milliseconds": 1000 * median(ours for ours, _ in times) / settings.iterations,
         "bare_milliseconds": 1000 * median(bare for _, bare in times) / settings.iterations,
@@ -114,10 +122,10 @@ def compare_loops(folder: Path, settings: TrainSettings, turns: int, say: Say) -
     }
 
 
-def _race(
+def _time_loops(
     images: ImageSet, settings: TrainSettings, checkpoint: Path, bare_first: bool
 ) -> tuple[float, float]:
-    """The seconds of one training by `Loop` and of the same by `_train_barely`."""
+    """Train once by `Loop` and once by `_train_barely`; return the seconds of both."""
     network, bare = (build_network(settings, CLASSES, seed=0) for _ in range(2))
     pool = make_pool(images, images.images.shape[1], network.mean, network.std, settings.augment_shift)
     labelled, method = Labelled(pool, None, None), make_method("ERM", {}, network, seed=0)
@@ -127,7 +135,7 @@ def _race(
         lambda: loop.run(lambda done, total, what: None),
         lambda: _train_barely(bare, optimizer, labelled, settings),
     ]
-    taken = {side: _timed(sides[side]) for side in ((1, 0) if bare_first else (0, 1))}
+    taken = {side: timed(sides[side]) for side in ((1, 0) if bare_first else (0, 1))}
     if not all(map(torch.equal, network.parameters(), bare.parameters())):
         raise AssertionError("the loop and the bare loop came to different weights")
     return taken[0], taken[1]
@@ -136,7 +144,7 @@ def _race(
 def _train_barely(
     network: Network, optimizer: torch.optim.Optimizer, labelled: Labelled, settings: TrainSettings
 ) -> None:
-    """What no training of ERM can do without."""
+    """Train ERM with nothing but batches, loss and optimiser."""
     network.train()
     for step in range(settings.iterations):
         images, labels = labelled.batch(step, settings.batch_size, 0)
@@ -147,23 +155,36 @@ def _train_barely(
         optimizer.step()
 
 
-# --------------------------------------------------------------------------------------------------- the inputs
+# --- the inputs
 
 
-def compare_inputs(folder: Path, workers: int, photos: int, turns: int, say: Say) -> Measured:
-    """Images a second of this input path and of torchvision's, after an epoch of each, and how far pixels differ."""
-    say(f"inputs: writing {photos} JPEG files")
+def compare_inputs(folder: Path, workers: int, photos: int, turns: int, log: Log) -> Measurements:
+    """Compare our input path with torchvision's, in speed and in pixels, once all images are cached.
+
+    Args:
+        folder: Where JPEG files and the cache go.
+        workers: Number of our threads, and of torchvision's processes.
+        photos: Number of JPEG files.
+        turns: How often each side is timed.
+        log: Called with what is being measured.
+
+    Returns:
+        `inputs`: `workers`, `images_per_second` of both sides and their `ratio`; `pixels`: their mean
+            `difference`.
+    """
+    log(f"inputs: writing {photos} JPEG files")
     paths = write_photos(folder / "photos", photos)
     settings = TrainSettings(backbone="none", iterations=1, crop="random_resized", flip=True, workers=workers)
     pool = Inputs(SIZE, MEAN, STD, settings, folder / "cache").training(image_files(paths, None))
+    assert isinstance(pool, CropPool)
     loader = _torchvision_loader(folder / "photos", workers)
     rates: list[tuple[float, float]] = []
     for turn in range(-1, turns):
-        say(
+        log(
             f"inputs: turn {turn + 1} of {turns}" if turn >= 0 else "inputs: first epochs, which do not count"
         )
-        ours = EPOCHS * photos / _timed(lambda: _read(pool, workers))
-        theirs = photos / _timed(lambda: [None for _ in loader])
+        ours = EPOCHS * photos / timed(lambda: _read(pool, workers))
+        theirs = photos / timed(lambda: [None for _ in loader])
         rates.append((ours, theirs))
     counted = rates[1:]
     speed = {
@@ -176,7 +197,7 @@ def compare_inputs(folder: Path, workers: int, photos: int, turns: int, say: Say
 
 
 def write_photos(folder: Path, count: int) -> list[Path]:
-    """`count` JPEG files of about 300x300, crops of two photographs, in a folder for each photograph."""
+    """Write `count` JPEG files of about 300x300, crops of two photographs, in a folder for each of these."""
     rng, photographs, paths = np.random.default_rng(0), load_sample_images().images, []
     for index in range(count):
         photograph = photographs[index % len(photographs)]
@@ -190,7 +211,7 @@ def write_photos(folder: Path, count: int) -> list[Path]:
 
 
 def _torchvision_loader(folder: Path, workers: int) -> DataLoader:
-    """What the field uses: ImageFolder, read by Pillow in `workers` processes."""
+    """Build the usual loader of the field: ImageFolder, read by Pillow in `workers` processes."""
     recipe = transforms.Compose(
         [
             transforms.Resize((256, 256)),
@@ -205,7 +226,7 @@ def _torchvision_loader(folder: Path, workers: int) -> DataLoader:
 
 
 def _read(pool: CropPool, workers: int) -> None:
-    """EPOCHS epochs of batches of `pool`."""
+    """Read EPOCHS epochs of batches from `pool`."""
     steps = len(pool) // BATCH
 
     def batch(step: int) -> Tensor:
@@ -216,7 +237,7 @@ def _read(pool: CropPool, workers: int) -> None:
 
 
 def pixel_difference(pool: CropPool, paths: list[Path]) -> float:
-    """The mean absolute difference, of 255, between crops of `pool` and torchvision's in the same boxes."""
+    """Compute the mean absolute difference, of 255, of the same crops by `pool` and by torchvision."""
     boxes, mirrored = pool.draw(len(paths), seed=0)
     ours = pool.cropped(np.arange(len(paths)), boxes, mirrored)
     mean, std = (torch.tensor(channels)[:, None, None] for channels in (MEAN, STD))

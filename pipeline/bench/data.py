@@ -1,10 +1,9 @@
-"""`bench data`: how fast images are imported and prepared, and in how much memory."""
+"""Measure how fast images are imported and prepared, and in how much memory."""
 
 import io
 import multiprocessing
 import os
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -13,46 +12,48 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.config import read_card, resolve_card
+from pipeline.bench.timing import Log, Measurements, timed
+from pipeline.config import resolve_card
 from pipeline.data import prepare
+from pipeline.data.sources.catalogue import find_folder_card
 from pipeline.data.sources.importer import import_folder
 from pipeline.planning.kinds.prepare import PrepareParams
 
 CARD = "visda2017"
 SIDE = 32
 DISTINCT = 64
-"""So many pictures there are; each file is one of them."""
-
-Measured = dict[str, dict[str, float]]
-
-Say = Callable[[str], None]
-"""Takes a line about what is under way."""
+"""Number of distinct images; each file is one of them."""
 
 
-def measure(images: int, say: Say) -> Measured:
-    """Seconds, images a second and the most memory (MiB) of importing and of preparing `images` images."""
+def measure(images: int, log: Log) -> Measurements:
+    """Measure importing and preparing `images` small JPEG files, each in a process of its own.
+
+    Returns:
+        For `import` and `prepare`: `images`, `seconds`, `images_per_second`, and `mebibytes` of peak memory.
+    """
     measured = {}
     with tempfile.TemporaryDirectory() as folder:
-        say(f"write: {images:,} files")
+        log(f"write: {images:,} files")
         _write(Path(folder) / "source", images)
         for name, work in (("import", _import), ("prepare", _prepare)):
-            say(name)
+            log(name)
             measured[name] = _in_a_process(work, Path(folder), images)
     return measured
 
 
-def described(measured: Measured) -> str:
-    """The measurements for people, a line each."""
+def described(measured: Measurements) -> str:
+    """Describe the measurements, one per line."""
     return "\n".join(
-        f"{what:<8} {found['images']:,} images in {found['seconds']:.1f} s: {found['images_per_second']:,.0f} a second, at "
-        f"most {found['mebibytes']:.0f} MiB of memory" + (" (aim: under 1024)" if what == "prepare" else "")
+        f"{what:<8} {found['images']:,} images in {found['seconds']:.1f} s: "
+        f"{found['images_per_second']:,.0f} per second, at most {found['mebibytes']:.0f} MiB of memory"
+        + (" (aim: under 1024)" if what == "prepare" else "")
         for what, found in measured.items()
     )
 
 
 def _write(folder: Path, images: int) -> None:
-    """`images` small JPEG files in VisDA's layout, as many in each class."""
-    card, rng, pictures = read_card(CARD), np.random.default_rng(0), []
+    """Write `images` small JPEG files in VisDA's layout, equally many in each class."""
+    card, rng, pictures = find_folder_card(CARD), np.random.default_rng(0), []
     for _ in range(DISTINCT):
         file = io.BytesIO()
         Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(file, "JPEG")
@@ -65,7 +66,7 @@ def _write(folder: Path, images: int) -> None:
 
 
 def _in_a_process(work: Callable[[Path], None], folder: Path, images: int) -> dict[str, float]:
-    """What `work` takes, in a new process."""
+    """Measure `work` in a new process."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         seconds, mebibytes = pool.submit(_measured, work, folder).result()
     return {
@@ -77,11 +78,9 @@ def _in_a_process(work: Callable[[Path], None], folder: Path, images: int) -> di
 
 
 def _measured(work: Callable[[Path], None], folder: Path) -> tuple[float, float]:
-    """The seconds that `work` takes in this process, and the most memory that the process had resident, in MiB."""
+    """Run `work` in this process; return its seconds and the process's peak resident memory in MiB."""
     os.environ["TERRABENCH_DATA"] = str(folder / "data")
-    started = time.perf_counter()
-    work(folder)
-    seconds = time.perf_counter() - started
+    seconds = timed(lambda: work(folder))
     (peak,) = (
         line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
     )
@@ -89,13 +88,13 @@ def _measured(work: Callable[[Path], None], folder: Path) -> tuple[float, float]
 
 
 def _import(folder: Path) -> None:
-    import_folder(read_card(CARD), folder / "source", lambda text: None)
+    import_folder(find_folder_card(CARD), folder / "source", lambda text: None)
 
 
 def _prepare(folder: Path) -> None:
     workspace = folder / "artifact"
     workspace.mkdir()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of counts that are not the card's
-        card = resolve_card(read_card(CARD))
+        warnings.simplefilter("ignore", UserWarning)  # counts differ from the card's
+        card = resolve_card(find_folder_card(CARD))
         prepare.run(PrepareParams(card=card), {}, workspace, lambda done, total, what: None)

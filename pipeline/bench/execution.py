@@ -1,12 +1,13 @@
-"""`bench execution`: what the store, a finished suite and a Ray cluster cost beside the work itself."""
+"""Measure what the store, a finished suite and a Ray cluster cost beside the work itself."""
 
+import io
 import json
+import logging
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -14,6 +15,7 @@ import numpy as np
 import yaml
 
 from pipeline import config
+from pipeline.bench.timing import Log, Measurements, timed
 from pipeline.config import Suite
 from pipeline.core.job import Job
 from pipeline.core.paths import ROOT
@@ -24,35 +26,40 @@ from pipeline.planning.cost import CPU
 from pipeline.planning.graph import Plan, make_plan
 from pipeline.planning.kinds.train import TrainParams
 
-Say = Callable[[str], None]
-Measured = dict[str, dict[str, float]]
-
 ARTIFACTS = 10_000
 COMMITS = 200
 
 FINISHED = {"augmentations": ["none"], "methods": ["ERM", "MCC"], "seeds": list(range(21))}
-"""What makes of digits, with its 12 pairs, a suite of 504 trainings."""
+"""Changes to the suite digits, which has 12 pairs, that give 504 trainings."""
 
 TRAININGS = 8
 ITERATIONS = 100
-"""Of a training of digits_cnn: about two seconds."""
+"""Iterations of one training of digits_cnn, which take about two seconds."""
 
 
-def measure(say: Say) -> Measured:
-    """All three comparisons; what they come to is in `described`. Takes about three minutes."""
+def measure(log: Log) -> Measurements:
+    """Run all measurements; takes about three minutes.
+
+    Returns:
+        `store` from `store_overhead`, `finished` from `finished_suite` and `ray` from `ray_speedup`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        say(f"store: {COMMITS} artifacts beside {ARTIFACTS}")
+        log(f"store: {COMMITS} artifacts beside {ARTIFACTS}")
         measured = {"store": store_overhead(root / "many")}
-        say("finished: a suite of 505 jobs, drawn once, then run again three times")
+        log("finished: a suite of 505 jobs, drawn once, then run again three times")
         measured["finished"] = finished_suite(root / "finished")
-        say(f"ray: {TRAININGS} trainings of about two seconds, on one worker and on two")
+        log(f"ray: {TRAININGS} trainings of about two seconds, on one worker and on two")
         measured["ray"] = ray_speedup(root / "ray")
     return measured
 
 
 def store_overhead(root: Path) -> dict[str, float]:
-    """Milliseconds that the store takes for one job, of which there are many: all it does before and after the work."""
+    """Measure the time of the store for one job, before and after the work, in a store with many artifacts.
+
+    Returns:
+        `artifacts`, their number, and the median `milliseconds`.
+    """
     store = Store(root)
     for index in range(ARTIFACTS):
         folder = store.path("train", f"{index:024d}")
@@ -71,7 +78,7 @@ def store_overhead(root: Path) -> dict[str, float]:
             assert store.damage("train", needed) is None
             work = store.workspace("train", key)
             before = time.perf_counter()
-            write_atomic(work / "records.json", "[]")  # the work: it is its own to have it on the disk
+            write_atomic(work / "records.json", "[]")  # the work itself, which is not counted
             working = time.perf_counter() - before
             store.commit("train", key, {"seconds": 0.0})
         spent.append(time.perf_counter() - began - working)
@@ -79,7 +86,7 @@ def store_overhead(root: Path) -> dict[str, float]:
 
 
 def _commit(store: Store, kind: str, key: str, files: dict[str, bytes], about: dict[str, object]) -> None:
-    """An artifact of `files`."""
+    """Commit an artifact that contains `files`."""
     work = store.workspace(kind, key)
     for name, data in files.items():
         (work / name).write_bytes(data)
@@ -87,7 +94,11 @@ def _commit(store: Store, kind: str, key: str, files: dict[str, bytes], about: d
 
 
 def finished_suite(root: Path) -> dict[str, float]:
-    """Seconds of `plan` and `run` on a suite all of whose jobs are finished."""
+    """Time `plan` and `run` on a suite whose jobs are all finished.
+
+    Returns:
+        `jobs`, their number, and the seconds of the first run (`drawn`), of a further `run` and of `plan`.
+    """
     suite = config.read_suite("digits")
     text = suite.model_dump(mode="json", exclude_unset=True) | FINISHED | {"name": "finished"}
     write_atomic(root / "finished.yaml", yaml.safe_dump(text))
@@ -100,7 +111,6 @@ def finished_suite(root: Path) -> dict[str, float]:
     folders = ["--store", str(store.root), "--results", str(root / "results"), "--quiet", "--json"]
 
     def seconds(command: str) -> float:
-        began = time.perf_counter()
         words = [
             sys.executable,
             "-m",
@@ -109,8 +119,7 @@ def finished_suite(root: Path) -> dict[str, float]:
             str(root / "finished.yaml"),
             *folders,
         ]
-        subprocess.run(words, check=True, capture_output=True, cwd=ROOT)
-        return time.perf_counter() - began
+        return timed(lambda: subprocess.run(words, check=True, capture_output=True, cwd=ROOT))
 
     drawn = seconds("run")
     again, planned = (median(seconds(command) for _ in range(3)) for command in ("run", "plan"))
@@ -122,7 +131,7 @@ def _plan(suite: Suite) -> Plan:
 
 
 def _records(job: Job) -> dict[str, bytes]:
-    """The product of a training, with random accuracies and features."""
+    """Make up the artifact of a training, with random accuracies and features."""
     params = job.params
     assert isinstance(params, TrainParams)
     random = np.random.default_rng(derive(params.seed, params.task, params.method))
@@ -135,46 +144,64 @@ def _records(job: Job) -> dict[str, bytes]:
         f"{name}.features": random.normal(size=(40, 8)).astype("float32") for name in ("source", "target")
     }
     labels = {f"{name}.labels": np.arange(40) % len(params.classes) for name in ("source", "target")}
-    with tempfile.TemporaryFile() as file:
-        np.savez(file, **sets, **labels)
-        file.seek(0)
-        return {"records.json": json.dumps(rows).encode(), "features.npz": file.read()}
+    file, arrays = io.BytesIO(), sets | labels
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+    return {"records.json": json.dumps(rows).encode(), "features.npz": file.getvalue()}
 
 
-class Deaf:
-    """A Watcher that says nothing, and raises what went wrong."""
+class SilentWatcher:
+    """A `Watcher` that prints nothing and raises an error when a job fails."""
 
-    def started(self, job: Job) -> None: ...
-    def retried(self, job: Job, why: str) -> None: ...
-    def progressed(self, job: Job, message: Message) -> None: ...
-    def finished(self, job: Job) -> None: ...
-    def noted(self, text: str) -> None: ...
+    def started(self, job: Job) -> None:
+        """Ignore that a job started."""
+
+    def retried(self, job: Job, why: str) -> None:
+        """Ignore that a job is tried again."""
+
+    def progressed(self, job: Job, message: Message) -> None:
+        """Ignore progress."""
+
+    def finished(self, job: Job) -> None:
+        """Ignore that a job finished."""
+
+    def noted(self, text: str) -> None:
+        """Ignore a note."""
 
     def failed(self, job: Job, reason: str, detail: str) -> None:
+        """Raise the failure as an error."""
         raise RuntimeError(f"{job.label}: {reason}\n{detail}")
 
 
 def ray_speedup(root: Path) -> dict[str, float]:
-    """Seconds of independent trainings on a Ray of one worker and of two, once those have imported what they need."""
+    """Time independent trainings on Ray with one worker and with two, once the workers are warm.
+
+    Returns:
+        `jobs`, their number; `job`, seconds of each; `one` and `two`, seconds of all by number of workers;
+        `speedup`.
+    """
     import ray
 
     from pipeline.core.hardware import Capacity
     from pipeline.execution import local_executor
-    from pipeline.execution.ray_executor import SETTINGS, walk
+    from pipeline.execution.ray_executor import SETTINGS, execute
 
     os.environ.update(SETTINGS)
     store = Store(root)
-    local_executor.walk([_trainings(1)[0].inputs["data"]], store, Capacity(cpus=1), Deaf())
+    local_executor.execute([_trainings(1)[0].inputs["data"]], store, Capacity(cpus=1), SilentWatcher())
     seconds = {}
     for workers in (1, 2):
         ray.init(
-            "local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+            "local",
+            num_cpus=workers,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
         )
         try:
             capacity = Capacity(cpus=workers)
-            walk(_trainings(workers, seed=1000 * workers, iterations=1), store, capacity, Deaf())
+            execute(_trainings(workers, seed=1000 * workers, iterations=1), store, capacity, SilentWatcher())
             began = time.perf_counter()
-            walk(_trainings(TRAININGS, seed=100 * workers), store, capacity, Deaf())
+            execute(_trainings(TRAININGS, seed=100 * workers), store, capacity, SilentWatcher())
             seconds[workers] = time.perf_counter() - began
         finally:
             ray.shutdown()
@@ -189,7 +216,7 @@ def ray_speedup(root: Path) -> dict[str, float]:
 
 
 def _trainings(count: int, seed: int = 0, iterations: int = ITERATIONS) -> list[Job]:
-    """So many trainings that differ in their seeds."""
+    """Plan `count` trainings that differ only in their seeds."""
     suite = config.read_suite("digits_smoke")
     train = suite.train.model_copy(
         update={"iterations": iterations, "evaluate_every": None, "checkpoint_every": 10**6}
@@ -199,14 +226,16 @@ def _trainings(count: int, seed: int = 0, iterations: int = ITERATIONS) -> list[
     return [cell.job for cell in _plan(suite.model_copy(update=few)).cells]
 
 
-def described(measured: Measured) -> str:
-    """What was measured, in lines; the bound of each in brackets."""
+def described(measured: Measurements) -> str:
+    """Describe the measurements, one per line, with the limit of each in brackets."""
     store, finished, ray = measured["store"], measured["finished"], measured["ray"]
     lines = [
         f"store     {store['milliseconds']:.2f} ms a job at {store['artifacts']:,} artifacts (below 5)",
-        f"finished  {finished['run']:.2f} s for `run` on a finished suite of {finished['jobs']} jobs (below 3)",
+        f"finished  {finished['run']:.2f} s for `run` on a finished suite of {finished['jobs']} jobs "
+        "(below 3)",
         f"          {finished['plan']:.2f} s for `plan` of it (below 2)",
         f"ray       {ray['speedup']:.2f} times as fast on 2 workers as on 1 (at least 1.7):",
-        f"          {ray['jobs']} trainings of {ray['job']:.1f} s in {ray['two']:.1f} s and {ray['one']:.1f} s",
+        f"          {ray['jobs']} trainings of {ray['job']:.1f} s in {ray['two']:.1f} s and "
+        f"{ray['one']:.1f} s",
     ]
     return "\n".join(lines)

@@ -1,14 +1,14 @@
-"""`bench report`: how long tables, page and t-SNE take, on records and features made up for the purpose."""
+"""Measure how long tables, page and t-SNE take, on made-up records and features."""
 
 import io
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from pipeline import __version__, config
+from pipeline.bench.timing import Log, Measurements, timed
 from pipeline.planning.tasks import suite_tasks
 from pipeline.report import records
 from pipeline.report.page import build as page
@@ -16,84 +16,100 @@ from pipeline.report.page.run_info import About
 from pipeline.report.plots import tsne
 from pipeline.report.write import write_published, write_statistics, write_tables
 
-Say = Callable[[str], None]
-Measured = dict[str, dict[str, float]]
-
 METHODS = 12
 SELECTIONS = ["last", "source", "unsupervised", "oracle"]
-"""With twelve tasks, three augmentations and three seeds: 5,184 records."""
+"""With twelve tasks, three augmentations and three seeds, they give 5,184 records."""
 
 POINTS, DIMENSIONS, CLUSTERS = 5000, 256, 4
 
 
-def measure(say: Say) -> Measured:
-    """Both measurements; what they come to is in `described`. Takes one to two minutes."""
+def measure(log: Log) -> Measurements:
+    """Run both measurements; takes one to two minutes.
+
+    Returns:
+        `report` from `measure_report` and `tsne` from `measure_tsne`.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        say("tables and page")
+        log("tables and page")
         report = measure_report(Path(folder))
-        say("t-SNE, twice")
+        log("t-SNE, twice")
         return {"report": report, "tsne": measure_tsne(Path(folder))}
 
 
-def described(measured: Measured) -> str:
-    """The measurements for people, a line each."""
+def described(measured: Measurements) -> str:
+    """Describe the measurements, one per line."""
     report, drawn = measured["report"], measured["tsne"]
     same = "the same" if drawn["same"] else "OTHER"
     return (
-        f"report  {report['seconds']:.1f} s from {report['records']:.0f} records to tables, statistics and page "
-        "(aim: under 5 s for 5000)\n"
+        f"report  {report['seconds']:.1f} s from {report['records']:.0f} records to tables, statistics and "
+        "page (aim: under 5 s for 5000)\n"
         f"t-SNE   {drawn['processor_seconds']:.1f} s of one core, {drawn['seconds']:.1f} s by the clock, for "
-        f"{drawn['points']:.0f} features of {drawn['dimensions']:.0f} dimensions (aim: under 60 s); a second time: "
-        f"{same} bytes"
+        f"{drawn['points']:.0f} features of {drawn['dimensions']:.0f} dimensions (aim: under 60 s); "
+        f"a second time: {same} bytes"
     )
 
 
 def example_suite() -> config.Suite:
-    """The digits suite with more methods, seeds and rules."""
+    """Extend the digits suite by methods, seeds and selection rules."""
     methods = [{"name": "ERM", "label": f"Method {number}"} for number in range(METHODS)]
     changed = {"name": "example", "methods": methods, "seeds": [0, 1, 2], "selections": SELECTIONS}
     return config.Suite.model_validate(config.read_suite("digits").model_dump(exclude_unset=True) | changed)
 
 
 def measure_report(folder: Path) -> dict[str, float]:
-    """Seconds from records.csv to the tables, statistics and page of a suite, without pictures and without imports."""
+    """Time the way from records.csv to the tables, statistics and page of a suite, without figures.
+
+    Returns:
+        `records`, their number, and `seconds`.
+    """
     suite = example_suite()
     card = config.read_card(suite.dataset)
     tasks = [config.task_name(suite.setting, *task) for task in suite_tasks(suite, card)]
-    rows, random = records.wanted(suite, tasks).to_dict("records"), np.random.default_rng(0)
-    for place, row in enumerate(rows):
-        shares = random.uniform(0, 100, len(card.classes))
-        made = {"accuracy": shares.mean(), "per_class": list(shares), "seconds": 1.0, "version": __version__}
-        row |= made | {"key": str(place // len(SELECTIONS))}
+    random, rows = np.random.default_rng(0), []
+    for index, cell in enumerate(records.wanted(suite, tasks).to_dict("records")):
+        per_class = random.uniform(0, 100, len(card.classes))
+        result = {"accuracy": per_class.mean(), "per_class": list(per_class), "seconds": 1.0}
+        key = {"key": str(index // len(SELECTIONS)), "version": __version__}
+        rows.append({str(column): value for column, value in cell.items()} | result | key)
     records.write(folder / "records.csv", rows)
-    started = time.perf_counter()
-    found = records.read(folder / "records.csv")
-    write_tables(suite, tasks, card.classes, found, folder)
-    write_published(suite, tasks, found, folder)
-    write_statistics(suite, tasks, found, folder)
-    page.write(folder, About(suite=suite, card=card, tasks=tasks, file="example.yaml"), found)
-    return {"records": len(rows), "seconds": time.perf_counter() - started}
+
+    def write_report() -> None:
+        found = records.read(folder / "records.csv")
+        write_tables(suite, tasks, card.classes, found, folder)
+        write_published(suite, tasks, found, folder)
+        write_statistics(suite, tasks, found, folder)
+        page.write(folder, About(suite=suite, card=card, tasks=tasks, file="example.yaml"), found)
+
+    return {"records": len(rows), "seconds": timed(write_report)}
 
 
 def measure_tsne(folder: Path, points: int = POINTS) -> dict[str, float]:
-    """Seconds that a t-SNE picture takes, and whether a second one has the same bytes.
+    """Time a t-SNE figure, and draw it again to compare the bytes.
 
-    It is drawn on one core: other work on this machine lengthens the clock's seconds, and the core's hardly.
+    One core draws it. Other work on this machine affects wall-clock seconds, but hardly the core's.
+
+    Returns:
+        `points`, `dimensions`, wall-clock `seconds`, `processor_seconds`, and whether the bytes are the
+        `same`.
     """
     path = example_features(folder / "features.npz", points)
-    names, clock, core, drawn = [str(label) for label in range(CLUSTERS)], [], [], []
+    names = [str(label) for label in range(CLUSTERS)]
+    clock: list[float] = []
+    core: list[float] = []
+    figures: list[dict[str, bytes]] = []
     for _ in range(2):
         started, worked = time.perf_counter(), time.process_time()
-        drawn.append(tsne.draw(path, names, ("A", "B"), "example"))
+        figures.append(tsne.draw(path, names, ("A", "B"), "example"))
         clock.append(time.perf_counter() - started)
         core.append(time.process_time() - worked)
     taken = {"seconds": max(clock), "processor_seconds": max(core)}
-    return {"points": points, "dimensions": DIMENSIONS} | taken | {"same": drawn[0] == drawn[1]}
+    return {"points": points, "dimensions": DIMENSIONS} | taken | {"same": figures[0] == figures[1]}
 
 
 def example_features(path: Path, points: int) -> Path:
-    """features.npz of clusters, a class each, in four sets that lie apart, `points` in all."""
-    random, arrays = np.random.default_rng(0), {}
+    """Write features.npz: a cluster for each class in four sets that lie apart, `points` in all."""
+    random = np.random.default_rng(0)
+    arrays: dict[str, np.ndarray] = {}
     centres = random.normal(0, 1, (CLUSTERS, DIMENSIONS))
     for name in ("source", "target", "adapted", "generated"):
         labels = np.arange(points // 4) % CLUSTERS
@@ -101,6 +117,6 @@ def example_features(path: Path, points: int) -> Path:
         features = centres[labels] + shift + random.normal(0, 1, (len(labels), DIMENSIONS))
         arrays |= {f"{name}.features": features.astype(np.float32), f"{name}.labels": labels}
     file = io.BytesIO()
-    np.savez(file, **arrays)
+    np.savez(file, **arrays)  # type: ignore[arg-type]
     path.write_bytes(file.getvalue())
     return path

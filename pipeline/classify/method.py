@@ -1,25 +1,30 @@
-"""What a classifier method is, and what the training loop hands to it.
+"""The interface between a classifier method and the training loop. To add a method, read `Method`.
 
-A method owns its losses, its hyper-parameters, and extra modules (a discriminator, say). The loop owns all
-else: data, the network, the optimiser and its schedule, evaluation, checkpoints.
+A method owns its losses, its hyper-parameters and modules of its own, such as a domain discriminator. The
+loop owns everything else: data, the network, the optimiser and its schedule, evaluation and checkpoints.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from pipeline.classify import registry
 from pipeline.classify.network import Network
-from pipeline.config import MethodSpec
 from pipeline.core.errors import UserError
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the network makes of n images: features [n, d] after the bottleneck, logits [n, classes]."""
+    """What the network computes from n images.
+
+    Attributes:
+        features: float32 [n, d], the input of the head: after the bottleneck and dropout, if there are any.
+        logits: float32 [n, classes].
+    """
 
     features: Tensor
     logits: Tensor
@@ -27,17 +32,25 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Step:
-    """One step, as a method sees it.
+    """What a method gets for one step of training.
 
-    labelled: outputs for b labelled images (real and made ones); labels: int64 [b].
-    target: outputs for b unlabelled target images, from the same forward pass (BatchNorm sees both halves
-    together, as in the transfer-learning library); None for a method that does not use the target.
-    progress: the share of training that is done, in [0, 1).
-    The loop gives the rest too; a step that is made for a loss that does not look at it may lack it.
-    domains: int64 [b], the domain of each labelled image. Under setting dg those of the sources, each with as
-    many images as the others, and the next number for made images, if there are any; under uda all 0.
-    weights: float [b], what each labelled image counts in the loss of the task; None if all count alike.
-    images: float [b, 3, H, W], the labelled images as the network saw them.
+    All outputs come from one forward pass, so that BatchNorm sees labelled and target images together, as in
+    the transfer-learning library. They are float32 in every precision, and gradients flow through them into
+    the network. The loop sets every attribute; a step that a test makes needs only those that the method
+    reads.
+
+    Attributes:
+        labelled: Outputs for b labelled images: source images, and made images if the augmentation adds them.
+            Under uda, b is train.batch_size.
+        labels: int64 [b], the classes of the labelled images.
+        target: Outputs for unlabelled images of the target domain, as many as train.batch_size. None if the
+            method's `uses_target` is False. Their labels never reach training.
+        progress: The share of all steps that is done, in [0, 1). Schedules of a method depend on it, so that
+            a resumed training needs no memory of them.
+        domains: int64 [b], the domain of each labelled image. Under dg the source domains are 0, 1, … with
+            train.batch_size images each, and made images are one more domain. Under uda all are 0.
+        weights: float32 [b], the weight of each labelled image in `task_loss`; None if all weigh 1.
+        images: float32 [b, 3, H, W], the labelled images as the network got them: augmented and normalised.
     """
 
     labelled: Outputs
@@ -48,35 +61,74 @@ class Step:
     weights: Tensor | None = None
     images: Tensor | None = None
 
+    @property
+    def halves(self) -> tuple[Outputs, Outputs]:
+        """`labelled` and `target`, for a method that uses the target."""
+        if self.target is None:
+            raise ValueError("the step has no target images: they are left out where uses_target is False")
+        return self.labelled, self.target
+
 
 def task_loss(step: Step) -> Tensor:
-    """The mean cross-entropy of the labelled images, each counting as much as `step.weights` say."""
+    """Return the mean cross-entropy of the labelled images, weighted by `step.weights`: a scalar."""
     if step.weights is None:
         return cross_entropy(step.labelled.logits, step.labels)
     each = cross_entropy(step.labelled.logits, step.labels, reduction="none")
     return (step.weights * each).sum() / step.weights.sum()
 
 
+def total(terms: Iterable[Tensor]) -> Tensor:
+    """Return the sum of one term or more."""
+    return reduce(add, terms)
+
+
 class Method(nn.Module):
-    """Base class of methods. The annotated class attributes of a subclass are its hyper-parameters."""
+    """Base class of all methods: derive from it, name the class by `@method`, and compute `losses`.
+
+    A method is one class in one file: under `pipeline/classify/methods/`, in a file given by `--plugin`, or
+    in an installed package. Nothing else has to be changed. The whole of entropy minimisation::
+
+        @method("EntMin")
+        class EntropyMinimisation(Method):
+            \"\"\"Entropy minimisation (Grandvalet and Bengio 2004): certain predictions on the target.\"\"\"
+
+            weight: float = 0.1
+
+            def losses(self, step: Step) -> dict[str, Tensor]:
+                labelled, target = step.halves
+                log_p = log_softmax(target.logits, dim=1)
+                entropy = -(log_p.exp() * log_p).sum(dim=1).mean()
+                return {"task": cross_entropy(labelled.logits, step.labels), "entropy": self.weight * entropy}
+
+    * **Name.** `@method` of `pipeline.classify.registry` gives the name that suites use. The first line of
+      the docstring is what `terrabench methods` prints.
+    * **Hyper-parameters** are the class attributes that have both an annotation and a default: a number, a
+      bool or a string, written out. Suites may set them, within their type. They are read from the file's text
+      without importing it, together with those of base classes in the same file or in `methods/`. An
+      attribute without an annotation, such as `uses_target = False`, is no hyper-parameter.
+    * **Modules**: `build` makes those that depend on the sizes of features and logits; `begin` those that
+      depend on the network or on the number of domains. Parameters are trained at the head's learning rate;
+      parameters and buffers are kept in checkpoints. Draw weights from torch's generator, which is seeded.
+    * **State** that is not in a buffer is lost when a training is resumed.
+
+    Attributes:
+        name: The name in suites, set by `@method`.
+        uses_target: Whether `losses` reads `step.target`. If False, target images are neither loaded nor
+            passed through the network, and the method can be trained under dg.
+        uses_library: Whether losses or modules come from the transfer-learning library (see
+            `methods/tllib.py`). Records then name its version.
+        needs_domains: Whether `losses` compares source domains, of which only dg has several.
+        rho: The radius of sharpness-aware steps, by which the network's weights are moved along the gradient
+            of `ascent` before `losses` is computed (see `training/sam.py`). None for ordinary steps.
+        alpha: The strength of gradient matching in a sharpness-aware step, or None.
+    """
 
     name: str
-    """As suites call it; set by the decorator."""
-
     uses_target = True
-    """Whether `losses` reads step.target; if not, target images are neither loaded nor computed."""
-
     uses_library = False
-    """Whether its losses or modules come from the transfer-learning library, whose version a record then names."""
-
     needs_domains = False
-    """Whether `losses` tells labelled images of different domains apart, which setting dg alone has."""
-
     rho: float | None = None
-    """The radius of sharpness-aware steps: how far `ascent` moves the network; None for ordinary steps."""
-
     alpha: float | None = None
-    """How far sharpness-aware steps match gradients (see sharpness.py); None for steps that do not."""
 
     def __init__(self, features: int, classes: int, **hyperparameters: Any) -> None:
         super().__init__()
@@ -85,51 +137,46 @@ class Method(nn.Module):
         self.build(features, classes)
 
     def build(self, features: int, classes: int) -> None:
-        """Refuse impossible hyper-parameters; make modules for features [n, features], logits [n, classes].
+        """Check the hyper-parameters and make modules of the method's own. Does nothing by default.
 
-        Modules assigned to `self` are trained with the head's learning rate and kept in checkpoints.
+        Args:
+            features: The width d of features [n, d].
+            classes: The width of logits [n, classes].
+
+        Raises:
+            UserError: A hyper-parameter is impossible (see `require`).
         """
 
     def begin(self, network: Network, domains: int) -> None:
-        """Make what depends on the network as it is before training, or on how many domains are labelled.
+        """Make what depends on the network before its first step, or on the domains. Does nothing by default.
 
-        Modules and buffers made here are kept in checkpoints as those of `build` are.
+        Args:
+            network: The network with its initial weights.
+            domains: The number of domains among labelled images: 1 under uda.
         """
 
     def losses(self, step: Step) -> dict[str, Tensor]:
-        """The terms whose sum is minimised, by name: each a scalar, already multiplied by its weight."""
-        raise NotImplementedError
+        """Return the terms of the loss by name: scalars, multiplied by their weights. Their sum is minimised.
 
-    def ascent(self, step: Step) -> dict[str, Tensor]:
-        """The terms whose sum a sharpness-aware step ascends on, as `losses`; asked for if `rho` is set.
-
-        It should not run the method's own modules, which are not perturbed and would see every step twice.
+        The means of all terms over the steps in between are columns of history.csv.
         """
         raise NotImplementedError
 
-    def require(self, fine: bool, name: str, rule: str) -> None:
-        """UserError that hyper-parameter `name` must be `rule` unless it is `fine`."""
-        if not fine:
+    def ascent(self, step: Step) -> dict[str, Tensor]:
+        """Return the terms on whose sum a sharpness-aware step ascends, in the form of `losses`.
+
+        Called only if `rho` is set. It should not run the method's own modules: only the network is moved,
+        and their BatchNorm layers would see every batch twice.
+        """
+        raise NotImplementedError
+
+    def require(self, valid: bool, name: str, rule: str) -> None:
+        """Raise UserError unless `valid`: the hyper-parameter `name` must be `rule`, such as "at least 0"."""
+        if not valid:
             raise UserError(f"method {self.name}: {name} must be {rule}, not {getattr(self, name)}")
 
     def require_pairs(self, step: Step) -> None:
-        """UserError if the step has one image of a domain, which has no distance to others of it."""
+        """Raise UserError if a domain has one image in `step`, and thus no distances within it."""
         count = len(step.labels) if step.domains is None else int(step.domains.bincount().min())
         if count < 2:
             raise UserError(f"method {self.name}: train.batch_size must be at least 2, not {count}")
-
-
-def make_method(
-    name: str, hyperparameters: dict[str, Any], network: Network, seed: int, domains: int = 1
-) -> Method:
-    """The method called `name` for `network`, the weights of its modules drawn from `seed`.
-
-    domains: of labelled images. UserError if there is no method of that name, or it does not take these
-    hyper-parameters.
-    """
-    registry.check_method(MethodSpec(name=name, hyperparameters=hyperparameters))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        made = registry.load(name)(network.feature_count, network.head.out_features, **hyperparameters)
-        made.begin(network, domains)
-    return made

@@ -1,4 +1,4 @@
-"""`bench`: measurements, of a suite's images or of the speed of this code."""
+"""The command `bench`: measure a suite's images, or the speed of this code."""
 
 import argparse
 import importlib
@@ -18,57 +18,71 @@ if TYPE_CHECKING:
     from pipeline.planning.graph import Plan
 
 IMAGES = """\
-Train an ERM classifier on each target's own labels (for this check alone), and print the share
-of made images that it recognises as their class, and the Frechet distance, in its features, of each set
-of images to the target's."""
+Measure how good the made images of a suite are.
+
+Trains an ERM classifier on each target's own labels, for this check alone, and prints for each set of
+images the share that the classifier recognises as their class, and the Fréchet distance to the target's
+images in the classifier's features. Only for datasets that are built here, such as digits.
+
+example: run_benchmark.py bench images benchmarks/digits_demo.yaml"""
 
 AUGMENTATIONS = """\
-A row for each task and augmentation of a suite that was run: accuracy of each method, learned numbers of
-the adapter, seconds to train it and to make its images, and the Frechet distance of each set of images to the
-target's, in the features of a classifier that learned the target's labels for this check alone. `held_out`
-is yes where a LoRWeB had no analogy of that target. Written to tables/augmentations.csv and .md of the results."""
+Compare what each adapter of a suite costs and gives, after the suite was run.
+
+Prints a row for each task and augmentation: the accuracy of each method, the adapter's learned
+parameters, the seconds to train it and to make its images, and the Fréchet distance of each set of images
+to the target's, in the features of a classifier that learned the target's labels for this check alone.
+`held_out` is yes where a LoRWeB had no analogy of that target. Also writes tables/augmentations.csv and
+.md. Only for datasets that are built here.
+
+example: run_benchmark.py bench augmentations digits_adapters"""
 
 CLASSIFY = """\
-Measure stage three beside plain code that does the same, taking turns, and print the ratios
-(medians). Other work on this machine slows both sides alike. About a minute; needs no suite.
+Measure stage three beside plain code that does the same. Takes about a minute.
 
-  loop     the time of a training step over that of a bare loop with the same network, loss and batches
-  inputs   images a second from JPEG files of about 300x300 (resize to 256, random resized crop to 224,
-           flip, normalise), once all are in the cache, over torchvision's ImageFolder and DataLoader
-  pixels   how far the same crops of both differ, of 255, on average"""
+The two sides take turns; medians of their ratios are printed. Other work on this machine slows both sides
+alike.
+
+  loop     seconds of a training step, over a bare loop with the same network, loss and batches
+  inputs   images per second from JPEG files of about 300x300 (resize to 256, random resized crop to 224,
+           flip, normalise), once all are cached, over torchvision's ImageFolder and DataLoader
+  pixels   the mean difference between the crops of both, of 255"""
 
 REPORT = """\
-Make up records and features, and print how long it takes to write what a researcher looks at.
-A minute or two; needs no suite.
+Measure how long tables, page and t-SNE take, with made-up records and features. Takes a minute or two.
 
-  report   from 5,184 records to the tables, statistics and page of a suite, without pictures
-  t-SNE    of 5,000 features of 256 dimensions, twice, and whether both have the same bytes"""
+  report   seconds from 5,184 records to the tables, statistics and page of a suite, without figures
+  t-SNE    seconds for 5,000 features of 256 dimensions, twice, and whether both give the same bytes"""
 
 ADAPTERS = """\
-Measure Terra on the mini model, the sides taking turns in one run, and print the ratios
-(medians). Other work on this machine slows all sides alike. A few minutes; needs no suite.
+Measure Terra on the mini model beside a LoRA and the base model. Takes a few minutes.
 
-  train       the time of a training step over that of peft's LoRA, of the same rank and layers
-  merged      the time of the denoiser with Terra merged at one t over that of the base model
-  per_sample  the time of the denoiser with a t for each sample over that with one t for all
-  parameters  learned numbers more than the LoRA's, for each layer and dimension of t"""
+The sides take turns; medians of their ratios are printed. Other work on this machine slows all sides
+alike.
+
+  train       seconds of a training step, over peft's LoRA of the same rank and layers
+  merged      seconds of the denoiser with Terra merged at one t, over the base model
+  per_sample  seconds of the denoiser with a t for each sample, over one t for all
+  parameters  learned parameters beyond the LoRA's, for each layer and dimension of t"""
 
 DATA = """\
-Write small JPEG files in VisDA's layout, import them and prepare them, each in a process of its own,
-and print images a second and the most memory that was in use (aim: under 1 GiB for 100,000 images)."""
+Measure how fast images are imported and prepared, and in how much memory.
+
+Writes small JPEG files in VisDA's layout, imports and prepares them, each in a process of its own, and
+prints images per second and the peak memory (aim: under 1 GiB for 100,000 images)."""
 
 EXECUTION = """\
-Measure the machinery around the work, and print its cost. About three minutes; needs no suite. Other
-work on this machine spoils it.
+Measure what the machinery around the work costs. Takes about three minutes; other work on this machine
+spoils it.
 
-  store     milliseconds that the store takes for one finished job, beside 10,000 artifacts
-  finished  seconds of `run` and `plan` on a suite of 505 jobs, all of them finished
-  ray       how many times as fast trainings of about two seconds are on two Ray workers as on one"""
+  store     milliseconds of the store for one finished job, beside 10,000 artifacts
+  finished  seconds of `run` and `plan` on a suite of 505 jobs that are all finished
+  ray       speed-up of trainings of about two seconds on two Ray workers over one"""
 
 
 @dataclass(frozen=True)
 class Count:
-    """A number that a measurement takes."""
+    """An option with a number."""
 
     name: str
     default: int
@@ -77,14 +91,20 @@ class Count:
 
 @dataclass(frozen=True)
 class Speed:
-    """A measurement that needs no suite: the module `of` has `measure`, of `count` and of what says how far it is, and
-    `described`.
+    """A measurement that needs no suite.
+
+    Attributes:
+        name: The name of the command.
+        module: Has `measure`, which takes the number of `count` and a function for messages, and `described`.
+        about: One line of help.
+        details: The command's own help.
+        count: An option.
     """
 
     name: str
-    of: str
+    module: str
     about: str
-    more: str
+    details: str
     count: Count | None = None
 
 
@@ -92,48 +112,47 @@ SPEEDS = (
     Speed(
         "classify",
         "pipeline.bench.classify",
-        "how fast training reads images, and what its loop costs",
+        "measure how fast training reads images, and what its loop costs",
         CLASSIFY,
         Count("workers", 1, "threads that read images, and processes of the DataLoader"),
     ),
-    Speed("report", "pipeline.bench.report", "how long tables, page and t-SNE take", REPORT),
+    Speed("report", "pipeline.bench.report", "measure how long tables, page and t-SNE take", REPORT),
     Speed(
         "adapters",
         "pipeline.bench.adapters",
-        "what Terra costs beside a LoRA and the base model",
+        "measure what Terra costs beside a LoRA and the base model",
         ADAPTERS,
         Count("turns", 15, "how often each side is timed"),
     ),
     Speed(
         "data",
         "pipeline.bench.data",
-        "how fast images are prepared, and in how much memory",
+        "measure how fast images are prepared, and in how much memory",
         DATA,
-        Count("images", 10_000, "how many"),
+        Count("images", 10_000, "the number of images"),
     ),
     Speed(
         "execution",
         "pipeline.bench.execution",
-        "what the store, a finished suite and a Ray cluster cost",
+        "measure what the store, a finished suite and a Ray cluster cost",
         EXECUTION,
     ),
 )
 
 
 def add(commands: Any) -> None:
-    """Adds `bench`."""
-    bench = commands.add_parser(
-        "bench", help="measure: images, and the speed of training, adapters and reports"
-    )
+    """Add `bench`."""
+    about = "measure made images, and the speed of training, adapters and reports"
+    bench = commands.add_parser("bench", help=about, description=f"{about.capitalize()}.")
     benches = bench.add_subparsers(dest="bench", required=True, metavar="WHAT")
 
-    about = "how good a suite's made images are"
+    about = "measure how good a suite's made images are"
     with_suite(add_command(benches, "images", bench_images, about, description=IMAGES))
-    about = "what each adapter of a suite costs and gives"
+    about = "compare what each adapter of a suite costs and gives"
     with_suite(add_command(benches, "augmentations", bench_augmentations, about, description=AUGMENTATIONS))
     for speed in SPEEDS:
         call = partial(bench_speed, speed)
-        sub = add_command(benches, speed.name, call, speed.about, description=speed.more)
+        sub = add_command(benches, speed.name, call, speed.about, description=speed.details)
         if speed.count is not None:
             sub.add_argument(
                 f"--{speed.count.name}",
@@ -147,73 +166,57 @@ def add(commands: Any) -> None:
 
 
 def bench_speed(speed: Speed, options: argparse.Namespace) -> int:
-    """Every `bench` that needs no suite."""
-    measuring = importlib.import_module(speed.of)
+    """Measure, and print the numbers."""
+    module = importlib.import_module(speed.module)
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         if not options.quiet:
             print(text, file=sys.stderr)
 
     counts = () if speed.count is None else (getattr(options, speed.count.name),)
-    measured = measuring.measure(*counts, say)
-    print(json.dumps(measured) if options.json else measuring.described(measured))
+    measured = module.measure(*counts, log)
+    print(json.dumps(measured) if options.json else module.described(measured))
     return 0
 
 
 def open_built_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
-    """As open_suite; UserError unless its data set is made here, so that the target's labels may be looked at."""
+    """Open a suite whose dataset is built here, so that the target's labels may be used.
+
+    Raises:
+        UserError: The dataset consists of files.
+    """
     from pipeline.config import FolderCard
 
     plan, store, folder = open_suite(options)
     if isinstance(plan.card, FolderCard):
         raise UserError(
-            f"bench {options.bench} is for data sets that are made here, such as digits, not for {plan.card.name}"
+            f"bench {options.bench} is for datasets that are built here, such as digits, "
+            f"not for {plan.card.name}"
         )
     return plan, store, folder
 
 
 def bench_images(options: argparse.Namespace) -> int:
-    """`bench images`."""
-    import pandas as pd
-
-    from pipeline.classify.evaluation.image_quality import assess
-    from pipeline.report.collect import artifact
+    """Print the quality of the made images of each task."""
+    from pipeline.bench import images
 
     plan, store, _ = open_built_suite(options)
-    tables = []
-    for task, jobs in plan.tasks.items():
-        made = {
-            name if adapter == "terra" else f"{adapter} {name}": job
-            for adapter, its in jobs.adapters.items()
-            for name, job in its.made.items()
-        }
-        made["base"] = plan.base
-        sets = {name: folder for name, job in made.items() if (folder := artifact(job, store))}
-        data = artifact(plan.data, store)
-        if data is None or not sets:
-            print(f"{task}: nothing is generated yet; run the suite first", file=sys.stderr)
-            continue
-        table = assess(data, jobs.target, sets, jobs.sources, seed=0)
-        table.insert(0, "task", task)
-        tables.append(table)
-    if not tables:
+    table = images.measure(plan, store, partial(print, file=sys.stderr))
+    if table.empty:
         return 1
-    whole = pd.concat(tables, ignore_index=True)
-    print(whole.to_json(orient="records") if options.json else whole.round(2).to_string(index=False))
+    print(table.to_json(orient="records") if options.json else table.round(2).to_string(index=False))
     return 0
 
 
 def bench_augmentations(options: argparse.Namespace) -> int:
-    """`bench augmentations`."""
-    from pipeline.classify.evaluation import augmentations
-    from pipeline.core.store import write_atomic
+    """Print and write the comparison of a suite's augmentations."""
+    from pipeline.bench import augmentations
 
     plan, store, folder = open_built_suite(options)
     table = augmentations.compare(plan, store)
     if table.empty:
-        print(f"nothing of {plan.suite.name} is made yet; run the suite first", file=sys.stderr)
+        print(f"nothing of {plan.suite.name} is finished yet; run the suite first", file=sys.stderr)
         return 1
-    write_atomic(folder / "tables" / "augmentations.csv", table.to_csv(index=False, float_format="%.4g"))
-    write_atomic(folder / "tables" / "augmentations.md", augmentations.as_markdown(table))
+    augmentations.write(table, folder)
     print(augmentations.as_json(table) if options.json else table.round(2).to_string(index=False, na_rep=""))
     return 0

@@ -1,6 +1,8 @@
 """The whole command line, and what becomes of errors."""
 
 import argparse
+import os
+import select
 import signal
 import sys
 
@@ -16,6 +18,7 @@ from pipeline.cli import (
     records,
     run,
     suites,
+    validate,
 )
 from pipeline.core.errors import UserError
 
@@ -32,6 +35,7 @@ examples:
   run_benchmark.py run benchmarks/digits_demo.yaml       make it, then print the table
   run_benchmark.py run digits --only 'task=MN->MM,method=MCC' --executor ray    a part of it, on a Ray cluster
   run_benchmark.py doctor                                what is missing here, and what gets it
+  run_benchmark.py validate my_suite.yaml                is a suite, a dataset card or a plug-in right?
   run_benchmark.py tables benchmarks/digits_demo.yaml    draw tables, pictures and page again, with no training (plots: pictures)
   run_benchmark.py report results/reference/digits --serve    look at a run in a browser
   run_benchmark.py compare results/reference/digits results/digits   what changed, by more than noise
@@ -62,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run.add(commands)
     suites.add_plan(commands)
+    validate.add(commands)
     suites.add_drawing(commands)
     records.add_report(commands)
     suites.add_verify(commands)
@@ -74,11 +79,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit code."""
+    """Run one command and return its exit code."""
     options = build_parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a scheduler sends is a Ctrl-C too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's SIGTERM counts as Ctrl-C
     try:
-        return options.call(options)
+        code = options.call(options)
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -86,5 +93,14 @@ def main(arguments: list[str] | None = None) -> int:
         print("\nstopped; the same command goes on where it was", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        if not _reader_of_stdout_is_gone():
+            raise  # a pipe to a worker, say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more as it exits
         return 0
+
+
+def _reader_of_stdout_is_gone() -> bool:
+    """Return whether standard output is a pipe that nobody reads any more, as in `terrabench methods | head -1`."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)  # reports errors alone
+    return bool(poll.poll(0))

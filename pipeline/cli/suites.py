@@ -46,11 +46,11 @@ def show_plan(options: argparse.Namespace) -> int:
 
     plan, store, _ = open_any_suite(options)
     plan = pick(plan, options.only) if options.only else plan
-    with local_executor.opened(None, None, cpu=options.cpu) as capacity:
+    with local_executor.open_executor(None, None, cpu=options.cpu) as capacity:
         if options.json:
             print(json.dumps(preflight.as_json(plan, store, capacity)))
         else:
-            print(preflight.described(plan, store, capacity))
+            print(preflight.as_text(plan, store, capacity))
     return 0
 
 

@@ -1,44 +1,32 @@
-"""The typed, validated form of suites, dataset cards and job parameters.
+"""The typed, validated form of suites and dataset cards, and what they name: folders, weights and encoders.
 
-Imports no torch, so that `plan`, `tables` and `--help` answer at once.
+Imports no torch, so that commands that compute nothing answer at once.
 """
 
-from pipeline.config.analogies import AnalogySpec, Context, Pairing
-from pipeline.config.base import Count, Fraction, Precision, Rate, Seed, Setting, Strict, later, nearest
-from pipeline.config.cards import (
-    Archive,
-    BuiltCard,
-    DatasetCard,
-    DomainCard,
-    FolderCard,
-    FolderDomain,
-    Source,
+from pipeline.config.adapters import AdapterSpec, AnalogySpec, Context, TDim
+from pipeline.config.base import (
+    Count,
+    Fraction,
+    Precision,
+    Rate,
+    Seed,
+    Setting,
+    Strict,
+    keyed_unless_default,
+    nearest,
 )
-from pipeline.config.loader import read_any_suite, read_card, read_suite
-from pipeline.config.morph import MORPHS, PIXELS, BetweenSettings, MorphMethod, MorphSettings
+from pipeline.config.base_model import NAMED_MODELS, BaseModelSpec
+from pipeline.config.cards import Archive, BuiltCard, DatasetCard, FolderCard, Source
+from pipeline.config.finetune import FinetuneSettings
+from pipeline.config.generate import FlowSettings, Guidance, LatentStatistics
+from pipeline.config.loader import keys_of, read_any_suite, read_card, read_card_file, read_suite
+from pipeline.config.morph import MORPHS, PIXELS, MorphMethod, MorphSettings
 from pipeline.config.morph_suite import MorphKind, MorphSuite
 from pipeline.config.paths import IN_PLACE, data_folder, resolve_card, results_folder, store_folder
-from pipeline.config.suites import (
-    CONTROLS,
-    MADE_SETS,
-    NAMED_MODELS,
-    AdapterSpec,
-    BaseModelSpec,
-    FinetuneSettings,
-    FlowSettings,
-    GenerateSettings,
-    Guidance,
-    LatentStatistics,
-    MethodSpec,
-    Mix,
-    Suite,
-    Swad,
-    TrainSettings,
-    ValidationSettings,
-    method_label,
-)
-from pipeline.config.t_predictor import GridSettings, TDim, TPredictorSettings
+from pipeline.config.suites import MADE_SETS, Suite
+from pipeline.config.t_predictor import GridSettings, TPredictorSettings
 from pipeline.config.tasks import DomainsParams, PairParams, prompt, task_name
+from pipeline.config.train import MethodSpec, Swad, TrainSettings, method_label
 from pipeline.config.weights import (
     HUB,
     MINI,
@@ -54,7 +42,6 @@ from pipeline.config.weights import (
 )
 
 __all__ = [
-    "CONTROLS",
     "HUB",
     "IN_PLACE",
     "MADE_SETS",
@@ -68,30 +55,24 @@ __all__ = [
     "AnalogySpec",
     "Archive",
     "BaseModelSpec",
-    "BetweenSettings",
     "BuiltCard",
     "Context",
     "Count",
     "DatasetCard",
-    "DomainCard",
     "DomainsParams",
     "FinetuneSettings",
     "FlowSettings",
     "FolderCard",
-    "FolderDomain",
     "Fraction",
-    "GenerateSettings",
     "GridSettings",
     "Guidance",
     "LatentStatistics",
     "MethodSpec",
-    "Mix",
     "MorphKind",
     "MorphMethod",
     "MorphSettings",
     "MorphSuite",
     "PairParams",
-    "Pairing",
     "Precision",
     "Rate",
     "Seed",
@@ -103,16 +84,17 @@ __all__ = [
     "TDim",
     "TPredictorSettings",
     "TrainSettings",
-    "ValidationSettings",
     "base_model_path",
     "data_folder",
     "encoder_path",
-    "later",
+    "keyed_unless_default",
+    "keys_of",
     "method_label",
     "nearest",
     "prompt",
     "read_any_suite",
     "read_card",
+    "read_card_file",
     "read_suite",
     "refuse_pickles",
     "resolve_base_model",

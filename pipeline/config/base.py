@@ -1,13 +1,13 @@
-"""What the models of every kind of configuration are made of."""
+"""The base class, the number types and the helpers of every configuration model."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Setting = Literal["uda", "dg"]
@@ -15,20 +15,43 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class Strict(BaseModel):
-    """A model that refuses unknown keys and cannot be changed once made."""
+    """A model that refuses unknown keys and is immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def later(default: Any, description: str) -> Any:
-    """A field that came later: left out of keys at its default, so that those of older jobs stay what they were."""
+def keyed_unless_default(default: Any, description: str) -> Any:
+    """Declare a field that enters the key of a job only where its value is not the default.
+
+    A setting that is added to a stage gets this declaration, with the stage's present behaviour as the default.
+    The jobs of suites that do not state the setting then keep their keys, their artifacts and their results.
+    """
     return Field(default=default, description=description, exclude_if=lambda value: value == default)
 
 
+def never_keyed(default: Any, description: str) -> Any:
+    """Declare a field that does not enter the key of a job, because the artifact does not depend on it."""
+    return Field(default=default, description=description, exclude=True)
+
+
 def nearest(wrong: str, known: Iterable[str]) -> str:
-    """The tail of an error about an unknown name: those that exist, and the nearest."""
+    """Return the end of an error about an unknown name: the names that exist, and the one most like it."""
     known = sorted(known)
     by_lower = {name.lower(): name for name in known}
     close = difflib.get_close_matches(wrong.lower(), by_lower, n=1, cutoff=0.4)
     hint = f"; did you mean {by_lower[close[0]]!r}?" if close else ""
     return f"there are: {', '.join(known) or 'none'}{hint}"
+
+
+def check_each_once(values: Sequence[object]) -> None:
+    """Check that no value is repeated; spaces within a text do not matter.
+
+    Raises:
+        ValueError: A value is repeated.
+    """
+    seen: set[str] = set()
+    for value in values:
+        text = str(value).replace(" ", "")
+        if text in seen:
+            raise ValueError(f"{value!r} is repeated; state it once")
+        seen.add(text)

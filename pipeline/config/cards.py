@@ -11,19 +11,23 @@ from pipeline.config.base import Count, Seed, Strict
 
 
 class DatasetCard(Strict):
-    """What every card states. `BuiltCard` and `FolderCard` say where the images come from."""
+    """What every card states. The images are made here (`BuiltCard`), or are files (`FolderCard`)."""
 
-    name: str
-    title: str
-    image_size: Count
-    classes: list[str]
-    prompt_words: dict[str, str] = Field(default={})
-    domains: Mapping[str, "DomainCard"]
-    licence: str
-    citation: str
+    name: str = Field(description="name of the dataset in suites")
+    title: str = Field(description="name of the dataset on pages and in tables")
+    image_size: Count = Field(description="height and width of prepared images, in pixels")
+    classes: list[str] = Field(description="names of the classes, in the order of the labels")
+    prompt_words: dict[str, str] = Field(
+        default={},
+        description="words for a class in prompts, by its name; other classes are called by their names, in "
+        "lower case and with spaces for underscores",
+    )
+    domains: Mapping[str, "DomainCard"] = Field(description="domains by their short names")
+    licence: str = Field(description="licences of the images")
+    citation: str = Field(description="what to cite")
 
     def word(self, label: int) -> str:
-        """The words that stand for class `label` in a prompt: lower case, underscores as spaces, unless reworded."""
+        """Return the words that stand for class `label` in a prompt."""
         name = self.classes[label]
         return self.prompt_words.get(name, name.lower().replace("_", " "))
 
@@ -32,7 +36,7 @@ class DatasetCard(Strict):
         raise NotImplementedError
 
     @model_validator(mode="after")
-    def _reworded_classes_exist(self) -> "DatasetCard":
+    def _prompt_words_are_of_classes(self) -> "DatasetCard":
         unknown = set(self.prompt_words) - set(self.classes)
         if unknown:
             raise ValueError(f"prompt_words names {sorted(unknown)}, which are not among classes")
@@ -40,68 +44,73 @@ class DatasetCard(Strict):
 
 
 class DomainCard(Strict):
-    """One domain of a dataset: its full name, and more in the two kinds of it."""
+    """A domain of a dataset."""
 
-    name: str
-    about: str = ""
-
-
-# ------------------------------------------------------------------------------------------- sets made here
+    name: str = Field(description="full name of the domain")
+    about: str = Field(default="", description="what its images are")
 
 
 class BuiltDomain(DomainCard):
-    """A domain that this project makes: the number of images of each split, and the hash of all of it."""
+    """A domain whose images this project makes."""
 
-    train: Count
-    test: Count
-    sha256: str
+    train: Count = Field(description="number of training images")
+    test: Count = Field(description="number of test images")
+    sha256: str = Field(description="SHA-256 hash of all its images and labels")
 
 
 class BuiltCard(DatasetCard):
-    """A dataset that this project makes."""
+    """A dataset whose images this project makes.
 
-    builder: Literal["digits"]
-    domains: dict[str, BuiltDomain]
-    seed: Seed = 0
+    All of the card enters the keys of jobs, the texts included.
+    """
+
+    builder: Literal["digits"] = Field(description="what makes the images: `digits`")
+    domains: dict[str, BuiltDomain] = Field(description="domains by their short names")
+    seed: Seed = Field(default=0, description="seed of splits and of random images")
 
     def train_images(self, domain: str) -> int:
         """Return how many images of `domain` are for training."""
         return self.domains[domain].train
 
 
-# ------------------------------------------------------------------------------------------- sets of files
-
-
 class FolderDomain(DomainCard):
-    """A domain whose images are files.
+    """A domain whose images are files."""
 
-    folders: how its folder and its lists are also called, besides `name` and the short form; case, spaces, underscores
-    and the like do not matter. images: how many there are. test: of these, those that the publisher's lists keep for
-    testing (`split: lists` alone). per_class: how many of each class, in the order of `classes`, where that is known.
-    """
-
-    folders: list[str] = Field(default=[])
-    images: Count
-    test: Count | None = None
-    per_class: list[Annotated[int, Field(ge=0)]] | None = None
+    folders: list[str] = Field(
+        default=[],
+        description="other names of its folder and lists, beside `name` and the short name; case, spaces and "
+        "underscores do not matter",
+    )
+    images: Count = Field(description="number of images")
+    test: Count | None = Field(
+        default=None,
+        description="split: lists: how many of these images the publisher's lists keep for testing",
+    )
+    per_class: list[Annotated[int, Field(ge=0)]] | None = Field(
+        default=None, description="images of each class, in the order of `classes`; null = not known"
+    )
 
     @property
     def train(self) -> int:
-        """How many images are for training; all of them, unless lists keep some for testing."""
+        """The number of training images: all, unless lists keep some for testing."""
         return self.images - (self.test or 0)
 
 
 class Archive(Strict):
-    """One file to download. checksum: `md5:…`, `sha256:…` or `sha512:…`, of which the first 32 digits are enough."""
+    """One file to download."""
 
-    url: str = Field(default="", description="where it can be had without a click; empty if nowhere")
-    file: str = Field(default="", description="how it is called; without it, as its url ends")
-    into: str = Field(default="", description="the folder that it is unpacked into")
-    checksum: Annotated[str, Field(pattern=r"^(md5|sha256|sha512):[0-9a-f]{32,128}$")] | None = None
+    url: str = Field(default="", description="where it can be downloaded without a browser; empty = nowhere")
+    file: str = Field(default="", description="its name; empty = the last part of `url`")
+    into: str = Field(default="", description="folder that it is unpacked into; empty = the dataset's own")
+    checksum: Annotated[str, Field(pattern=r"^(md5|sha256|sha512):[0-9a-f]{32,128}$")] | None = Field(
+        default=None,
+        description="md5:…, sha256:… or sha512:…, of which the first 32 digits are enough; null = not "
+        "checked",
+    )
 
     @property
     def name(self) -> str:
-        """How the file is called."""
+        """The name of the file."""
         return self.file or PurePosixPath(urlsplit(self.url).path).name
 
     @model_validator(mode="after")
@@ -109,37 +118,40 @@ class Archive(Strict):
         parts = (*PurePosixPath(self.into).parts, *PurePosixPath(self.name).parts)
         if not self.name or "/" in self.name or ".." in parts or self.into.startswith("/"):
             raise ValueError(
-                f"file {self.file!r} and into {self.into!r} are to name a file and a folder below"
+                f"file {self.file!r} and into {self.into!r} must name a file and a folder below the dataset's"
             )
         return self
 
 
 class Source(Strict):
-    """One place that has the images. With archives that all have a url, `datasets fetch` gets them by itself."""
+    """One place that offers the images."""
 
-    by: str = Field(description="who offers it")
-    page: str = Field(default="", description="to be read in a browser")
+    by: str = Field(description="who offers them")
+    page: str = Field(default="", description="page to open in a browser")
     steps: str = Field(default="", description="what to do there by hand")
-    archives: list[Archive] = Field(default=[])
+    archives: list[Archive] = Field(default=[], description="the files to download")
 
     @property
     def automatic(self) -> bool:
-        """Whether no human is needed."""
+        """Whether `datasets fetch` can download everything by itself."""
         return bool(self.archives) and all(archive.url for archive in self.archives)
 
 
 class FolderCard(DatasetCard):
-    """A dataset of image files, a folder or a list for each domain.
+    """A dataset of image files, with a folder or a list for each domain."""
 
-    split: `all`: every image is one to train on and one to test on, as is usual for unsupervised adaptation (the
-    target is trained on without its labels, and tested on); `lists`: as the publisher's lists say.
-    content: what identifies the images that are in place, None before they are; no field of the YAML.
-    """
-
-    domains: dict[str, FolderDomain]
-    split: Literal["all", "lists"] = "all"
-    sources: list[Source] = Field(min_length=1)
-    content: str | None = None
+    domains: dict[str, FolderDomain] = Field(description="domains by their short names")
+    split: Literal["all", "lists"] = Field(
+        default="all",
+        description="`all`: every image is for training and for testing, as is usual for unsupervised "
+        "domain adaptation, which trains on target images without their labels. `lists`: as the publisher's "
+        "lists say",
+    )
+    sources: list[Source] = Field(min_length=1, description="places that offer the images")
+    content: str | None = Field(
+        default=None,
+        description="hash of the images that are in place; found by itself, not stated in a card",
+    )
 
     def train_images(self, domain: str) -> int:
         """Return how many images of `domain` are for training."""
@@ -147,7 +159,7 @@ class FolderCard(DatasetCard):
 
     @model_serializer
     def _what_is_prepared(self) -> dict[str, Any]:
-        """What keys of jobs depend on: not on words, pages and licences, which may be bettered at any time."""
+        """Return what the keys of jobs depend on: not the texts, which may be improved at any time."""
         return {
             "name": self.name,
             "classes": self.classes,
@@ -162,8 +174,8 @@ class FolderCard(DatasetCard):
             counted = domain.per_class
             if counted is not None and (len(counted), sum(counted)) != (len(self.classes), domain.images):
                 raise ValueError(
-                    f"domains.{short}: per_class has {len(counted)} numbers with the sum {sum(counted)}, for "
-                    f"{len(self.classes)} classes and {domain.images} images"
+                    f"domains.{short}: per_class has {len(counted)} numbers with the sum {sum(counted)}, "
+                    f"but there are {len(self.classes)} classes and {domain.images} images"
                 )
             if (domain.test is not None) != (self.split == "lists"):
                 raise ValueError(f"domains.{short}: test goes with `split: lists`, and only with it")

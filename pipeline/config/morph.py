@@ -1,4 +1,4 @@
-"""How a morph between two ends, X and Y, is made, and how such morphs make images between domains."""
+"""How a suite morphs one image into another, and uses morphs to make images between domains."""
 
 from typing import Annotated, Literal
 
@@ -11,50 +11,57 @@ MorphMethod = Literal["ddim", "lora_interp", "terra", "diffmorpher", "terra_diff
 PIXELS = "pixels"
 """The perceptual distance that needs no network: the root mean square of the differences of pixels."""
 
+MORPHS = ("lora_interp", "diffmorpher")
+"""The morphing methods that can be augmentations under dg."""
+
 
 class MorphSettings(Strict):
-    """Defaults: DiffMorpher's (Zhang et al., CVPR 2024), for a Terra as for its two LoRAs."""
+    """How a morph is made. The defaults are those of DiffMorpher (Zhang et al., CVPR 2024)."""
 
-    tune_steps: Count = Field(default=200, description="fine-tuning steps, of both ends together")
-    batch_size: Count = Field(default=4, description="noisy images of each end in a tuning step")
+    tune_steps: Count = Field(default=200, description="fine-tuning steps, of both endpoints together")
+    batch_size: Count = Field(default=4, description="noisy images of each endpoint in a fine-tuning step")
     at_a_time: Annotated[int, Field(ge=3)] = Field(
-        default=8, description="images that are sampled together: the two ends, and frames between"
+        default=8,
+        description="images that are sampled together, the two endpoints among them; 3 or more, depending "
+        "on the memory of the GPU",
     )
-    learning_rate: Rate = 2e-4
-    middle_lr_factor: Rate = Field(default=5.0, description="terra: learning rate of W over that of A and B")
-    rank: Count = Field(default=16, description="of the Terra, and of each LoRA; alpha is the same")
-    layers: list[Literal["Linear", "Conv2d"]] = Field(default=["Linear"])
+    learning_rate: Rate = Field(default=2e-4, description="learning rate of fine-tuning")
+    middle_lr_factor: Rate = Field(
+        default=5.0, description="terra: learning rate of W as a multiple of that of A and B"
+    )
+    rank: Count = Field(default=16, description="rank and alpha of the Terra, and of each LoRA")
+    layers: list[Literal["Linear", "Conv2d"]] = Field(
+        default=["Linear"], description="types of the layers that are adapted"
+    )
     include: str = Field(
-        default=".*attn.*", description="regular expression that the names of adapted layers match"
+        default=".*attn.*", description="regular expression that the whole name of an adapted layer matches"
     )
-    steps: Count = Field(default=25, description="DDIM steps, of inversion as of sampling")
+    steps: Count = Field(default=25, description="DDIM steps of sampling, and of inversion")
     depth: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.95,
-        description="how far towards noise single images are inverted: all the way, some models keep nothing of them",
+        description="how far towards noise single images are inverted, above 0 to 1: inverted all the way, "
+        "images are lost in some models",
     )
     refinements: Annotated[int, Field(ge=0)] = Field(
-        default=2, description="fixed-point iterations per inversion step, so that the ends come back"
+        default=2,
+        description="fixed-point iterations of every inversion step, so that the endpoints are reproduced",
     )
     attention: Fraction = Field(
         default=0.6,
-        description="diffmorpher: share of the steps, the noisy ones, whose attention is interpolated",
+        description="diffmorpher: share of the steps, from the noisiest on, in which attention is "
+        "interpolated, from 0 to 1",
     )
     perceptual: str = Field(
         default=PIXELS,
-        description="diffmorpher: the distance by which frames are placed at equal steps (pipeline/metrics)",
+        description="diffmorpher: the distance by which frames are placed at equal steps: `pixels`, or a "
+        "network of `metrics`",
     )
-    seed: Seed = 0
-
-
-MORPHS = ("lora_interp", "diffmorpher")
-"""The morphing methods that may be augmentations under dg."""
+    seed: Seed = Field(default=0, description="seed of fine-tuning")
 
 
 class BetweenSettings(Strict):
-    """dg: images between two images of one class, each from another source domain, by a morphing method."""
+    """dg: images between two images of one class from two source domains, made by a morphing method."""
 
-    pairs: Count = Field(default=4, description="of images, for each class and each two domains")
-    frames: Count = Field(
-        default=8, description="images between the two of a pair, which themselves are not among them"
-    )
-    morph: MorphSettings = MorphSettings()
+    pairs: Count = Field(default=4, description="pairs of images for each class and each two source domains")
+    frames: Count = Field(default=8, description="images between the two of a pair, without these two")
+    morph: MorphSettings = Field(default=MorphSettings(), description="how a morph is made")

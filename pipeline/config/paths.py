@@ -1,4 +1,4 @@
-"""Where the images of data sets are, and what identifies those that are in place."""
+"""Where images, artifacts and results are, and what identifies the images of a dataset."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.paths import base_folder
 
 IN_PLACE = "dataset.json"
-"""The file that says of a data set's folder what is in it; written last (see pipeline.data.inventory)."""
+"""The file that states what a dataset's folder holds, written last (see pipeline.data.sources.inventory)."""
 
 
 def data_folder(name: str) -> Path:
@@ -28,7 +28,11 @@ def results_folder(named: Path | None) -> Path:
 
 
 def resolve_card(card: DatasetCard) -> DatasetCard:
-    """`card` with what identifies its images, if they are in place, so that keys of jobs change with them."""
+    """Return `card` with the hash of its images, if they are in place, so that keys of jobs change with them.
+
+    Raises:
+        UserError: The file that has the hash is damaged.
+    """
     if not isinstance(card, FolderCard):
         return card
     file = data_folder(card.name) / IN_PLACE

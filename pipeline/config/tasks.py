@@ -16,7 +16,7 @@ class PairParams(Strict):
 
 
 class DomainsParams(Strict):
-    """The source domains under dg, and the words of the classes; of the held-out domain, not even its name."""
+    """The source domains under dg, and the words of the classes. The held-out domain is not named."""
 
     sources: list[str] = Field(min_length=1)
     words: list[str]

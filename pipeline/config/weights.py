@@ -1,43 +1,58 @@
-"""Which weights a suite names: their files are hashed, so that the keys of jobs change with them."""
+"""The weights that a suite names. Their files are hashed, so that the keys of jobs change with them."""
 
 import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from pipeline.config.suites import AdapterSpec, BaseModelSpec, Suite, TrainSettings
+from pipeline.config.adapters import AdapterSpec
+from pipeline.config.base_model import BaseModelSpec
+from pipeline.config.suites import Suite
 from pipeline.config.t_predictor import TPredictorSettings
+from pipeline.config.train import TrainSettings
 from pipeline.core.errors import UserError
 from pipeline.core.paths import PACKAGE
 from pipeline.core.store import sha256
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+"""The suffixes of weights that are pickles."""
 
 MINI = PACKAGE / "diffusion" / "mini" / "weights"
+"""The diffusers folder of the base model `mini`."""
 
 MINI_ENCODER = PACKAGE / "diffusion" / "mini" / "encoder.safetensors"
-"""The weights of the encoder called `mini`, a digits_cnn."""
-
+"""The weights of the encoder `mini`, a digits_cnn."""
 
 NAMED = {
     "mini": str(MINI),
     "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
 }
-"""The folder or the hub id that a name stands for."""
+"""The folder or hub id of each base model that has a short name."""
+
+SMALL = "digits_cnn"
+"""The one backbone that is not a model of timm."""
+
+HUB = "hub"
+"""The value of `pretrained` for weights that timm downloads."""
+
+HASHED_IN_FULL = 64 * 2**20
+"""The size in bytes up to which a file of a folder is hashed by its contents."""
 
 
 def base_model_path(spec: BaseModelSpec) -> str:
-    """What `DiffusionPipeline.from_pretrained` is given: a folder, or a hub id."""
+    """Return the folder or hub id of a base model, as `DiffusionPipeline.from_pretrained` takes it."""
     return NAMED.get(spec.name, spec.name)
 
 
 def resolve_base_model(spec: BaseModelSpec) -> BaseModelSpec:
-    """`spec` with revisions that identify the weights, so that a job's key changes when they do.
+    """Return `spec` with revisions that identify its weights, so that the keys of jobs change with them.
 
-    A folder's revision is a hash of the names and sizes of its files and of the contents of those up to 64 MiB
-    (the whole of `mini`); a hub id keeps the revision that the suite states. UserError if a folder is not there, or
-    has a pickle where its weights should be.
+    The revision of a folder is a hash of the names and sizes of its files, and of the contents of those up to
+    64 MiB (which covers the whole of `mini`). A hub id keeps the revision that the suite states.
+
+    Raises:
+        UserError: A folder does not exist, or has weights in a pickle only.
     """
     found = {"revision": _revision(base_model_path(spec), spec.revision, "base_model")}
     if spec.vae is not None:
@@ -46,7 +61,7 @@ def resolve_base_model(spec: BaseModelSpec) -> BaseModelSpec:
 
 
 def _revision(where: str, stated: str | None, field: str) -> str | None:
-    """Of the folder or hub id `where`."""
+    """Return the revision of a folder, or of a hub id as the suite stated it; `field` names it in errors."""
     folder = Path(where)
     if not folder.is_dir():
         if folder.is_absolute() or where.startswith("."):
@@ -57,42 +72,37 @@ def _revision(where: str, stated: str | None, field: str) -> str | None:
     for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".txt")):
         size = path.stat().st_size
         digest.update(f"{path.relative_to(folder)} {size}\n".encode())
-        if size <= 64 * 2**20:
+        if size <= HASHED_IN_FULL:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def refuse_pickles(folder: Path, field: str) -> None:
-    """UserError if a part of the pipeline in `folder` has weights in a pickle, and none in safetensors."""
+    """Raise UserError if a subfolder of `folder`, which `field` names, has weights in a pickle only."""
     for path in sorted(p for p in folder.rglob("*") if p.suffix in PICKLES):
         if not any(path.parent.glob("*.safetensors")):
             raise UserError(
-                f"{field}: {path} is a pickle, which can run any code when it is read, and there are no safetensors "
-                "beside it; where you trust it, convert the folder by diffusers' "
-                f"DiffusionPipeline.from_pretrained({str(folder)!r}, use_safetensors=False)"
-                ".save_pretrained('NEW_FOLDER')"
+                f"{field}: {path} is a pickle, which can run any code when it is read, and there are no "
+                "safetensors beside it; if you trust it, convert the folder by diffusers' "
+                f"DiffusionPipeline.from_pretrained({str(folder)!r}, "
+                "use_safetensors=False).save_pretrained('NEW_FOLDER')"
             )
 
 
-SMALL = "digits_cnn"
-"""The one backbone that is not of timm."""
-
-HUB = "hub"
-"""What `pretrained` says for weights that timm fetches."""
-
-
 def resolve_pretrained(suite: Suite) -> Suite:
-    """`suite` with the hash of every file of pretrained weights, so that the keys of the jobs that take it change with it;
-    and of every encoder.
+    """Return `suite` with the hash of every file of pretrained weights and the revision of every encoder.
 
-    UserError if a file is not there, or is not the one whose hash the suite states.
+    The keys of the jobs that use them then change with them.
+
+    Raises:
+        UserError: A file does not exist, or does not have the hash that the suite states.
     """
-    methods, hashed = [], cache(sha256)
+    methods, hash_of = [], cache(sha256)
     for method in suite.methods:
         settings = suite.train_settings(method)
-        found = _hash_of_weights(settings, f"method {suite.label(method)}: train", hashed)
-        told = {"pretrained_sha256": found} if found != suite.train.pretrained_sha256 else {}
-        methods.append(method.model_copy(update={"train": method.train | told}))
+        found = _hash_of_weights(settings, f"method {suite.label(method)}: train", hash_of)
+        update = {"pretrained_sha256": found} if found != suite.train.pretrained_sha256 else {}
+        methods.append(method.model_copy(update={"train": method.train | update}))
     changed: dict[str, object] = {"methods": methods}
     if suite.setting == "dg":
         changed["t_predictor"] = resolve_t_predictor(suite.t_predictor)
@@ -102,7 +112,7 @@ def resolve_pretrained(suite: Suite) -> Suite:
 
 
 def encoder_path(spec: AdapterSpec) -> str | None:
-    """The file, folder or hub id of the encoder of a LoRWeB; None of another adapter."""
+    """Return the file, folder or hub id of the encoder of a LoRWeB; None for another adapter."""
     if spec.analogy is None:
         return None
     named = spec.analogy.encoder
@@ -110,7 +120,7 @@ def encoder_path(spec: AdapterSpec) -> str | None:
 
 
 def resolve_encoder(spec: AdapterSpec) -> AdapterSpec:
-    """`spec` of a LoRWeB with a revision that identifies the weights of its encoder, where they are files here."""
+    """Return `spec` with a revision that identifies the files of a LoRWeB's encoder, where they are here."""
     if spec.analogy is None:
         return spec
     if spec.analogy.encoder == "mini":
@@ -121,22 +131,25 @@ def resolve_encoder(spec: AdapterSpec) -> AdapterSpec:
 
 
 def resolve_t_predictor(settings: TPredictorSettings) -> TPredictorSettings:
-    """`settings` with the hash of their file of pretrained weights; UserError as of resolve_pretrained."""
-    return settings.model_copy(
-        update={"pretrained_sha256": _hash_of_weights(settings, "t_predictor", sha256)}
-    )
+    """Return `settings` with the hash of its file of pretrained weights.
+
+    Raises:
+        UserError: The file does not exist, or does not have the hash that the suite states.
+    """
+    found = _hash_of_weights(settings, "t_predictor", sha256)
+    return settings.model_copy(update={"pretrained_sha256": found})
 
 
 def _hash_of_weights(
-    settings: TrainSettings | TPredictorSettings, field: str, hashed: Callable[[Path], str]
+    settings: TrainSettings | TPredictorSettings, field: str, hash_of: Callable[[Path], str]
 ) -> str | None:
-    """The hash of the file `settings.pretrained`, None if it is none. field: what a suite calls `settings`."""
+    """Return the hash of the file of pretrained weights, None without one; `field` names it in errors."""
     if settings.pretrained in (None, HUB):
         return None
     path = Path(settings.pretrained)
     if not path.is_file():
         raise UserError(f"{field}.pretrained: there is no file {path}; expected hub, a file's path, or null")
-    found = hashed(path)
+    found = hash_of(path)
     if settings.pretrained_sha256 not in (None, found):
         raise UserError(
             f"{field}.pretrained: {path} has sha256 {found[:16]}…, "

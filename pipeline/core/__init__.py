@@ -1,0 +1,1 @@
+"""What everything else stands on: the store, jobs, errors, seeds, and what the machine has."""

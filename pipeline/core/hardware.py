@@ -64,8 +64,8 @@ def _visible(found: dict[str, Gpu]) -> tuple[Gpu, ...]:
         of_name = [gpu for index, gpu in found.items() if index == name or gpu.uuid.startswith(name)]
         if len(of_name) != 1:
             raise UserError(
-                f"CUDA_VISIBLE_DEVICES is {visible!r}, but {name!r} is none of the GPUs that nvidia-smi lists: "
-                f"{', '.join(f'{index} ({gpu.uuid})' for index, gpu in found.items())}"
+                f"CUDA_VISIBLE_DEVICES is {visible!r}, but {name!r} is none of the GPUs that nvidia-smi "
+                f"lists: {', '.join(f'{index} ({gpu.uuid})' for index, gpu in found.items())}"
             )
         chosen += of_name
     return tuple(chosen)

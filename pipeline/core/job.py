@@ -1,7 +1,8 @@
 """Jobs, and the declaration of each kind of job.
 
-A kind of job is declared once, as a subclass of `JobKind` under `@register`. The declarations of the pipeline's stages
-are in pipeline/planning/kinds, one file for each kind; a new stage is one more such file, and the module that runs it.
+A kind of job is declared once, as a subclass of `JobKind` under `@register`. The declarations of the
+pipeline's stages are in pipeline/planning/kinds, one file for each kind; a new stage is one more such file,
+and the module that runs it.
 """
 
 import hashlib
@@ -44,18 +45,19 @@ class Reduction(NamedTuple):
 class JobKind(Generic[Params]):
     """The declaration of one kind of job: its parameters, the module that carries it out, and its cost.
 
-    The methods estimate the cost of a job from its parameters. Those that a kind does not override say that the kind
-    needs one core, no GPU and no disk, and that its duration is unknown.
+    The methods estimate the cost of a job from its parameters. Those that a kind does not override say that
+    the kind needs one core, no GPU and no disk, and that its duration is unknown.
 
     Attributes:
         name: What the kind is called in keys, in the store and in tables.
         params: The pydantic class of its parameters.
-        code_version: Part of the key of every job of the kind. Raise it in the change that makes the kind's module
-            write something else for the same parameters; all artifacts of the kind are then made again.
-        module: The dotted name of the module whose `run(params, inputs, workspace, progress)` carries out a job (see
-            pipeline/core/stage.py). Only a worker with such a job imports it.
-        units_per_second: The stated speed of one CPU core, for a kind whose work is not counted in multiply-adds; such
-            a kind never takes a GPU.
+        code_version: Part of the key of every job of the kind. Raise it in the change that makes the kind's
+            module write something else for the same parameters; all artifacts of the kind are then made
+            again.
+        module: The dotted name of the module whose `run(params, inputs, workspace, progress)` carries out a
+            job (see pipeline/core/stage.py). Only a worker with such a job imports it.
+        units_per_second: The stated speed of one CPU core, for a kind whose work is not counted in
+            multiply-adds; such a kind never takes a GPU.
     """
 
     name: str
@@ -126,9 +128,9 @@ class Job:
         inputs: The jobs whose artifacts it reads, by the role that each artifact plays.
         label: What people read, such as `finetune MN->MM`.
         plugin: The plug-in that declares the method of a training; None for the methods of this project.
-        key: The hash of its kind, code version, parameters, inputs' keys and, if there is one, the plug-in's text,
-            which no code version covers. Jobs with one key have one artifact, so that two suites that state the same
-            work share it, and a changed setting remakes only what depends on it.
+        key: The hash of its kind, code version, parameters, inputs' keys and, if there is one, the plug-in's
+            text, which no code version covers. Jobs with one key have one artifact, so that two suites that
+            state the same work share it, and a changed setting remakes only what depends on it.
     """
 
     kind: str

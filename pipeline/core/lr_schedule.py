@@ -1,7 +1,7 @@
 """Learning-rate schedules of all trainings, as factors of the rates that an optimiser was made with.
 
-A schedule is a function of the step alone, from 0. Nothing has to be kept of it to resume a training: `schedule_rates`
-takes the number of steps that are done.
+A schedule is a function of the step alone, from 0. Nothing has to be kept of it to resume a training:
+`schedule_rates` takes the number of steps that are done.
 """
 
 import math

@@ -32,7 +32,8 @@ LIBRARIES = (
 def made_with() -> dict[str, str]:
     """Names and versions as they are in this process; what cannot be told is left out.
 
-    commit: of the checkout that the code is in, `+` behind it where files differ from that commit. gpu: if torch is
+    commit: of the checkout that the code is in, `+` behind it where files differ from that commit. gpu: if
+        torch is
     imported and sees one.
     """
     found = {"terrabench": __version__, "commit": _commit(ROOT), "python": platform.python_version()}

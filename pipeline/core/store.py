@@ -1,13 +1,13 @@
 """Artifacts by content hash: written beside, renamed into place when whole, checked when used.
 
     <root>/artifacts/<kind>/<key>/            a finished job's product, with manifest.json
-    <root>/work/<kind>/<key>/                 a job under way; survives a crash, so that the job can go on from it
-    <root>/work/<kind>/<key>/scratch/         what only resuming needs; dropped when the job is finished
-    <root>/work/<kind>/<key>/scratch/failed   why the job failed when it was last tried
+    <root>/work/<kind>/<key>/                 a job under way; survives a crash, so that the job can go on
+    from it <root>/work/<kind>/<key>/scratch/         what only resuming needs; dropped when the job is
+    finished <root>/work/<kind>/<key>/scratch/failed   why the job failed when it was last tried
     <root>/locks/<kind>-<key>                 held by whoever makes that artifact
 
-A folder under artifacts/ exists only when it is whole, for it comes there by one rename after everything in it is
-on the disk.
+A folder under artifacts/ exists only when it is whole, for it comes there by one rename after everything in
+it is on the disk.
 """
 
 import contextlib
@@ -89,8 +89,8 @@ class Store:
     def commit(self, kind: str, key: str, about: dict[str, Any]) -> Path:
         """Make the workspace of a finished job its artifact.
 
-        Every file is flushed and hashed first, and the rename comes last: a crash at any moment leaves either a
-        workspace to go on from, or a whole artifact.
+        Every file is flushed and hashed first, and the rename comes last: a crash at any moment leaves either
+        a workspace to go on from, or a whole artifact.
         """
         work, final = self.workspace(kind, key), self.path(kind, key)
         shutil.rmtree(work / "scratch", ignore_errors=True)
@@ -106,8 +106,8 @@ class Store:
     def damage(self, kind: str, key: str, *, thorough: bool = False) -> Damage | None:
         """What is wrong with the artifact, or None if it is whole.
 
-        A file whose size and modification time are those in the manifest is taken as unchanged unless `thorough`;
-        any other one is hashed.
+        A file whose size and modification time are those in the manifest is taken as unchanged unless
+        `thorough`; any other one is hashed.
         """
         folder = self.path(kind, key)
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.config import BuiltCard, FolderCard, nearest, read_card
 from pipeline.core.errors import UserError
+from pipeline.core.paths import PROGRAM
 from pipeline.core.stage import Progress
 from pipeline.data.digits import build as digits
 from pipeline.data.image_sets import DomainArrays, domain_sha256, save_domain
@@ -103,7 +104,7 @@ if __name__ == "__main__":
         if not isinstance(requested, BuiltCard):
             raise UserError(
                 f"{requested.name} consists of files and is not built here: see "
-                f"run_benchmark.py datasets show {requested.name}"
+                f"{PROGRAM} datasets show {requested.name}"
             )
         print(describe(requested))
     except UserError as error:

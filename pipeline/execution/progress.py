@@ -1,8 +1,8 @@
-"""Shows how a walk goes: a bar for each job under way and one for the whole, with the time left."""
+"""Show the progress of a run: a bar for each job under way and one for all jobs, with the time left."""
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -13,12 +13,29 @@ from pipeline.core.durations import spell_duration
 from pipeline.core.job import Job
 from pipeline.execution.worker import Message
 
+JobsDone = Callable[[int, int, str], None]
+"""Called after each job with the number of jobs that have ended, the number of all jobs, and the job's label."""
 
-class Bars:
-    """A Watcher that draws bars on a terminal, and writes a line per finished job elsewhere."""
 
-    def __init__(self, expected: Mapping[Job, float], workers: int, *, quiet: bool) -> None:
-        """expected: the jobs to come, and how many seconds each may take; workers: how many are made at a time."""
+class ProgressBars:
+    """A `Watcher` that draws bars on a terminal, and elsewhere writes one line per finished job.
+
+    Args:
+        expected: the seconds that each job of the run is expected to take.
+        workers: how many jobs run at a time.
+        quiet: whether to print nothing but failures.
+        jobs_done: called after each job, if given.
+    """
+
+    def __init__(
+        self,
+        expected: Mapping[Job, float],
+        workers: int,
+        *,
+        quiet: bool,
+        jobs_done: JobsDone | None = None,
+    ) -> None:
+        self.jobs_done = jobs_done
         self.expected, self.workers, self.total = dict(expected), max(1, workers), len(expected)
         self.console = Console(stderr=True, quiet=quiet)
         self.live = self.console.is_terminal and not quiet
@@ -26,11 +43,11 @@ class Bars:
         self.bars = Progress(
             *columns, TextColumn("{task.fields[note]}"), console=self.console, disable=not self.live
         )
-        self.ids: dict[str, TaskID] = {}
-        self.whole = self.bars.add_task("all jobs", total=self.total, note="")
-        self.began: dict[str, float] = {}
-        self.took: dict[str, tuple[float, float]] = {}
-        """Of the jobs of a kind that are finished: the seconds that they took together, and were expected to."""
+        self.job_bars: dict[str, TaskID] = {}
+        self.total_bar = self.bars.add_task("all jobs", total=self.total, note="")
+        self.start_times: dict[str, float] = {}
+        self.seconds_by_kind: dict[str, tuple[float, float]] = {}
+        """By kind of job, the seconds that its finished jobs took, and the seconds that were expected of them."""
 
     def __enter__(self) -> Self:
         self.bars.start()
@@ -42,60 +59,65 @@ class Bars:
         self.bars.stop()
 
     def time_left(self) -> float:
-        """Seconds until the last job is done: as expected, times what this run's jobs of the kind took of that."""
+        """Estimate the seconds until the last job ends.
+
+        The expected time of a job is scaled by how long the finished jobs of its kind took against their expectation.
+        """
         now, seconds = time.monotonic(), 0.0
         for job, expected in self.expected.items():
-            took, meant = self.took.get(job.kind, (1.0, 1.0))
-            seconds += max(0.0, expected * took / meant - (now - self.began.get(job.key, now)))
+            taken, planned = self.seconds_by_kind.get(job.kind, (1.0, 1.0))
+            seconds += max(0.0, expected * taken / planned - (now - self.start_times.get(job.key, now)))
         return seconds / self.workers
 
     def started(self, job: Job) -> None:
-        """A job was handed to a worker."""
-        self.began[job.key] = time.monotonic()
-        self.ids[job.key] = self.bars.add_task(job.label, total=None, note="")
+        """Add a bar for `job`."""
+        self.start_times[job.key] = time.monotonic()
+        self.job_bars[job.key] = self.bars.add_task(job.label, total=None, note="")
 
     def progressed(self, job: Job, message: Message) -> None:
-        """A job came further."""
-        bar = self.ids[job.key]
+        """Move the bar of `job`."""
+        bar = self.job_bars[job.key]
         self.bars.update(bar, completed=message.done, total=message.total, note=message.text)
-        self.bars.update(self.whole, note=f"about {spell_duration(self.time_left())} left")
+        self.bars.update(self.total_bar, note=f"about {spell_duration(self.time_left())} left")
 
-    def _dropped(self, job: Job) -> float:
-        """A job is not under way any more; the seconds that it was."""
-        self.bars.remove_task(self.ids.pop(job.key))
-        return time.monotonic() - self.began.pop(job.key)
+    def _remove_bar(self, job: Job) -> float:
+        """Remove the bar of `job`; return the seconds since the job started."""
+        self.bars.remove_task(self.job_bars.pop(job.key))
+        return time.monotonic() - self.start_times.pop(job.key)
 
-    def _ended(self, job: Job) -> tuple[float, float]:
-        """A job is over; the seconds that it took, and was expected to."""
-        seconds, expected = self._dropped(job), self.expected.pop(job)
-        self.bars.update(self.whole, advance=1, note=f"about {spell_duration(self.time_left())} left")
+    def _end(self, job: Job) -> tuple[float, float]:
+        """Count `job` as ended; return the seconds that it took and the seconds that were expected."""
+        seconds, expected = self._remove_bar(job), self.expected.pop(job)
+        self.bars.update(self.total_bar, advance=1, note=f"about {spell_duration(self.time_left())} left")
         return seconds, expected
 
     def retried(self, job: Job, why: str) -> None:
-        """A job's worker is gone; the job is tried again."""
-        self._dropped(job)
+        """Remove the bar of `job`, which starts again, and print why."""
+        self._remove_bar(job)
         self.noted(f"{job.label}: {why}; trying again")
 
     def finished(self, job: Job) -> None:
-        """A job's artifact is in place."""
-        seconds, expected = self._ended(job)
-        took, meant = self.took.get(job.kind, (0.0, 0.0))
-        self.took[job.kind] = (took + seconds, meant + expected)
+        """Count `job` as finished; print a line where there are no bars."""
+        seconds, expected = self._end(job)
+        taken, planned = self.seconds_by_kind.get(job.kind, (0.0, 0.0))
+        self.seconds_by_kind[job.kind] = (taken + seconds, planned + expected)
         if not self.live:
             done = self.total - len(self.expected)
             left = spell_duration(self.time_left())
-            self.console.print(
-                f"[{done}/{self.total}] {job.label}: {spell_duration(seconds)}; about {left} left",
-                markup=False,
-                highlight=False,
-            )
+            self.noted(f"[{done}/{self.total}] {job.label}: {spell_duration(seconds)}; about {left} left")
+        self._count(job)
 
     def failed(self, job: Job, reason: str, detail: str) -> None:
-        """A job can't be made."""
-        self._ended(job)
+        """Count `job` as ended and print why it failed, even if the display is quiet."""
+        self._end(job)
         for text in filter(None, (detail, f"failed: {job.label}: {reason}")):
             print(text, file=sys.stderr)
+        self._count(job)
+
+    def _count(self, job: Job) -> None:
+        if self.jobs_done is not None:
+            self.jobs_done(self.total - len(self.expected), self.total, job.label)
 
     def noted(self, text: str) -> None:
-        """Something worth a line."""
+        """Print `text` on a line of its own."""
         self.console.print(text, markup=False, highlight=False)

@@ -1,6 +1,7 @@
-"""What both executors share: which job may be made next, and what became of those that were tried.
+"""What both executors share: which job may start next, and how each job ended.
 
-An executor is a function `walk(todo, store, capacity, watcher) -> Outcome` (local.py, ray.py).
+An executor is a module with two functions: `open_executor`, which yields the capacity for jobs, and `execute`, which
+makes artifacts (local_executor.py, ray_executor.py).
 """
 
 from collections.abc import Callable
@@ -15,34 +16,52 @@ from pipeline.execution.worker import Message
 
 
 class Watcher(Protocol):
-    """Who is told how the walk goes (see pipeline/execution/progress.py)."""
+    """Receives the events of a run, such as a progress display (progress.py)."""
 
-    def started(self, job: Job) -> None: ...
-    def retried(self, job: Job, why: str) -> None: ...
-    def progressed(self, job: Job, message: Message) -> None: ...
-    def finished(self, job: Job) -> None: ...
-    def failed(self, job: Job, reason: str, detail: str) -> None: ...
-    def noted(self, text: str) -> None: ...
+    def started(self, job: Job) -> None:
+        """Handle the start of `job` on a worker."""
+
+    def retried(self, job: Job, why: str) -> None:
+        """Handle the loss of the worker that had `job`, which starts again."""
+
+    def progressed(self, job: Job, message: Message) -> None:
+        """Handle a progress message of `job`."""
+
+    def finished(self, job: Job) -> None:
+        """Handle the end of `job`, whose artifact is in the store."""
+
+    def failed(self, job: Job, reason: str, detail: str) -> None:
+        """Handle the failure of `job`; `detail` may hold a traceback."""
+
+    def noted(self, text: str) -> None:
+        """Handle a line of text for the user."""
 
 
 @dataclass
 class Outcome:
-    """How a walk ended."""
+    """How the jobs of a run ended.
+
+    Attributes:
+        made: jobs whose artifacts were made.
+        failed: the reason of each failure, by the job's key.
+        skipped: jobs that were not tried because a job they depend on failed.
+    """
 
     made: list[Job] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-    """Key of a job that failed -> why."""
     skipped: list[Job] = field(default_factory=list)
-    """Jobs not tried, for one that they stand on failed."""
 
 
-Walker = Callable[[list[Job], Store, Capacity, Watcher], Outcome]
-"""What an executor's `walk` is."""
+Execute = Callable[[list[Job], Store, Capacity, Watcher], Outcome]
+"""The type of an executor's `execute`."""
 
 
-def missing(jobs: list[Job], store: Store, watcher: Watcher) -> list[Job]:
-    """The jobs whose artifacts are not there; a damaged artifact is named, taken away, and counts as missing."""
-    todo = []
+def find_missing(jobs: list[Job], store: Store, watcher: Watcher) -> list[Job]:
+    """Find the jobs without an artifact in the store.
+
+    A damaged artifact is reported to `watcher`, deleted, and counts as missing.
+    """
+    found = []
     for job in jobs:
         if store.has(job.kind, job.key):
             damage = store.damage(job.kind, job.key)
@@ -50,52 +69,73 @@ def missing(jobs: list[Job], store: Store, watcher: Watcher) -> list[Job]:
                 continue
             watcher.noted(f"{store.path(job.kind, job.key)} ({job.label}): {damage}; it is made again")
             store.discard(job.kind, job.key)
-        todo.append(job)
-    return todo
+        found.append(job)
+    return found
 
 
-class Walk:
-    """One walk over the jobs that are missing, which stand in an order in which inputs come first."""
+class Scheduler:
+    """Tracks which jobs are waiting, made, failed and skipped.
 
-    def __init__(self, todo: list[Job], store: Store, watcher: Watcher) -> None:
-        self.waiting, self.store, self.watcher = list(todo), store, watcher
-        self.unmade = {job.key for job in todo}
+    Args:
+        jobs: the jobs to make, each after the jobs it depends on.
+        store: the store that receives the artifacts.
+        watcher: receives the events.
+    """
+
+    def __init__(self, jobs: list[Job], store: Store, watcher: Watcher) -> None:
+        self.waiting, self.store, self.watcher = list(jobs), store, watcher
+        self.unfinished = {job.key for job in jobs}
         self.outcome = Outcome()
 
-    def next_job(self, fits: Callable[[Job], bool]) -> Job | None:
-        """The first waiting job that `fits` and whose inputs are all made; those that stand on a failed one are dropped."""
+    def take_ready(self, fits: Callable[[Job], bool]) -> Job | None:
+        """Take the first waiting job that `fits` and whose inputs exist; skip jobs whose inputs failed."""
         for job in list(self.waiting):
-            needed = {i.key for i in job.inputs.values()}
-            if needed & (self.outcome.failed.keys() | {s.key for s in self.outcome.skipped}):
+            inputs = {needed.key for needed in job.inputs.values()}
+            if inputs & (self.outcome.failed.keys() | {skipped.key for skipped in self.outcome.skipped}):
                 self.waiting.remove(job)
                 self.outcome.skipped.append(job)
-            elif not needed & self.unmade and fits(job):
+            elif not inputs & self.unfinished and fits(job):
                 self.waiting.remove(job)
                 return job
         return None
 
-    def begin(self, job: Job) -> None:
-        """`job` is handed to a worker."""
+    def start(self, job: Job) -> None:
+        """Note that `job` starts on a worker."""
         self.store.note_failure(job.kind, job.key, None)
         self.watcher.started(job)
 
     def fail(self, job: Job, reason: str, detail: str = "") -> None:
-        """Note that `job` can't be made; the others go on."""
+        """Note that `job` failed; jobs that do not depend on it continue."""
         self.outcome.failed[job.key] = reason
         self.store.note_failure(job.kind, job.key, reason)
         self.watcher.failed(job, reason, detail)
 
-    def hear(self, job: Job, message: Message) -> None:
-        """Take what a worker says of the job that it has."""
-        if message.what == "progress":
+    def handle(self, job: Job, message: Message) -> None:
+        """Act on a worker's message about `job`.
+
+        Raises:
+            UserError: the worker asks for the whole run to stop.
+        """
+        if message.event == "progress":
             self.watcher.progressed(job, message)
-        elif message.what == "remark":
+        elif message.event == "remark":
             self.watcher.noted(f"{job.label}: {message.text}")
-        elif message.what == "stop":
+        elif message.event == "stop":
             raise UserError(f"{message.text}; stopped, and nothing half-written counts as done")
-        elif message.what == "failed":
+        elif message.event == "failed":
             self.fail(job, message.text, message.detail)
         else:
-            self.unmade.discard(job.key)
+            self.unfinished.discard(job.key)
             self.outcome.made.append(job)
             self.watcher.finished(job)
+
+    def close(self) -> Outcome:
+        """Return how the jobs ended, once no worker has a job.
+
+        Raises:
+            RuntimeError: jobs are left that were neither made nor failed nor skipped.
+        """
+        if self.waiting:
+            left = ", ".join(job.label for job in self.waiting)
+            raise RuntimeError(f"the executor ended with {len(self.waiting)} jobs not started: {left}")
+        return self.outcome

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-from collections.abc import Callable
 from typing import Literal
 
 from pipeline.config import SMALL
@@ -11,8 +10,8 @@ from pipeline.core.errors import UserError
 from pipeline.core.hardware import Capacity
 from pipeline.core.job import Job
 from pipeline.core.store import Store
-from pipeline.execution.progress import Bars
-from pipeline.execution.scheduler import Outcome, Walker, missing
+from pipeline.execution.progress import JobsDone, ProgressBars
+from pipeline.execution.scheduler import Execute, Outcome, find_missing
 from pipeline.planning import preflight
 from pipeline.planning.graph import Plan
 from pipeline.planning.kinds.finetune import FinetuneParams
@@ -21,9 +20,6 @@ from pipeline.planning.kinds.train import TrainParams
 from pipeline.planning.morphs import MorphPlan
 
 Executor = Literal["local", "ray"]
-
-JobsDone = Callable[[int, int, str], None]
-"""Called after each job with the number of jobs that are over, the number of all, and the job's label."""
 
 
 def run_plan(
@@ -52,71 +48,48 @@ def run_plan(
     Raises:
         UserError: The jobs cannot be begun here; the sentence says what is missing.
     """
-    with Bars({}, 1, quiet=quiet) as bars:
-        todo = missing(plan.jobs, store, bars)
-    check_backbones(todo)
-    if not todo:
+    with ProgressBars({}, 1, quiet=quiet) as bars:
+        jobs = find_missing(plan.jobs, store, bars)
+    check_backbones(jobs)
+    if not jobs:
         return Outcome()
-    carried_out_by = importlib.import_module(f"pipeline.execution.{executor}_executor")
-    with carried_out_by.opened(workers, address, cpu=cpu) as capacity:
-        return _make(plan, todo, store, capacity, carried_out_by.walk, cpu, quiet, jobs_done)
+    module = importlib.import_module(f"pipeline.execution.{executor}_executor")
+    with module.open_executor(workers, address, cpu=cpu) as capacity:
+        return _make(plan, jobs, store, capacity, module.execute, cpu, quiet, jobs_done)
 
 
 def _make(
     plan: Plan | MorphPlan,
-    todo: list[Job],
+    jobs: list[Job],
     store: Store,
     capacity: Capacity,
-    walk: Walker,
+    execute: Execute,
     cpu: bool,
     quiet: bool,
     jobs_done: JobsDone | None,
 ) -> Outcome:
-    """Say what is to come, and make `todo`."""
-    remarks = preflight.check(todo, store, capacity, cpu=cpu)
-    check_optimizer(todo)
-    several = preflight.at_a_time(todo, capacity)
-    with _CountedBars(preflight.expected(todo, store, capacity), several, quiet, jobs_done) as bars:
+    """Announce how long `jobs` will take, and make them."""
+    remarks = preflight.check(jobs, store, capacity, cpu=cpu)
+    check_optimizer(jobs)
+    several = preflight.at_a_time(jobs, capacity)
+    expected = preflight.expected_seconds(jobs, store, capacity)
+    with ProgressBars(expected, several, quiet=quiet, jobs_done=jobs_done) as bars:
         for remark in remarks:
             bars.noted(remark)
         bars.noted(
-            f"{plan.suite.name}: {len(todo)} of {len(plan.jobs)} jobs to make, {several} at a time; "
+            f"{plan.suite.name}: {len(jobs)} of {len(plan.jobs)} jobs to make, {several} at a time; "
             f"about {spell_duration(bars.time_left())}"
         )
-        return walk(todo, store, capacity, bars)
+        return execute(jobs, store, capacity, bars)
 
 
-class _CountedBars(Bars):
-    """Progress bars that also call a function after each job."""
-
-    def __init__(
-        self, expected: dict[Job, float], workers: int, quiet: bool, jobs_done: JobsDone | None
-    ) -> None:
-        super().__init__(expected, workers, quiet=quiet)
-        self.jobs_done = jobs_done
-
-    def _count(self, job: Job) -> None:
-        if self.jobs_done is not None:
-            self.jobs_done(self.total - len(self.expected), self.total, job.label)
-
-    def finished(self, job: Job) -> None:
-        """Count a job whose artifact is in place."""
-        super().finished(job)
-        self._count(job)
-
-    def failed(self, job: Job, reason: str, detail: str) -> None:
-        """Count a job that failed."""
-        super().failed(job, reason, detail)
-        self._count(job)
-
-
-def check_backbones(todo: list[Job]) -> None:
+def check_backbones(jobs: list[Job]) -> None:
     """Refuse a backbone that does not exist, before hours of work.
 
     Raises:
         UserError: There is no such backbone.
     """
-    networks = [job.params for job in todo if isinstance(job.params, TPredictorParams | TrainParams)]
+    networks = [job.params for job in jobs if isinstance(job.params, TPredictorParams | TrainParams)]
     named = {params.settings.backbone for params in networks} - {SMALL}
     if named:
         from pipeline.backbones import check_backbone  # imports torch
@@ -125,13 +98,13 @@ def check_backbones(todo: list[Job]) -> None:
             check_backbone(name)
 
 
-def check_optimizer(todo: list[Job]) -> None:
+def check_optimizer(jobs: list[Job]) -> None:
     """Refuse an optimizer whose package is missing: it is made only after all images are encoded.
 
     Raises:
         UserError: The package is not installed.
     """
-    finetunings = [job.params for job in todo if isinstance(job.params, FinetuneParams)]
+    finetunings = [job.params for job in jobs if isinstance(job.params, FinetuneParams)]
     wanted = any(params.settings.optimizer == "adamw8bit" for params in finetunings)
     if wanted and importlib.util.find_spec("bitsandbytes") is None:
         raise UserError(

@@ -1,4 +1,4 @@
-"""What a worker process does: take a job, carry it out under its lock, make the product an artifact."""
+"""What a worker process does: take a job, carry it out under its lock, and make its product an artifact."""
 
 import errno
 import importlib
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import Literal, TextIO
 
 from pipeline.classify import registry
 from pipeline.core.errors import Remark, UserError
@@ -24,28 +24,47 @@ from pipeline.core.stage import Progress
 from pipeline.core.store import Store
 from pipeline.planning.cost import CPU, memory_advice
 
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
-"""What stops a whole run: every later job would fail on it too."""
+STOPPING_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+"""Errors of the file system that stop the whole run, because every later job would meet them too."""
+
+PROGRESS_INTERVAL = 0.2
+"""Seconds between two progress messages of a job."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """What a worker says of the job in hand."""
+    """A worker's message about the job it carries out.
 
-    what: Literal["begun", "progress", "remark", "done", "failed", "stop"]
+    Attributes:
+        event: what happened; `stop` asks for the end of the whole run.
+        text: the step under way, a remark, or why the job failed.
+        done: how many steps are done, of `total`.
+        total: the number of steps.
+        detail: the traceback of an unexpected error.
+    """
+
+    event: Literal["started", "progress", "remark", "done", "failed", "stop"]
     text: str = ""
     done: int = 0
     total: int = 0
     detail: str = ""
 
     @property
-    def over(self) -> bool:
-        """Whether it is the last that is said of the job."""
-        return self.what in ("done", "failed", "stop")
+    def ends_job(self) -> bool:
+        """Whether this is the last message about the job."""
+        return self.event in ("done", "failed", "stop")
 
 
-def make(job: Job, store: Store, say: Callable[[Message], None]) -> None:
-    """Make `job`'s artifact unless it is there. Raises UserError if an input is missing or damaged."""
+Send = Callable[[Message], None]
+"""Sends a message to the process that handed out the job."""
+
+
+def make_artifact(job: Job, store: Store, send: Send) -> None:
+    """Make the artifact of `job` unless the store has it.
+
+    Raises:
+        UserError: an input is missing or damaged, or the stage finds a mistake of the user.
+    """
     with store.lock(job.kind, job.key):
         if store.has(job.kind, job.key):
             return
@@ -60,105 +79,121 @@ def make(job: Job, store: Store, say: Callable[[Message], None]) -> None:
             inputs[role] = store.path(needed.kind, needed.key)
         if job.plugin is not None:
             registry.use([job.plugin])
-        started = time.monotonic()
         stage = importlib.import_module(job.declaration.module)
-        with remarks(say) as remarked:
-            stage.run(job.params, inputs, store.workspace(job.kind, job.key), now_and_then(say))
+        start = time.monotonic()
+        with collect_remarks(send) as remarks:
+            stage.run(job.params, inputs, store.workspace(job.kind, job.key), throttled_progress(send))
         about = {
             "label": job.label,
             "params": job.params.model_dump(mode="json"),
-            "seconds": time.monotonic() - started,
-            "device": device(),
+            "seconds": time.monotonic() - start,
+            "device": device_name(),
             "inputs": {role: needed.key for role, needed in job.inputs.items()},
             "made_with": made_with(),
-            "remarks": remarked,
+            "remarks": remarks,
         }
         if job.plugin is not None:
             about["plugin"] = {"file": job.plugin.path.name, "sha256": job.plugin.sha256}
         store.commit(job.kind, job.key, about)
 
 
-def attempt(job: Job, store: Store, say: Callable[[Message], None]) -> Message:
-    """`make`, with what went wrong as a message. The threads of a stage say one thing at a time."""
+def run_job(job: Job, store: Store, send: Send) -> Message:
+    """Make the artifact of `job` and return the job's last message, which describes any error.
+
+    Args:
+        job: the job.
+        store: the store that receives the artifact.
+        send: sends the other messages; only one thread of the stage calls it at a time.
+    """
     lock = Lock()
 
-    def alone(message: Message) -> None:
+    def send_alone(message: Message) -> None:
         with lock:
-            say(message)
+            send(message)
 
     try:
-        make(job, store, alone)
+        make_artifact(job, store, send_alone)
     except UserError as error:
         return Message("failed", str(error))
     except OSError as error:
-        if error.errno in NO_ROOM:
+        if error.errno in STOPPING_ERRORS:
             return Message("stop", f"{error.strerror}: {error.filename or store.root}")
         return Message("failed", f"{type(error).__name__}: {error}", detail=traceback.format_exc())
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # of torch, which need not be there
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, by name: this module does not import torch
             return Message("failed", f"the GPU's memory is too small; {memory_advice(job)}")
         return Message("failed", f"{type(error).__name__}: {error}", detail=traceback.format_exc())
     return Message("done")
 
 
 @contextmanager
-def remarks(say: Callable[[Message], None]) -> Iterator[list[str]]:
-    """Within it, every Remark is said, and added to the list that this yields; other warnings go where they went."""
-    made: list[str] = []
+def collect_remarks(send: Send) -> Iterator[list[str]]:
+    """Send each different `Remark` warned of inside, and add it to the list yielded; show other warnings as before."""
+    remarks: list[str] = []
     with warnings.catch_warnings():
-        others = warnings.showwarning
+        show_other = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
             if not issubclass(category, Remark):
-                others(message, category, *where)
-            elif str(message) not in made:
-                made.append(str(message))
-                say(Message("remark", str(message)))
+                show_other(message, category, filename, lineno, file, line)
+            elif str(message) not in remarks:
+                remarks.append(str(message))
+                send(Message("remark", str(message)))
 
         warnings.simplefilter("always", Remark)
         warnings.showwarning = show
-        yield made
+        yield remarks
 
 
-def now_and_then(say: Callable[[Message], None]) -> Progress:
-    """A stage's progress as messages, of which not more are said than a person can read."""
-    last_said = 0.0
+def throttled_progress(send: Send) -> Progress:
+    """Return a function that sends a stage's progress, at most once per `PROGRESS_INTERVAL` except for the last."""
+    last = 0.0
 
     def progress(done: int, total: int, what: str) -> None:
-        nonlocal last_said
+        nonlocal last
         now = time.monotonic()
-        if now - last_said > 0.2 or done == total:
-            last_said = now
-            say(Message("progress", what, done, total))
+        if now - last > PROGRESS_INTERVAL or done == total:
+            last = now
+            send(Message("progress", what, done, total))
 
     return progress
 
 
-def see(gpus: Sequence[str]) -> None:
-    """Let this process, and those that it starts, use these GPUs alone.
+def set_visible_gpus(gpus: Sequence[str]) -> None:
+    """Let this process, and those that it starts, use only the GPUs with these UUIDs.
 
-    Once torch has looked for one, this process keeps the first that it was given, which is the same for all its jobs.
+    Once torch has looked for a GPU, this process keeps the first that it was given, which is the same for all its jobs.
     """
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
 
 
-def device() -> str:
-    """What the jobs of this process are computed on: the name of its GPU, or cpu."""
-    torch = sys.modules.get("torch")  # a job that did not need it was on the CPU
+def device_name() -> str:
+    """Return what this process computes on: the name of its GPU, or `cpu`."""
+    torch = sys.modules.get("torch")  # a job that did not import torch ran on the CPU
     return torch.cuda.get_device_name() if torch and torch.cuda.is_initialized() else CPU
 
 
-def serve(connection: Connection, root: Path) -> None:
-    """Carry out the jobs that come through `connection`, with their GPUs, until None comes or it is closed."""
+def serve_jobs(connection: Connection, root: Path) -> None:
+    """Carry out the jobs that arrive until None arrives or the connection closes; the main function of a local worker.
+
+    Args:
+        connection: brings pairs of a job and the UUIDs of its GPUs, and takes messages.
+        root: the root folder of the store.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
-    signal.signal(
-        signal.SIGTERM, signal.SIG_DFL
-    )  # what the parent decides; a forked worker has the parent's handler
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked worker has inherited the parent's handler
     store = Store(root)
     try:
-        while (given := connection.recv()) is not None:
-            job, gpus = given
-            see(gpus)
-            connection.send(attempt(job, store, connection.send))
-    except (EOFError, BrokenPipeError):  # the parent is gone; the job can be gone on with
+        while (received := connection.recv()) is not None:
+            job, gpus = received
+            set_visible_gpus(gpus)
+            connection.send(run_job(job, store, connection.send))
+    except (EOFError, ConnectionError):  # the parent is gone; the job can resume
         return

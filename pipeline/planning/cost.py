@@ -1,9 +1,9 @@
 """What a job will need: CPU cores, a GPU and its memory, disk, and time. Imports no torch.
 
-Time is work divided by speed. Each kind of job counts its work (pipeline/planning/kinds), mostly in multiply-adds of the
-networks in use. The speed is measured where finished jobs of the kind with the same network are in the store, and
-otherwise stated (RATES). Either may be off by a factor of two: the estimate is for deciding whether to start a suite,
-and on which machine.
+Time is work divided by speed. Each kind of job counts its work (pipeline/planning/kinds), mostly in
+multiply-adds of the networks in use. The speed is measured where finished jobs of the kind with the same
+network are in the store, and otherwise stated (RATES). Either may be off by a factor of two: the estimate is
+for deciding whether to start a suite, and on which machine.
 """
 
 import contextlib
@@ -29,19 +29,21 @@ GPU = "an NVIDIA A100"
 RATES = {CPU: 15e9, GPU: 1e13}
 """Multiply-adds per second of one CPU core and of a GPU.
 
-CPU: what the jobs of benchmarks/digits.yaml reached on one core of a server. GPU: NVIDIA publishes about 800 images per
-second for training ResNet-50 on an A100 in TF32, at 3 x 4.1e9 multiply-adds each.
+CPU: what the jobs of benchmarks/digits.yaml reached on one core of a server. GPU: NVIDIA publishes about 800
+images per second for training ResNet-50 on an A100 in TF32, at 3 x 4.1e9 multiply-adds each.
 """
 
 HALF_PRECISION_SPEEDUP = 3.0
-"""How much faster a GPU computes in half precision: for the same training NVIDIA publishes about 2,500 images per second
-in mixed precision."""
+"""The speed of a GPU in half precision, as a multiple of that in full precision.
+
+NVIDIA publishes about 2,500 images per second for the same training in mixed precision.
+"""
 
 GPU_FROM = 600.0
-"""Seconds on one CPU core, at the stated speed, from which a job takes a GPU if there is one."""
+"""The duration on one CPU core, in seconds at the stated speed, above which a job takes a GPU."""
 
 GPU_NEEDED_FROM = 6 * 3600.0
-"""Seconds on one CPU core, at the stated speed, from which a suite is not started without a GPU unless --cpu is given."""
+"""The same, above which a suite is not started without a GPU unless --cpu is given."""
 
 SAMPLE = 40
 """How many artifacts of a kind are read for its measured speed."""
@@ -115,7 +117,7 @@ def _seconds_on_one_core(job: Job) -> float:
 
 
 def memory_advice(job: Job) -> str:
-    """Say which fields of the suite to change where the GPU's memory is too small, in the order of lost quality."""
+    """Say which fields of the suite to change where GPU memory is too small, the least harmful first."""
     reductions = job.declaration.reductions(job.params)
     if not reductions:
         return "use a GPU with more memory"
@@ -136,7 +138,7 @@ class Estimator:
         self._measured: dict[str, dict[str, float]] = {}
 
     def needs(self, job: Job) -> Needs:
-        """Return what `job` needs, on the device if it is a GPU that the job takes, and on the CPU otherwise."""
+        """Return what `job` needs: on the device, if that is a GPU and the job takes one, else on the CPU."""
         on_gpu = self.device != CPU and takes_gpu(job)
         device = self.device if on_gpu else CPU
         amount = work(job)
@@ -150,7 +152,7 @@ class Estimator:
         return Needs(cpus(job), gpu_gib(job) if takes_gpu(job) else None, disk(job), seconds, rate)
 
     def _measured_rates(self, name: str) -> dict[str, float]:
-        """Return work per second of finished jobs of a kind, by rate group and device: the median of a sample."""
+        """Return the median work per second of finished jobs of a kind, by rate group and device."""
         if name not in self._measured:
             kind, found = KINDS[name], dict[str, list[float]]()
             for manifest in _manifests(self.store.root / "artifacts" / name):
@@ -169,7 +171,7 @@ class Estimator:
 
 
 def _manifests(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the manifests of some of the artifacts in `folder`, without damaged ones, which `verify` reports."""
+    """Yield the manifests of some artifacts in `folder`; damaged ones are left to `verify`."""
     for path in islice(folder.iterdir(), SAMPLE) if folder.is_dir() else ():
         with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
             yield json.loads((path / MANIFEST).read_text())

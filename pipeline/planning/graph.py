@@ -108,7 +108,8 @@ def make_plan(
                 inputs = {"data": data} | made.get(augmentation, {})
                 params = _train_params(suite, card, sources, target, method, augmentation)
                 cells += [_cell(suite, method, params, seed, inputs, plugin) for seed in suite.seeds]
-    # The long jobs come first: the jobs that are left at the end, when workers run out of work, are then short.
+    # The long jobs come first: the jobs that are left at the end, when workers run out of work, are then
+    # short.
     long = [job for task in tasks.values() for jobs in task.adapters.values() for job in jobs.of_stage_two]
     jobs = ordered([*long, *(cell.job for cell in cells)])
     return Plan(suite, card, jobs, data, base, tasks, cells)

@@ -11,13 +11,13 @@ from pipeline.config import SMALL, BaseModelSpec, base_model_path
 GIB = 2**30
 
 TRAINING_PASSES = 3
-"""The cost of a training step in forward passes: the forward pass itself, and a backward pass of twice its cost."""
+"""The cost of a training step in forward passes: a backward pass costs about two of them."""
 
 WHOLE_BASE_MODEL = 1.4
 """The parameters of a whole base model, with its text encoders and its VAE, over those of its denoiser."""
 
 GRID_PASSES = 4
-"""The images of an analogy's grid, and about the cost of a pass over it in passes over one image; attention adds more."""
+"""The images of an analogy's grid, and the cost of a pass over it in passes over one image."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ BACKBONES = {
 def denoiser(spec: BaseModelSpec) -> Network:
     """Return the size of a base model's denoiser.
 
-    `mini`, SD 1.5 and SDXL were counted; a diffusers folder is one of these, scaled to the number of its weights, and
-    a hub id is SDXL if its name has "xl" in it and SD 1.5 otherwise.
+    `mini`, SD 1.5 and SDXL were counted; a diffusers folder is one of these, scaled to the number of its
+    weights, and a hub id is SDXL if its name has "xl" in it and SD 1.5 otherwise.
     """
     if spec.name == "mini":
         return MINI

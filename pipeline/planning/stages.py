@@ -102,7 +102,7 @@ class Stages:
         }
 
     def inversion(self, *, inverted: bool) -> InversionSettings:
-        """Return how images are inverted that are made from others; images from noise keep the neutral values."""
+        """Return how images are inverted; those that start from noise have the neutral values."""
         settings = self.suite.generate
         return InversionSettings(
             depth=settings.inversion_depth if inverted else 1.0,

@@ -1,4 +1,4 @@
-"""Stages one and two under uda: an adapter for every ordered pair of domains, and its adapted and generated images."""
+"""Stages one and two under uda: for every ordered pair of domains, an adapter and the images made with it."""
 
 from pipeline.config import AdapterSpec, BuiltCard, DatasetCard, PairParams
 from pipeline.core.errors import UserError
@@ -32,7 +32,9 @@ def adapter_jobs(stages: Stages, name: str, source: str, target: str) -> Adapter
 
 
 def analogies_of(spec: AdapterSpec, name: str, task: PairParams, card: DatasetCard) -> AnalogiesParams:
-    """Return the pairs of domains from which a LoRWeB learns for a task: the task's own, or those of the suite.
+    """Return the pairs of domains from which a LoRWeB learns for a task.
+
+    They are those that the suite names, or else the pair of the task.
 
     Args:
         spec: The LoRWeB.
@@ -53,17 +55,17 @@ def analogies_of(spec: AdapterSpec, name: str, task: PairParams, card: DatasetCa
         (source,), target = parse_task(text, card)
         if source == task.target:
             raise UserError(
-                f"adapter {name}: analogy.pairs names {text}, which would read the labels of {source}, the target of "
-                f"task {task.source}->{task.target}; leave the pair out, or the task"
+                f"adapter {name}: analogy.pairs names {text}, which would read the labels of {source}, the "
+                f"target of task {task.source}->{task.target}; leave the pair out, or the task"
             )
         pairs.append(PairParams(source=source, target=target, words=task.words))
     return AnalogiesParams(pairs=pairs)
 
 
 def _flow_job(stages: Stages, spec: AdapterSpec, pair: PairParams, label: str, finetune: Job) -> Job | None:
-    """Return the job of the picture of the domain flow, if the suite asks for it and the adapter has a time t."""
+    """Return the job of the picture of the domain flow, if the suite has it and the adapter a time t."""
     settings = stages.suite.generate.flow
-    if settings is None or spec.type != "terra":
+    if settings is None or not spec.has_time:
         return None
     params = FlowParams(
         pair=pair,

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.classify.method import Method, Outputs, Step, make_method
+from pipeline.classify.factory import make_method
+from pipeline.classify.method import Method, Outputs, Step
 from pipeline.classify.network import Network
 
 IMAGES, FEATURES, CLASSES = 5, 4, 3

@@ -18,7 +18,7 @@ from pipeline.core.hardware import Capacity
 from pipeline.core.job import KINDS, Job
 from pipeline.core.paths import ROOT
 from pipeline.core.store import Store
-from pipeline.execution.local_executor import walk
+from pipeline.execution.local_executor import execute
 from pipeline.execution.worker import Message
 from pipeline.planning.graph import make_plan
 from pipeline.planning.kinds.prepare import PrepareParams
@@ -343,7 +343,7 @@ def test_a_worker_trains_by_a_plugin_and_goes_on_where_another_fails(
         Job("train", parameters(iterations=2), {"data": data}, "ERM"),
     ]
     listening = Listening()
-    outcome = walk(todo, store, Capacity(cpus=1), listening)
+    outcome = execute(todo, store, Capacity(cpus=1), listening)
 
     assert [job.label for job in outcome.made] == ["whole", "ERM"]
     ((reason, detail),) = listening.details.items()

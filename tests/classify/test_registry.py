@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.classify import registry
+from pipeline.classify import declarations, registry
 from pipeline.config import MethodSpec
 from pipeline.core.errors import UserError
+from pipeline.planning.kinds.train import TWO_GRADIENTS
 
 
 def check(name: str, **hyperparameters: float | bool | str) -> None:
@@ -96,8 +97,8 @@ def test_a_new_file_declares_its_methods(tmp_path: Path) -> None:
         "import torch\n@method('Mine')\nclass Mine(Method):\n    '''Mine (me).'''\n    weight: float = -0.5\n"
         "    plain = 3\n    steps: int = 4\n    name: str\n"
     )
-    assert registry.declared_in(file, "mine") == [
-        registry.Declaration("Mine", "mine", {"weight": -0.5, "steps": 4}, "Mine (me).")
+    assert declarations.declared_in(file, "mine") == [
+        declarations.Declaration("Mine", "mine", {"weight": -0.5, "steps": 4}, "Mine (me).")
     ]
 
 
@@ -107,8 +108,15 @@ def test_hyperparameters_are_inherited_from_the_file_and_from_methods(tmp_path: 
         "class Base(Method):\n    margin: float = 1.0\n    rounds: int = 2\n    plain = 3\n"
         "@method('Mine')\nclass Mine(Base, mcc.MCC):\n    rounds = 5\n    plain = 4\n    temperature: float = 1.5\n"
     )
-    (declared,) = registry.declared_in(file, "mine")
+    (declared,) = declarations.declared_in(file, "mine")
     assert declared.hyperparameters == {"temperature": 1.5, "trade_off": 1.0, "margin": 1.0, "rounds": 5}
+
+
+def test_planning_knows_which_methods_compute_two_gradients_a_step() -> None:
+    declared = registry.declarations()
+    assert {name for name in declared if declared[name].gradients_per_step == 2} == TWO_GRADIENTS
+    for name in TWO_GRADIENTS | {"ERM"}:
+        assert (registry.load(name).rho is not None) == (name in TWO_GRADIENTS)
 
 
 def test_description_names_all() -> None:
@@ -116,3 +124,4 @@ def test_description_names_all() -> None:
     assert "MCC" in text
     assert "temperature=2.5, trade_off=1.0" in text
     assert "hyper-parameters: none" in text
+    assert "GroupDRO Group distributionally" in text

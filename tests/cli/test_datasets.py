@@ -9,13 +9,7 @@ from pipeline.cli import main
 from pipeline.config import read_card
 from tests.data.layout_samples import PACS, write_folders
 
-
-@pytest.fixture(autouse=True)
-def data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of datasets in this test."""
-    folder = tmp_path / "data"
-    monkeypatch.setenv("TERRABENCH_DATA", str(folder))
-    return folder
+pytestmark = pytest.mark.usefixtures("data_root")
 
 
 def called(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:

@@ -85,7 +85,7 @@ def test_the_key_depends_on_the_images_and_not_on_words_and_pages(data_root: Pat
             r"domains\.P: per_class has 7 numbers with the sum 1670",
         ),
         (lambda card: card["domains"]["P"].update(test=1), r"domains\.P: test goes with `split: lists`"),
-        (lambda card: card.update(split="half"), r"line \d+, split: 'half' is none of its values.*'all'"),
+        (lambda card: card.update(split="half"), r"line \d+, split: 'half' is not one of its values.*'all'"),
         (lambda card: card["sources"][0]["archives"][0].update(into="../x"), "a file and a folder below"),
         (lambda card: card["sources"][0]["archives"][0].update(checksum="md5:12"), "checksum"),
         (lambda card: card.pop("sources"), r"sources: this field is missing"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import config
-from pipeline.core.errors import UserError
+from pipeline.core.errors import FaultyFileError, UserError
 from pipeline.core.paths import ROOT
 from pipeline.core.store import sha256
 from pipeline.planning.graph import make_plan
@@ -57,6 +57,26 @@ def test_negative_numbers_are_refused(tmp_path: Path, old: str, new: str) -> Non
 
 def test_missing_field_is_named(tmp_path: Path) -> None:
     assert "dataset: this field is missing" in broken(tmp_path, "dataset: digits\n", "")
+
+
+def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    text = SUITE.replace("  warmup: 10", "  warm_up: 10").replace("dataset: digits\n", "")
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace("tasks: all", "tasks: 3"))
+    with pytest.raises(FaultyFileError) as caught:
+        config.read_suite(path)
+    first, second, third = caught.value.faults
+    assert str(caught.value) == f"{first} (2 more after it)"
+    assert first.endswith("dataset: this field is missing")
+    line = line_of("tasks:") - 1
+    assert second == f"{path}, line {line}, tasks: input should be 'all' or a valid list, not 3"
+    assert "finetune.warm_up: unknown key; there are: " in third
+
+
+def test_a_value_of_several_types_is_told_by_its_own_place(tmp_path: Path) -> None:
+    told = broken(tmp_path, "methods: [ERM, MCC]", "methods: [{name: MCC, hyperparameters: {eps: [1]}}]")
+    assert f"line {line_of('methods:')}, methods.0.hyperparameters.eps: " in told
+    assert "float" not in told.partition("eps: ")[0]
 
 
 def test_not_yaml(tmp_path: Path) -> None:
@@ -137,7 +157,9 @@ def test_base_model_revision_follows_its_files(tmp_path: Path) -> None:
 
 def test_an_unknown_value_lists_the_known_ones_and_the_nearest(tmp_path: Path) -> None:
     told = broken(tmp_path, "selections: [last, source, oracle]", "selections: [last, orakle]")
-    assert f"line {line_of('selections:')}, selections.1: 'orakle' is none of its values; there are: " in told
+    assert (
+        f"line {line_of('selections:')}, selections.1: 'orakle' is not one of its values; there are: " in told
+    )
     assert "last, oracle, source, unsupervised; did you mean 'oracle'?" in told
 
 
@@ -168,7 +190,7 @@ def test_a_method_stands_in_a_suite_twice_under_labels_of_its_own(tmp_path: Path
         (
             "augmentations",
             "[none, tera]",
-            "'tera' is none of them; there are: base, diffmorpher, lora_interp, none, terra; did you mean",
+            "'tera' does not exist; there are: base, diffmorpher, lora_interp, none, terra; did you mean",
         ),
         ("mix", "{made_fraction: 0.5}", "mix.made_fraction is for setting uda alone"),
     ],
@@ -193,15 +215,15 @@ def test_swad_needs_evaluations_enough_to_find_a_valley() -> None:
     train = config.read_suite("digits").train.model_dump()
     swad = {"averaging": "swad", "iterations": 90}
     config.TrainSettings.model_validate(train | swad | {"evaluate_every": 10})
-    with pytest.raises(ValueError, match="8 losses.* needs at least 9"):
+    with pytest.raises(ValueError, match=r"8 losses.* needs at least 9"):
         config.TrainSettings.model_validate(train | swad | {"evaluate_every": 11})
 
 
 def test_an_adapter_takes_a_name_of_its_own_and_one_dimension_under_uda() -> None:
     whole = config.read_suite("digits").model_dump()
     for changes, told in (
-        ({"adapters": {"base": {}}}, "'base' is a name that is taken"),
-        ({"adapters": {"terra": {}}}, "'terra' is a name that is taken"),
+        ({"adapters": {"base": {}}}, "the name 'base' is taken"),
+        ({"adapters": {"terra": {}}}, "the name 'terra' is taken"),
         ({"adapters": {"flat": {"t_dim": 2}}, "augmentations": ["flat"]}, "t_dim of adapter flat is 2"),
         ({"adapters": {"a/b": {}}}, "pattern"),
     ):

@@ -26,7 +26,7 @@ from pipeline.data.sources.importer import import_folder
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.finetune import domain_data
 from pipeline.diffusion.finetune import stage as finetune
-from pipeline.execution.worker import make
+from pipeline.execution.worker import make_artifact
 from pipeline.planning.graph import Plan, make_plan
 from pipeline.report.collect import gather
 from pipeline.report.write import write_tables
@@ -104,7 +104,7 @@ class Ran:
         self.plan: Plan = make_plan(self.suite, card, config.resolve_base_model(self.suite.base_model))
         self.store, self.results = Store(folder / "store"), folder / "results"
         for job in self.plan.jobs:
-            make(job, self.store, quiet)
+            make_artifact(job, self.store, quiet)
         recorded, said = gather(self.plan, self.store, self.results / "records.csv")
         assert recorded is not None
         assert said == []

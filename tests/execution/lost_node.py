@@ -15,7 +15,7 @@ from pipeline.core.hardware import Capacity
 from pipeline.core.job import Job
 from pipeline.core.store import Store
 from pipeline.execution import ray_executor as on_ray
-from pipeline.execution.ray_executor import SETTINGS, walk
+from pipeline.execution.ray_executor import SETTINGS, execute
 from tests.execution.quick_stage import Notes, quick
 
 
@@ -37,7 +37,7 @@ def told_of_a_store_that_is_not_shared(folder: Path) -> str:
     """What is said where the driver writes into a folder that the nodes do not see."""
     write, on_ray.write_atomic = on_ray.write_atomic, lambda path, data: None
     try:
-        walk([quick("a", folder)], Store(folder / "store"), Capacity(cpus=1), Notes())
+        execute([quick("a", folder)], Store(folder / "store"), Capacity(cpus=1), Notes())
     except UserError as error:
         return str(error)
     finally:
@@ -54,7 +54,7 @@ def main(folder: Path) -> None:
     (folder / "told").write_text(told_of_a_store_that_is_not_shared(folder))
     notes = Loses(cluster, node)
     todo = [quick("lost", folder, seconds=3.0), quick("other", folder)]
-    outcome = walk(todo, Store(folder / "store"), Capacity(cpus=1), notes)
+    outcome = execute(todo, Store(folder / "store"), Capacity(cpus=1), notes)
     retried = [label for what, label in notes.told if what == "retried"]
     made = sorted(job.label for job in outcome.made)
     (folder / "outcome").write_text(f"made: {', '.join(made)}; retried: {', '.join(retried)}")

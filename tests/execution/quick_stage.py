@@ -30,8 +30,8 @@ class QuickParams(Strict):
     """So many times its process is killed first."""
     fail: str = ""
     """`user` or `disk`: how it fails."""
-    remark: str = ""
-    """What it warns of, twice."""
+    remarks: int = 0
+    """How many remarks it makes, each of them twice."""
 
 
 def run(params: QuickParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
@@ -47,8 +47,8 @@ def run(params: QuickParams, inputs: dict[str, Path], workspace: Path, progress:
         raise UserError("as told")
     if params.fail == "disk":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    for _ in range(2 * bool(params.remark)):
-        warnings.warn(params.remark, Remark, stacklevel=1)
+    for number in range(2 * params.remarks):
+        warnings.warn(f"remark {number // 2}", Remark, stacklevel=1)
     time.sleep(params.seconds)
     texts = [(inputs[role] / "text").read_text() for role in sorted(inputs)]
     write_atomic(workspace / "text", " ".join([params.name, *texts]))
@@ -81,6 +81,15 @@ def events(folder: Path) -> list[tuple[str, str, str]]:
     """(begin or end, name, process or GPU) of what has happened, in order."""
     lines = (line.split(" ") for line in (folder / "log").read_text().splitlines())
     return [(what, name, more) for _, what, name, more in sorted(lines, key=lambda words: float(words[0]))]
+
+
+def most_at_once(folder: Path, weights: dict[str, int]) -> int:
+    """Return the greatest sum of the weights of jobs that were under way together."""
+    now, most = 0, 0
+    for what, name, _ in events(folder):
+        now += weights[name] if what == "begin" else -weights[name]
+        most = max(most, now)
+    return most
 
 
 class Notes:

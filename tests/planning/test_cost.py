@@ -1,4 +1,4 @@
-"""What plans are estimated to need: laws of the counts, measured rates before stated ones, and what is said of GPUs."""
+"""Estimates: how they grow with the work, measured rates before stated ones, and messages about GPUs."""
 
 import json
 import os
@@ -163,7 +163,7 @@ def test_the_size_of_mini_is_what_counting_says() -> None:
     assert sum(p.numel() for p in unet.parameters()) == pytest.approx(MINI.parameters, rel=0.01)
 
 
-# ------------------------------------------------------------------------------------- what is said beforehand
+# ------------------------------------------------------------------------------------------ before a run
 
 
 def test_no_gpu_where_one_is_needed_is_said_with_what_to_do_instead(tmp_path: Path) -> None:
@@ -187,8 +187,8 @@ def test_too_little_gpu_memory_is_said_with_what_to_lower_in_order(tmp_path: Pat
     assert tuned.endswith(
         "change, in this order: finetune.gradient_checkpointing (False, to True), "
         "finetune.gradient_accumulation (1, to 4), finetune.precision (fp32, to bf16), "
-        "finetune.optimizer (adamw, to adamw8bit), finetune.batch_size (4, to less), adapter.rank (8, to less), "
-        "base_model.resolution (1024, to less)"
+        "finetune.optimizer (adamw, to adamw8bit), finetune.batch_size (4, to less), "
+        "adapter.rank (8, to less), base_model.resolution (1024, to less)"
     )
     (made,) = [text for text in said if text.startswith("generate")]
     assert "generate.batch_size (50, to less), generate.precision (fp32, to bf16)" in made
@@ -233,8 +233,8 @@ def test_latents_of_a_fine_tuning_take_disk_while_it_is_under_way(tmp_path: Path
     heavy = make_plan(config.read_suite("visda2017"), card, BaseModelSpec(name="sdxl"))
     job = next(job for job in heavy.jobs if job.kind == "finetune")
     assert cost.scratch(job) == 4 * 128 * 128 * 4 * (152397 + 55388)
-    assert "of latents beside" in preflight.described(heavy, Store(tmp_path), Capacity(cpus=2))
-    assert "of latents beside" not in preflight.described(plan(), Store(tmp_path), Capacity(cpus=2))
+    assert "GiB of latents in addition" in preflight.as_text(heavy, Store(tmp_path), Capacity(cpus=2))
+    assert "GiB of latents in addition" not in preflight.as_text(plan(), Store(tmp_path), Capacity(cpus=2))
 
 
 def lorweb_jobs(context: str) -> dict[str, Job]:
@@ -361,7 +361,7 @@ def test_the_table_of_a_plan_says_what_is_needed_and_by_which_rates(tmp_path: Pa
     store, whole = Store(tmp_path), plan()
     for job in (whole.data, *(cell.job for cell in whole.cells[:4])):
         finish(store, job, 30.0)
-    text = preflight.described(whole, store, Capacity(cpus=2))
+    text = preflight.as_text(whole, store, Capacity(cpus=2))
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
     assert rows["prepare"][:3] == ["1", "1", "0.00"]
     assert rows["train"][:2] == ["216", "4"]
@@ -386,7 +386,7 @@ def test_json_says_the_same_for_machines(tmp_path: Path) -> None:
     assert needs["seconds"] == pytest.approx(work / 1e13)
     assert needs["disk"] == pytest.approx(4 * 8 * SDXL.per_rank)
     assert sum(job["needs"]["disk"] for job in told["jobs"]) < 100 * GIB
-    text = preflight.described(plan(**HEAVY), Store(tmp_path), Capacity(cpus=2))
+    text = preflight.as_text(plan(**HEAVY), Store(tmp_path), Capacity(cpus=2))
     assert "there is no GPU here, and `run` asks for one, or for --cpu" in text
 
 

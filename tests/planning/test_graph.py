@@ -80,7 +80,8 @@ def test_tasks_that_are_none(task: str, told: str) -> None:
 
 
 def test_planning_imports_no_torch() -> None:
-    code = "import sys, pipeline.cli, pipeline.planning.graph, pipeline.core.store, pipeline.config; sys.exit('torch' in sys.modules)"
+    modules = "pipeline.cli, pipeline.planning.graph, pipeline.core.store, pipeline.config"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -124,7 +125,7 @@ def test_tasks_that_hold_no_domain_out(task: str, told: str) -> None:
 
 def test_two_domains_are_too_few_to_hold_one_out() -> None:
     few = CARD.model_copy(update={"domains": dict(list(CARD.domains.items())[:2])})
-    with pytest.raises(UserError, match="setting dg needs at least three domains.*digits has 2"):
+    with pytest.raises(UserError, match=r"setting dg needs at least three domains.*digits has 2"):
         make_plan(SUITE.model_copy(update=DG), few, BASE)
 
 

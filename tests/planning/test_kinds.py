@@ -36,7 +36,7 @@ def test_every_kind_names_a_module_that_exists() -> None:
 def test_parameters_of_another_kind_are_refused() -> None:
     job = Job("prepare", PrepareParams(card=config.read_card("digits")), {}, "prepare digits")
     assert job.params_as(PrepareParams) is job.params
-    with pytest.raises(TypeError, match="prepare digits: .* PrepareParams, not GenerateParams"):
+    with pytest.raises(TypeError, match=r"prepare digits: .* PrepareParams, not GenerateParams"):
         job.params_as(GenerateParams)
 
 

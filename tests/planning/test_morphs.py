@@ -34,18 +34,18 @@ def test_mistakes_are_told_with_line_and_field(tmp_path: Path) -> None:
     told = broken(tmp_path, "frames: 23", "frmes: 23")
     assert "frmes: unknown key" in told
     assert "did you mean 'frames'?" in told
-    assert "'terr' is none of its values" in broken(tmp_path, "terra, diff", "terr, diff")
+    assert "'terr' is not one of its values" in broken(tmp_path, "terra, diff", "terr, diff")
     assert "frames: input should be greater than or equal to 2" in broken(tmp_path, "frames: 23", "frames: 1")
     assert "kinds has 'images' more than once" in broken(
         tmp_path, "[images, styles", "[images, images, styles"
     )
-    assert "is a distance, and no network" in broken(tmp_path, "features: digits", "features: pixels")
-    assert "say its resolution" in broken(tmp_path, "{name: mini}", "{name: ./somewhere}")
+    assert "is a distance and no network" in broken(tmp_path, "features: digits", "features: pixels")
+    assert "state its resolution" in broken(tmp_path, "{name: mini}", "{name: ./somewhere}")
 
 
 def test_commands_of_trainings_say_that_this_is_another_suite() -> None:
     with pytest.raises(
-        UserError, match="morph compares morphs, of which `run`, `plan`, `tables` and `verify` alone know"
+        UserError, match="morph is a suite of morphs, which only `run`, `plan`, `tables` and `verify` take"
     ):
         config.read_suite("morph")
 
@@ -105,7 +105,7 @@ def test_morphs_are_augmentations_under_dg_alone_and_share_their_loras() -> None
     trained = {cell.augmentation: cell.job for cell in plan.cells if cell.task == "->MM"}
     assert trained["diffmorpher"].inputs["interpolated"].kind == "between"
     told = suite.model_dump(exclude_unset=True) | {"setting": "uda", "methods": ["ERM"]}
-    with pytest.raises(ValueError, match="augmentations: 'lora_interp' is none of them"):
+    with pytest.raises(ValueError, match="augmentations: 'lora_interp' does not exist"):
         config.Suite.model_validate(told)
 
 

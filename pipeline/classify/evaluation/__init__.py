@@ -1,0 +1,1 @@
+"""What a training achieved, and how good made images are."""

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipeline.classify.evaluation.features import extract
 from pipeline.classify.evaluation.selection import predict, score
-from pipeline.classify.method import make_method
+from pipeline.classify.factory import make_method
 from pipeline.classify.network import Network, build_network
 from pipeline.classify.training.batches import Labelled, check_labels, joined, make_pool
 from pipeline.classify.training.loop import Loop

@@ -1,1 +1,4 @@
-"""Classifier methods, each one file; pipeline/classify/registry.py finds them."""
+"""Classifier methods, one file each. `pipeline.classify.registry` finds them; `Method` says how to add one.
+
+adversarial.py and tllib.py hold what several methods share.
+"""

@@ -4,8 +4,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pipeline.classify.method import Method, Step
+from pipeline.classify.methods import tllib
 from pipeline.classify.methods.adversarial import GradientReversal, warm_start
-from pipeline.classify.methods.tllib import find_loss, find_module
 from pipeline.classify.registry import method
 
 
@@ -13,11 +13,21 @@ from pipeline.classify.registry import method
 class CDAN(Method):
     """Conditional domain-adversarial network (Long et al. 2018): DANN, conditioned on the predicted classes.
 
-    loss = cross_entropy(labelled logits [b, classes], labels [b])
-         + trade_off * binary cross-entropy of D(R(h)) for labelled (1) against target (0),
-    with h [2b, d * classes] the outer products of features and softmax(logits), through whose second factor
-    no gradient flows; D a discriminator of three layers, `hidden` wide; R the reversal of gradients with its
-    warm start. Loss and discriminator are the library's. Defaults: trade_off 1, hidden 1024.
+    M. Long, Z. Cao, J. Wang, M. I. Jordan, "Conditional Adversarial Domain Adaptation", NeurIPS 2018; with
+    the multilinear map, not its randomised form.
+
+    The loss::
+
+        cross_entropy(labelled logits [b, classes], labels [b])
+        + trade_off * binary_cross_entropy(D(R(h)) [2b, 1], 1 for labelled, 0 for target images)
+
+    h [2b, d * classes] are the outer products of features and softmax(logits); no gradient flows through the
+    predictions. R reverses gradients, with a warm start. D is a discriminator of three layers. Both loss and
+    discriminator are the transfer-learning library's.
+
+    Attributes:
+        trade_off: The weight of the adversarial term, at least 0.
+        hidden: The width of the discriminator.
     """
 
     trade_off: float = 1.0
@@ -27,17 +37,19 @@ class CDAN(Method):
     entropy_conditioning = False
 
     def build(self, features: int, classes: int) -> None:
+        """Check the hyper-parameters, and make the discriminator."""
         self.require(self.trade_off >= 0, "trade_off", "at least 0")
         self.require(self.hidden > 0, "hidden", "above 0")
-        discriminator = find_module("domain_discriminator", "DomainDiscriminator")
-        self.adversarial = find_loss("cdan", "ConditionalDomainAdversarialLoss")(
-            discriminator(features * classes, self.hidden), entropy_conditioning=self.entropy_conditioning
+        discriminator = tllib.domain_discriminator(features * classes, self.hidden)
+        self.reversal = GradientReversal()
+        self.adversarial = tllib.conditional_adversarial_loss(
+            discriminator, self.reversal, self.entropy_conditioning
         )
-        self.adversarial.grl = GradientReversal()
 
     def losses(self, step: Step) -> dict[str, Tensor]:
-        self.adversarial.grl.coefficient = warm_start(step.progress)
-        labelled, target = step.labelled, step.target
+        """Return the terms `task` and `adversarial`."""
+        labelled, target = step.halves
+        self.reversal.coefficient = warm_start(step.progress)
         adversarial = self.adversarial(labelled.logits, labelled.features, target.logits, target.features)
         return {
             "task": cross_entropy(labelled.logits, step.labels),
@@ -49,8 +61,12 @@ class CDAN(Method):
 class EntropyConditionedCDAN(CDAN):
     """CDAN with entropy conditioning (Long et al. 2018): images of certain predictions count more.
 
-    loss as CDAN's, each image weighing 1 + exp(-entropy of softmax(logits)), scaled to 1 on average.
-    Defaults: trade_off 1, hidden 1024.
+    The loss is CDAN's, with each image in the adversarial term weighted by 1 + exp(-entropy of
+    softmax(logits)), scaled to 1 on average.
+
+    Attributes:
+        trade_off: The weight of the adversarial term, at least 0.
+        hidden: The width of the discriminator.
     """
 
     trade_off: float = 1.0

@@ -10,12 +10,14 @@ from pipeline.classify.registry import method
 class ERM(Method):
     """Empirical risk minimisation (Vapnik 1998): cross-entropy of the labelled images; ignores the target.
 
-    loss = mean over the batch of -log softmax(logits)[label], with logits [b, classes] and labels [b]; made
-    images count with their weight, if they have one.
-    No hyper-parameters.
+    V. N. Vapnik, "Statistical Learning Theory", Wiley, 1998.
+
+    The loss is the mean over the batch of -log softmax(logits)[label], for logits [b, classes] and labels
+    [b]. Made images count with their weight, if they have one. There are no hyper-parameters.
     """
 
     uses_target = False
 
     def losses(self, step: Step) -> dict[str, Tensor]:
+        """Return the term `task`."""
         return {"task": task_loss(step)}

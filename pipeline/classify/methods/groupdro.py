@@ -11,12 +11,19 @@ from pipeline.classify.registry import method
 
 @method("GroupDRO")
 class GroupDRO(Method):
-    """Group distributionally robust optimisation (Sagawa et al. 2020, algorithm 1): mind the worst domain most.
+    """Group distributionally robust optimisation (Sagawa et al. 2020): the worst domain counts most.
 
-    loss = sum over domains d of p_d * L_d, with L_d the mean cross-entropy of the labelled logits
-    [b / domains, classes] of d, and p_d = w_d q_d / sum of w q, w_d being the weight of d's images (1 unless
-    they are made and have another). Before each step q_d becomes q_d * exp(eta * L_d), over their sum; all are
-    equal at first. Defaults: eta 0.01 (above 0).
+    S. Sagawa, P. W. Koh, T. B. Hashimoto, P. Liang, "Distributionally Robust Neural Networks for Group
+    Shifts: On the Importance of Regularization for Worst-Case Generalization", ICLR 2020; algorithm 1.
+
+    The loss is the sum over domains d of p_d * L_d. L_d is the mean cross-entropy of the labelled logits
+    [b / domains, classes] of d, and p_d = w_d q_d / sum of w q. w_d is the weight of d's images: 1, unless
+    they are made and have another. All q_d are equal at first; in each step, before the loss, q_d is
+    multiplied by exp(eta * L_d), and all are divided by their sum.
+
+    Attributes:
+        eta: The step size of q, above 0.
+        q: float32 [domains], the importance of each domain.
     """
 
     eta: float = 0.01
@@ -24,16 +31,22 @@ class GroupDRO(Method):
     uses_target = False
     needs_domains = True
 
+    q: Tensor
+
     def build(self, features: int, classes: int) -> None:
+        """Check the hyper-parameter."""
         self.require(self.eta > 0, "eta", "above 0")
 
     def begin(self, network: Network, domains: int) -> None:
+        """Give all domains the same importance."""
         self.register_buffer("q", torch.full((domains,), 1 / domains))
 
     def losses(self, step: Step) -> dict[str, Tensor]:
+        """Update `q`, and return the term `task`."""
+        assert step.domains is not None
         each = cross_entropy(step.labelled.logits, step.labels, reduction="none")
         losses = self._means(each, step.domains)
-        # As shares of logarithms, for exp(eta * loss) of a large loss would overflow.
+        # The softmax of logarithms, because exp(eta * loss) of a large loss would overflow.
         self.q.copy_((self.q.log() + self.eta * losses.detach()).softmax(dim=0))
         weighted = self.q if step.weights is None else self.q * self._means(step.weights, step.domains)
         return {"task": (weighted / weighted.sum()) @ losses}

@@ -1,26 +1,35 @@
-"""Joint adaptation: features and predictions together have the same mean in a kernel's space."""
+"""Joint adaptation: features and predictions together have equal means in a kernel's space."""
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softmax
 
 from pipeline.classify.method import Method, Step
+from pipeline.classify.methods import tllib
 from pipeline.classify.methods.dan import BANDWIDTHS
-from pipeline.classify.methods.tllib import find_loss, find_module
 from pipeline.classify.registry import method
 
 PREDICTIONS_SIGMA = 0.92
-"""Of the kernel on predictions: fixed, for their distances are bounded."""
+"""The sigma of the kernel on predictions. It can be fixed, because distances of probabilities are bounded."""
 
 
 @method("JAN")
 class JAN(Method):
     """Joint adaptation network (Long et al. 2017): a small joint discrepancy of features and predictions.
 
-    loss = cross_entropy(labelled logits [b, classes], labels [b])
-         + trade_off * JMMD^2((features [b, d], softmax(logits) [b, classes]) of labelled and of target),
-    with the product of two kernels: DAN's on features, and one Gaussian with sigma 0.92 on predictions. The
-    library's estimate is over all pairs, or over b of them if `linear`; the paper's adversarial variant is
-    left out. Defaults: trade_off 1, linear false. Needs b of at least 2.
+    M. Long, H. Zhu, J. Wang, M. I. Jordan, "Deep Transfer Learning with Joint Adaptation Networks", ICML
+    2017. The paper's adversarial variant, JAN-A, is left out.
+
+    The loss::
+
+        cross_entropy(labelled logits [b, classes], labels [b])
+        + trade_off * JMMD^2((features [b, d], softmax(logits) [b, classes]) of labelled, of target images)
+
+    The kernel is a product of two: DAN's on features, and a Gaussian with sigma 0.92 on predictions. The
+    estimate of JMMD^2 is the transfer-learning library's. Needs b of at least 2.
+
+    Attributes:
+        trade_off: The weight of the discrepancy, at least 0.
+        linear: Whether the estimate is over b pairs of images, or over all pairs.
     """
 
     trade_off: float = 1.0
@@ -29,18 +38,16 @@ class JAN(Method):
     uses_library = True
 
     def build(self, features: int, classes: int) -> None:
+        """Check the hyper-parameters, and make the discrepancy."""
         self.require(self.trade_off >= 0, "trade_off", "at least 0")
-        gaussian = find_module("kernels", "GaussianKernel")
-        of_features = [gaussian(alpha=alpha) for alpha in BANDWIDTHS]
-        of_predictions = [gaussian(sigma=PREDICTIONS_SIGMA, track_running_stats=False)]
-        discrepancy = find_loss("jan", "JointMultipleKernelMaximumMeanDiscrepancy")
-        self.discrepancy = discrepancy((of_features, of_predictions), linear=self.linear)
+        of_features = [tllib.relative_kernel(alpha) for alpha in BANDWIDTHS]
+        of_predictions = [tllib.fixed_kernel(PREDICTIONS_SIGMA)]
+        self.discrepancy = tllib.joint_mean_discrepancy((of_features, of_predictions), self.linear)
 
     def losses(self, step: Step) -> dict[str, Tensor]:
+        """Return the terms `task` and `discrepancy`; UserError for a batch of one."""
         self.require_pairs(step)
-        labelled, target = (
-            (half.features, softmax(half.logits, dim=1)) for half in (step.labelled, step.target)
-        )
+        labelled, target = ((half.features, softmax(half.logits, dim=1)) for half in step.halves)
         return {
             "task": cross_entropy(step.labelled.logits, step.labels),
             "discrepancy": self.trade_off * self.discrepancy(labelled, target),

@@ -6,38 +6,51 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from pipeline.classify.method import Method, Step
 from pipeline.classify.registry import method
-from pipeline.core.errors import UserError
 
 
 @method("MCC")
 class MCC(Method):
     """Minimum class confusion (Jin et al. 2020): cross-entropy, and the confusion of classes on the target.
 
-    loss = cross_entropy(labelled logits [b, classes], labels [b])
-         + trade_off * class_confusion(target logits [b, classes], temperature).
-    Defaults: temperature 2.5 (above 0; the paper takes 3 for VisDA), trade_off 1.
+    Y. Jin, X. Wang, M. Long, J. Wang, "Minimum Class Confusion for Versatile Domain Adaptation", ECCV 2020;
+    equations 2 to 7.
+
+    The loss::
+
+        cross_entropy(labelled logits [b, classes], labels [b])
+        + trade_off * class_confusion(target logits [b, classes], temperature)
+
+    Attributes:
+        temperature: The temperature of predictions, above 0. The paper takes 2.5, and 3 for VisDA.
+        trade_off: The weight of the confusion.
     """
 
     temperature: float = 2.5
     trade_off: float = 1.0
 
     def build(self, features: int, classes: int) -> None:
-        if self.temperature <= 0:
-            raise UserError(f"method MCC: temperature must be above 0, not {self.temperature}")
+        """Check the temperature."""
+        self.require(self.temperature > 0, "temperature", "above 0")
 
     def losses(self, step: Step) -> dict[str, Tensor]:
+        """Return the terms `task` and `confusion`."""
+        labelled, target = step.halves
         return {
-            "task": cross_entropy(step.labelled.logits, step.labels),
-            "confusion": self.trade_off * class_confusion(step.target.logits, self.temperature),
+            "task": cross_entropy(labelled.logits, step.labels),
+            "confusion": self.trade_off * class_confusion(target.logits, self.temperature),
         }
 
 
 def class_confusion(logits: Tensor, temperature: float) -> Tensor:
-    """The mean share of each class's predictions that other classes claim too: a scalar in [0, 1].
+    """Return the mean share of each class's predictions that other classes claim too: a scalar in [0, 1].
 
-    logits [n, classes]. P = softmax(logits / temperature); an image weighs W_i, proportional to
-    1 + exp(-entropy_i) and 1 on average, through which no gradient flows; C = P' diag(W) P with rows divided
-    by their sums; the loss is the sum of C off its diagonal, over the number of classes (equations 2 to 7).
+    Equations 2 to 7 of the paper. P = softmax(logits / temperature). Image i has the weight W_i, proportional
+    to 1 + exp(-entropy_i) and 1 on average, through which no gradient flows. C = P' diag(W) P, with rows
+    divided by their sums. The loss is the sum of C off its diagonal, divided by the number of classes.
+
+    Args:
+        logits: [n, classes].
+        temperature: Above 0.
     """
     images, classes = logits.shape
     log_probabilities = log_softmax(logits / temperature, dim=1)

@@ -5,9 +5,9 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, cross_entropy, softmax
 
 from pipeline.classify.method import Method, Outputs, Step
+from pipeline.classify.methods import tllib
 from pipeline.classify.methods.adversarial import reverse_gradient, warm_start
 from pipeline.classify.methods.mcc import class_confusion
-from pipeline.classify.methods.tllib import find_module
 from pipeline.classify.registry import method
 
 
@@ -15,12 +15,24 @@ from pipeline.classify.registry import method
 class SDAT(Method):
     """Smooth domain-adversarial training (Rangwani et al. 2022): CDAN and MCC, sharpness-aware for the task.
 
-    ascent = cross_entropy(labelled logits [b, classes], labels [b])
-           + class_confusion(target logits [b, classes], temperature), as in MCC;
-    loss = ascent + trade_off * CDAN's adversarial loss, whose gradient is taken at w + rho * g / ||g||, with
-    w the network's weights and g the gradient of the ascent there. The discriminator, of three layers and
-    `hidden` wide, is not perturbed.
-    Defaults: rho 0.02 (above 0), temperature 2.5 (above 0), trade_off 1, hidden 1024.
+    H. Rangwani, S. K. Aithal, M. Mishra, A. Jain, R. V. Babu, "A Closer Look at Smoothness in Domain
+    Adversarial Training", ICML 2022.
+
+    The task, which a sharpness-aware step ascends on, and the loss::
+
+        ascent = cross_entropy(labelled logits [b, classes], labels [b])
+                 + class_confusion(target logits [b, classes], temperature), as in MCC
+        loss   = ascent + trade_off * conditional_adversarial_loss, as in CDAN
+
+    The gradient of the loss is taken at w + rho * g / |g|, with w the network's weights and g the gradient of
+    the ascent at w. The discriminator, of three layers, is not moved.
+
+    Attributes:
+        rho: The radius of sharpness-aware steps, above 0.
+        temperature: The temperature of MCC's predictions, above 0.
+        trade_off: The weight of the adversarial term, at least 0.
+        hidden: The width of the discriminator.
+        eps: The smoothing of the discriminator's labels: 0 here, and a hyper-parameter of ELS.
     """
 
     rho: float = 0.02
@@ -32,22 +44,25 @@ class SDAT(Method):
     eps = 0.0
 
     def build(self, features: int, classes: int) -> None:
+        """Check the hyper-parameters, and make the discriminator."""
         self.require(self.rho > 0, "rho", "above 0")
         self.require(self.temperature > 0, "temperature", "above 0")
         self.require(self.trade_off >= 0, "trade_off", "at least 0")
         self.require(self.hidden > 0, "hidden", "above 0")
-        discriminator = find_module("domain_discriminator", "DomainDiscriminator")
-        self.discriminator = discriminator(features * classes, self.hidden)
+        self.discriminator = tllib.domain_discriminator(features * classes, self.hidden)
 
     def ascent(self, step: Step) -> dict[str, Tensor]:
+        """Return the terms `task` and `confusion`."""
+        labelled, target = step.halves
         return {
-            "task": cross_entropy(step.labelled.logits, step.labels),
-            "confusion": class_confusion(step.target.logits, self.temperature),
+            "task": cross_entropy(labelled.logits, step.labels),
+            "confusion": class_confusion(target.logits, self.temperature),
         }
 
     def losses(self, step: Step) -> dict[str, Tensor]:
+        """Return the terms of `ascent`, and `adversarial`."""
         adversarial = conditional_adversarial_loss(
-            self.discriminator, step.labelled, step.target, warm_start(step.progress), self.eps
+            self.discriminator, *step.halves, warm_start(step.progress), self.eps
         )
         return self.ascent(step) | {"adversarial": self.trade_off * adversarial}
 
@@ -55,10 +70,16 @@ class SDAT(Method):
 def conditional_adversarial_loss(
     discriminator: nn.Module, labelled: Outputs, target: Outputs, coefficient: float, eps: float
 ) -> Tensor:
-    """CDAN's loss with smoothed labels of the domains: 1 - eps for labelled images, eps for target ones.
+    """Return CDAN's loss with smoothed labels of the domains: a scalar.
 
-    discriminator: [n, d * classes] to probabilities [n, 1]; coefficient: of the reversal of its gradient.
-    The library's loss, which this is for eps 0, knows hard labels alone.
+    The library's loss knows hard labels alone; a test compares the two at eps 0.
+
+    Args:
+        discriminator: [n, d * classes] to probabilities of the source [n, 1].
+        labelled: Outputs of labelled images, whose label is 1 - eps.
+        target: Outputs of target images, whose label is eps.
+        coefficient: The strength of gradient reversal.
+        eps: The smoothing, in [0, 0.5].
     """
     features = torch.cat([labelled.features, target.features])
     predictions = softmax(torch.cat([labelled.logits, target.logits]), dim=1).detach()

@@ -82,6 +82,7 @@ class Loop:
         self.labelled, self.target, self.watched = labelled, target, watched
         self.settings, self.seed, self.checkpoint = settings, seed, checkpoint
         self.optimizer = make_optimizer(network, method, settings)
+        self.lr_scheduler = schedule_rates(self.optimizer, rate_schedule(settings))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
         self.done = 0
         self.evaluations: list[Evaluation] = []
@@ -95,7 +96,6 @@ class Loop:
         """Train to the end; fills `evaluations` and `history`. Diverged if a loss is no longer finite."""
         if self.checkpoint.exists():
             self._resume()
-        self.lr_scheduler = schedule_rates(self.optimizer, rate_schedule(self.settings), self.done)
         self.network.train()
         self._check_batch()
         total = self.settings.iterations
@@ -253,6 +253,7 @@ class Loop:
             module.load_state_dict(_under(f"{name}.", tensors))
         self.scaler.load_state_dict(about["scaler"])
         self.done, self.history = about["done"], about["history"]
+        self.lr_scheduler = schedule_rates(self.optimizer, rate_schedule(self.settings), self.done)
         self.sums, self.summed = about["sums"], about["summed"]
         if self.averaging:
             self.averaging.load(_under("averaging.", tensors), about["averaging"])

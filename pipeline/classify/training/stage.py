@@ -12,7 +12,7 @@ from safetensors.torch import save
 from pipeline import __version__
 from pipeline.classify.evaluation.features import features_file, pictured_sets
 from pipeline.classify.evaluation.selection import Score, predictions_file, score, target_predictions
-from pipeline.classify.method import make_method
+from pipeline.classify.factory import make_method
 from pipeline.classify.methods.tllib import version
 from pipeline.classify.network import Network, build_network
 from pipeline.classify.registry import check_setting

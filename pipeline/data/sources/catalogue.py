@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 from pipeline.config import BuiltCard, DatasetCard, FolderCard, data_folder, read_card
 from pipeline.core.errors import UserError
-from pipeline.core.paths import yaml_files
+from pipeline.core.paths import PROGRAM, yaml_files
 from pipeline.data.sources.inventory import (
     Difference,
     ImportRecord,
@@ -83,7 +83,7 @@ def status(card: Card) -> Status:
         return Status(in_place=True, folder=folder, command=None)
     automatic = any(source.automatic for source in card.sources)
     arguments = f"fetch {card.name}" if automatic else f"import {card.name} FOLDER"
-    return Status(in_place=False, folder=folder, command=f"run_benchmark.py datasets {arguments}")
+    return Status(in_place=False, folder=folder, command=f"{PROGRAM} datasets {arguments}")
 
 
 def counts(card: Card) -> dict[str, dict[str, int]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.config import Archive, FolderCard, Source, data_folder
 from pipeline.core.errors import UserError
+from pipeline.core.paths import PROGRAM
 from pipeline.data.sources.archive import unpack
 from pipeline.data.sources.download import DEFAULT_RETRIES, Progress, RetryPolicy, check_file, download
 from pipeline.data.sources.importer import Log, import_folder
@@ -50,7 +51,7 @@ def manual_steps(card: FolderCard) -> str:
         sources.append(f"  {source.by}: {source.page or source.archives[0].url}\n    {steps}")
     return (
         f"By hand, in order of preference:\n{chr(10).join(sources)}\n"
-        f"then: run_benchmark.py datasets import {card.name} FOLDER_OR_ARCHIVE"
+        f"then: {PROGRAM} datasets import {card.name} FOLDER_OR_ARCHIVE"
     )
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 
 from pipeline.config import IN_PLACE, DatasetCard, FolderCard, data_folder
 from pipeline.core.errors import UserError
+from pipeline.core.paths import PROGRAM
 from pipeline.core.store import write_atomic
 
 INDEX = "index.csv"
@@ -109,7 +110,7 @@ def read_inventory(card: FolderCard) -> pd.DataFrame:
 def not_in_place(card: FolderCard) -> str:
     """Say that the dataset is not imported, and name the commands that get it."""
     return (
-        f"{card.name} is not in {data_folder(card.name)}: run_benchmark.py datasets fetch {card.name}, or, "
+        f"{card.name} is not in {data_folder(card.name)}: {PROGRAM} datasets fetch {card.name}, or, "
         f"if you have it, datasets import {card.name} FOLDER "
         "(set $TERRABENCH_DATA if your datasets are elsewhere)"
     )

@@ -12,7 +12,7 @@ from pipeline.config import (
     FinetuneSettings,
     PairParams,
     Strict,
-    later,
+    keyed_unless_default,
 )
 from pipeline.core.job import Job, JobKind, Reduction, register
 from pipeline.planning.kinds.prepare import card_of
@@ -25,7 +25,7 @@ from pipeline.planning.network_sizes import (
 )
 
 KEPT_BY_CHECKPOINTING = 1 / 12
-"""The share of activations that gradient checkpointing keeps, with the block at work: counted on SDXL and SD 1.5."""
+"""The share of activations that gradient checkpointing keeps, counted on SDXL and SD 1.5."""
 
 
 class AnalogiesParams(Strict):
@@ -41,8 +41,8 @@ class FinetuneParams(Strict):
     """
 
     pair: PairParams | None
-    domains: DomainsParams | None = later(None, "the source domains, under dg")
-    analogies: AnalogiesParams | None = later(None, "the analogies of a LoRWeB")
+    domains: DomainsParams | None = keyed_unless_default(None, "the source domains, under dg")
+    analogies: AnalogiesParams | None = keyed_unless_default(None, "the analogies of a LoRWeB")
     base_model: BaseModelSpec
     adapter: AdapterSpec
     settings: FinetuneSettings
@@ -59,7 +59,7 @@ class Finetune(JobKind[FinetuneParams]):
     module = "pipeline.diffusion.finetune.stage"
 
     def images_per_step(self, params: FinetuneParams) -> int:
-        """Images in a step: those of the source and of the target, or of every domain; a grid is four images."""
+        """Images in a step: of the source and of the target, or of every domain; a grid is four images."""
         grid = params.adapter.analogy is not None and params.adapter.analogy.context == "grid"
         domains = 2 if params.domains is None else len(params.domains.sources)
         return (GRID_PASSES if grid else 1) * domains * params.settings.batch_size
@@ -101,7 +101,7 @@ class Finetune(JobKind[FinetuneParams]):
         return 4 * denoiser(params.base_model).per_rank * params.adapter.width
 
     def scratch(self, params: FinetuneParams, inputs: Mapping[str, Job]) -> float:
-        """Count the latents of the images that it learns from: four channels in fp32, at an eighth of the resolution."""
+        """Count the latents of the images: four channels in fp32, at an eighth of the resolution."""
         if params.base_model.name == "mini":
             return 0.0
         images = sum(map(card_of(inputs).train_images, _encoded_domains(params)))
@@ -126,7 +126,7 @@ class Finetune(JobKind[FinetuneParams]):
 
 
 def _encoded_domains(params: FinetuneParams) -> list[str]:
-    """Return the domains whose images are encoded; one that is both a source and a target is encoded twice."""
+    """Return the domains whose images are encoded: twice, if one is both a source and a target."""
     if params.domains is not None:
         return params.domains.sources
     pairs = params.analogies.pairs if params.analogies is not None else [params.pair] if params.pair else []

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.config import Context, Count, PairParams, later
+from pipeline.config import Context, Count, PairParams, keyed_unless_default
 from pipeline.core.job import Job, register
 from pipeline.planning.kinds.prepare import card_of
 from pipeline.planning.kinds.sampling import (
@@ -27,7 +27,7 @@ class GenerateParams(SamplingParams):
         description="images of each class; null = every source image (adapted alone)"
     )
     inversion: InversionSettings
-    context: Context = later("inversion", "of images made by analogy (see AnalogySpec)")
+    context: Context = keyed_unless_default("inversion", "of images made by analogy (see AnalogySpec)")
 
 
 @register

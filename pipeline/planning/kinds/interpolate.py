@@ -31,7 +31,7 @@ class Interpolate(SamplingKind[InterpolateParams]):
     module = "pipeline.diffusion.generate.interpolate"
 
     def images(self, params: InterpolateParams, inputs: Mapping[str, Job]) -> int:
-        """Count the images at all points of the grid; how many of them lie near the predicted t shows only later."""
+        """Count the images at all points of the grid, of which only those near the predicted t are made."""
         t_dim = inputs["adapter"].params_as(FinetuneParams).adapter.t_dim
         return params.grid.most(t_dim) * params.grid.per_class * len(params.domains.words)
 

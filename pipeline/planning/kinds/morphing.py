@@ -73,7 +73,7 @@ def tuning_passes(params: MorphingParams) -> int:
 
 
 def frame_passes(params: MorphingParams, method: str, frames: int) -> int:
-    """Count the passes of inverting two endpoints and sampling `frames` frames, which DiffMorpher samples twice."""
+    """Count the passes of inverting two endpoints and sampling frames, which DiffMorpher does twice."""
     sampled = frames * (2 if "diffmorpher" in method else 1)
     return params.morph.steps * (2 * (1 + params.morph.refinements) + sampled)
 

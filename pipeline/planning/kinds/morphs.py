@@ -18,9 +18,9 @@ from pipeline.planning.kinds.morphing import (
 class MorphsParams(MorphingParams):
     """Which endpoints are drawn from the training images of the domains, and how they are morphed.
 
-    Kind `images`: from one image to another, of two classes in one domain. `styles`: from several images of a class in
-    one domain to several of the same class in another. `subjects`: from several images of one class to several of
-    another class, in one domain.
+    Kind `images`: from one image to another, of two classes in one domain. `styles`: from several images of a
+    class in one domain to several of the same class in another. `subjects`: from several images of one class
+    to several of another class, in one domain.
     """
 
     kind: MorphKind

@@ -10,7 +10,7 @@ from pipeline.planning.network_sizes import denoiser
 
 
 class PairLorasParams(MorphingParams):
-    """Pairs of images of one class from two of the source domains; `pairs` for each class and each two domains."""
+    """Pairs of images of one class from two source domains: `pairs` for each class and each two domains."""
 
     domains: DomainsParams
 

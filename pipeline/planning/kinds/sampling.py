@@ -12,7 +12,7 @@ from pipeline.config import (
     Rate,
     Seed,
     Strict,
-    later,
+    keyed_unless_default,
 )
 from pipeline.core.job import Job, JobKind, Reduction
 from pipeline.planning.network_sizes import GIB, WHOLE_BASE_MODEL, denoiser
@@ -34,7 +34,7 @@ class SamplingParams(Strict):
     steps: Count
     batch_size: Count
     scale: Rate
-    precision: Precision = later("fp32", "of the model's weights and passes")
+    precision: Precision = keyed_unless_default("fp32", "of the model's weights and passes")
     source_prompt: str
     target_prompt: str
     seed: Seed
@@ -95,8 +95,8 @@ def sampling_passes(params: SamplingParams, inversion: InversionSettings, *, inv
     Args:
         params: What is sampled; a guidance weight other than 1 needs a pass with the prompt and one without.
         inversion: How images are inverted.
-        inverted: Whether the image itself is inverted first. A target image, whose statistics it is given, is in
-            any case.
+        inverted: Whether the image itself is inverted first. A target image, whose statistics it is given, is
+            in any case.
     """
     passes = 1 if params.guidance.weight == 1 else 2
     images_inverted = int(inverted) + int(inversion.statistics == "target")

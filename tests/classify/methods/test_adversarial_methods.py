@@ -7,9 +7,9 @@ import pytest
 from torch import Tensor, nn
 
 from pipeline.classify.method import Step
+from pipeline.classify.methods import tllib
 from pipeline.classify.methods.adversarial import warm_start
 from pipeline.classify.methods.sdat import conditional_adversarial_loss
-from pipeline.classify.methods.tllib import find_loss, margin_disparity
 from tests.classify.method_samples import FEATURES, IMAGES, gradients, leaves, random_step, tiny_method
 
 TRADE_OFF, PROGRESS = 0.7, 0.3
@@ -29,8 +29,7 @@ def check(
 
 
 def library_conditional(discriminator: nn.Module, step: Step, entropy: bool = False) -> Tensor:
-    loss = find_loss("cdan", "ConditionalDomainAdversarialLoss")(discriminator, entropy_conditioning=entropy)
-    loss.grl = nn.Identity()
+    loss = tllib.conditional_adversarial_loss(discriminator, nn.Identity(), entropy)
     source, target = step.labelled, step.target
     return loss(source.logits, source.features, target.logits, target.features)
 
@@ -38,10 +37,8 @@ def library_conditional(discriminator: nn.Module, step: Step, entropy: bool = Fa
 def test_dann() -> None:
     step, method = random_step(PROGRESS), tiny_method("DANN", trade_off=TRADE_OFF, hidden=6)
     term = method.losses(step)["adversarial"]
-    theirs = find_loss("dann", "DomainAdversarialLoss")(
-        copy.deepcopy(method.adversarial.domain_discriminator)
-    )
-    theirs.grl = nn.Identity()
+    discriminator = copy.deepcopy(method.adversarial.domain_discriminator)
+    theirs = tllib.domain_adversarial_loss(discriminator, nn.Identity())
     expected = theirs(step.labelled.features, step.target.features)
     check(term, expected, step, method.adversarial, theirs, warm_start(PROGRESS))
 
@@ -101,7 +98,9 @@ def test_els_smooths() -> None:
 def test_mdd() -> None:
     step, method = random_step(PROGRESS), tiny_method("MDD", trade_off=TRADE_OFF, margin=3, width=6)
     head, (source, target) = copy.deepcopy(method.adversary), (step.labelled, step.target)
-    expected = margin_disparity(3)(source.logits, head(source.features), target.logits, head(target.features))
+    expected = tllib.margin_disparity(3)(
+        source.logits, head(source.features), target.logits, head(target.features)
+    )
     check(method.losses(step)["disparity"], expected, step, method, head, 0.1 * warm_start(PROGRESS))
 
     adverse = [head(half.features).softmax(dim=1).detach().numpy() for half in (source, target)]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.classify.method import Outputs, Step, make_method
+from pipeline.classify.factory import make_method
+from pipeline.classify.method import Outputs, Step
 from pipeline.classify.methods.mcc import class_confusion
 from pipeline.classify.network import build_network
 from pipeline.config import TrainSettings

@@ -351,8 +351,8 @@ def test_the_bench_compares_like_with_like(tmp_path: Path) -> None:
     said: list[str] = []
     short = bench.LOOP.model_copy(update={"iterations": 4, "checkpoint_every": 2})
     with reproducible(threads=1):
-        loop = bench.compare_loops(tmp_path, short, turns=1, say=said.append)
-        measured = {"loop": loop} | bench.compare_inputs(tmp_path, 1, photos=40, turns=1, say=said.append)
+        loop = bench.compare_loops(tmp_path, short, turns=1, log=said.append)
+        measured = {"loop": loop} | bench.compare_inputs(tmp_path, 1, photos=40, turns=1, log=said.append)
     assert measured["pixels"]["difference"] < 2
     assert measured["inputs"]["ratio"] > 0
     assert measured["loop"]["bare_milliseconds"] > 0

@@ -125,7 +125,7 @@ def test_images_of_another_size_are_resized_which_is_said(
         ("x", "many", PROMPTS, "expected two images or two folders"),
         ("many", "one", PROMPTS, "one has 1 images; a style or a subject is several"),
         ("x", "y", [*PROMPTS, "--distance", "alexa"], "there is no backbone 'alexa'"),
-        ("x", "y", [*PROMPTS, "--base-model", "./nowhere"], "say its resolution"),
+        ("x", "y", [*PROMPTS, "--base-model", "./nowhere"], "state its resolution"),
         ("x", "y", [*PROMPTS, "--learning-rate", "-1"], "greater than 0"),
     ],
 )

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline import config
-from pipeline.classify.evaluation import augmentations
+from pipeline.bench import augmentations
 from pipeline.core.job import Job
 from pipeline.core.store import Store
 from pipeline.planning.graph import Plan, make_plan

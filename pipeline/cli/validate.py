@@ -1,0 +1,46 @@
+"""The command `validate`."""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from pipeline.cli.arguments import add_command, with_json, with_plugins
+
+
+def add(commands: Any) -> None:
+    """Add `validate`."""
+    validate = add_command(
+        commands,
+        "validate",
+        validate_file,
+        "check a suite, a dataset card or a plug-in, without running it",
+        "A suite is checked as `plan` checks it.\n\n"
+        "exit codes: 0 the file is right, and a line says what it is; 2 a line for each fault",
+    )
+    validate.add_argument(
+        "file",
+        metavar="FILE",
+        help="a suite or a dataset card (.yaml), a plug-in (.py), or the name of a suite",
+    )
+    with_plugins(validate)
+    with_json(validate)
+
+
+def validate_file(options: argparse.Namespace) -> int:
+    """Check a file, and print what it is or what is wrong with it."""
+    from dataclasses import asdict
+
+    from pipeline.execution.suite_plan import use_plugins
+    from pipeline.validation import validate
+
+    use_plugins(options.plugin)
+    verdict = validate(options.file)
+    if options.json:
+        print(json.dumps(asdict(verdict) | {"valid": not verdict.faults}))
+    elif verdict.faults:
+        for fault in verdict.faults:
+            print(f"error: {fault}", file=sys.stderr)
+    else:
+        print(f"{verdict.file} is a valid {verdict.kind}: {verdict.summary}")
+    return 2 if verdict.faults else 0

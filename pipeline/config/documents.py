@@ -1,0 +1,169 @@
+"""YAML documents that know the line of every key, and validation errors that name file, line and field."""
+
+import re
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from reprlib import Repr
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from pipeline.config.base import nearest
+from pipeline.core.errors import UserError
+
+Place = tuple[str | int, ...]
+"""The keys and list indices that lead to a value of a document."""
+
+_SHORT = Repr()
+"""Writes values into messages. A few lines of YAML can hold what would fill gigabytes when written out."""
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring, _SHORT.maxother = 2, 4, 4, 80, 80
+
+
+def short_repr(value: object) -> str:
+    """Return what a message shows of a value from a document."""
+    return _SHORT.repr(value)
+
+
+@dataclass(frozen=True)
+class Document:
+    """One YAML file.
+
+    Attributes:
+        path: The file.
+        root: Its parse tree, which knows the lines.
+        data: Its keys and values.
+    """
+
+    path: Path
+    root: yaml.Node
+    data: dict[str, Any]
+
+    def find(self, place: Place) -> tuple[int, int]:
+        """Tell how many steps of `place` are in the document, and the line (from 1) of the last of them."""
+        node, line = self.root, self.root.start_mark.line
+        for depth, step in enumerate(place):
+            children: list[tuple[Any, yaml.Node, int]] = []
+            if isinstance(node, yaml.MappingNode):
+                children = [(key.value, value, key.start_mark.line) for key, value in node.value]
+            elif isinstance(node, yaml.SequenceNode):
+                children = [(i, value, value.start_mark.line) for i, value in enumerate(node.value)]
+            found = [(value, start) for key, value, start in children if key == step]
+            if not found:
+                return depth, line + 1
+            node, line = found[0]
+        return len(place), line + 1
+
+
+def read_document(path: Path) -> Document:
+    """Read the YAML file at `path`.
+
+    Raises:
+        UserError: It cannot be read, is not YAML, or is not a mapping; with the line where that is known.
+    """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a file; name a YAML file")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    try:
+        root, data = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise UserError(f"{path}{line}: this is not valid YAML: {problem}") from error
+    except (ValueError, RecursionError) as error:  # a number or date that Python refuses; too deep brackets
+        raise UserError(f"{path}: this is not valid YAML: {error}") from error
+    if root is None or not isinstance(data, dict):
+        raise UserError(f"{path}: expected keys and values at the top level")
+    return Document(path, root, data)
+
+
+def explain(error: ValidationError, documents: Sequence[Document], model: type[BaseModel]) -> list[str]:
+    """Return a sentence for each thing that is wrong in documents that did not become a `model`.
+
+    Args:
+        error: What pydantic found.
+        documents: The documents, each of which overrides those after it. An error is reported in the document
+            that has the value; a missing field in the first.
+        model: What the documents were to become.
+    """
+    by_place: dict[Place, list[ErrorDetails]] = {}
+    for found in error.errors():
+        by_place.setdefault(_without_union_labels(model, found["loc"]), []).append(found)
+    sentences = []
+    for place, errors in by_place.items():
+        found_in = [(document.find(place), document.path) for document in documents]
+        (_, line), path = max(found_in, key=lambda one: one[0][0])  # of equals the first: the file itself
+        field = ".".join(map(str, place)) or "the document"
+        sentences.append(f"{path}, line {line}, {field}: {_message(errors, place, model)}")
+    return sentences
+
+
+def _message(errors: list[ErrorDetails], place: Place, model: type[BaseModel]) -> str:
+    """Return what is wrong at `place`; several errors there are those of the members of a union."""
+    first = errors[0]
+    if first["type"] == "extra_forbidden":
+        return f"unknown key; {nearest(str(place[-1]), _fields_at(model, place[:-1]))}"
+    if first["type"] == "missing":
+        return "this field is missing"
+    if first["type"] == "literal_error" and len(errors) == 1:
+        known = re.findall("'([^']*)'", first["ctx"]["expected"])
+        value = short_repr(first["input"])
+        return f"{value} is not one of its values; {nearest(value.strip(chr(39)), known)}"
+    prefix = "Input should be "
+    messages = [one["msg"].removeprefix("Value error, ") for one in errors]
+    if all(message.startswith(prefix) for message in messages):
+        text = prefix + " or ".join(dict.fromkeys(message.removeprefix(prefix) for message in messages))
+    else:
+        text = messages[0]
+    text = text[0].lower() + text[1:]
+    return text if isinstance(first["input"], dict | list) else f"{text}, not {short_repr(first['input'])}"
+
+
+def _members(annotation: Any) -> list[Any]:
+    """Return the members of a union but None; of any other type, the type itself."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [one for one in get_args(annotation) if one is not type(None)]
+    return [annotation]
+
+
+def _inside(annotation: Any, step: str | int) -> Any:
+    """Return the type of what is at `step` in a value of the type `annotation`; None if it is unknown."""
+    (annotation, *others) = _members(annotation)
+    if others:
+        return None
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        field = annotation.model_fields.get(str(step))
+        return field.annotation if field else None
+    arguments = get_args(annotation)
+    return arguments[-1] if arguments else None
+
+
+def _without_union_labels(model: type[BaseModel], location: Place) -> Place:
+    """Return a location of pydantic without the names of a union's members, which no document has."""
+    place: list[str | int] = []
+    current: Any = model
+    for step in location:
+        if len(_members(current)) > 1:
+            current = None  # `step` is the name of the member
+        else:
+            place.append(step)
+            current = _inside(current, step)
+    return tuple(place)
+
+
+def _fields_at(model: type[BaseModel], place: Place) -> list[str]:
+    """Return the keys that the model at `place` takes; none where no model is there."""
+    current: Any = model
+    for step in place:
+        current = _inside(current, step)
+    (found, *_) = _members(current)
+    return list(found.model_fields) if isinstance(found, type) and issubclass(found, BaseModel) else []

@@ -1,0 +1,85 @@
+"""How a suite makes images: stage two."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.config.base import Count, Fraction, Precision, Rate, Seed, Strict
+from pipeline.config.morph import BetweenSettings
+from pipeline.config.t_predictor import GridSettings
+
+LatentStatistics = Literal["own", "noise", "target"]
+
+
+class Guidance(Strict):
+    """How predictions with the prompt and without it are combined."""
+
+    weight: Annotated[float, Field(ge=0)] = Field(
+        default=7.5, description="guidance scale; 1 = without guidance, at half the cost"
+    )
+    content_scale: Fraction = Field(
+        default=1.0,
+        description="share of the adapter's update in the model that guides towards the class, from 0 to 1. "
+        "1 = classifier-free guidance. 0 = the base model guides, because it knows the prompts of the "
+        "classes, which no target image was trained with",
+    )
+
+
+class FlowSettings(Strict):
+    """The picture of a domain flow: source images at several times t, where 0 is source and 1 is target."""
+
+    examples: Count = Field(default=6, description="number of source images, one of each class in turn")
+    times: list[float] = Field(
+        default=[0.0, 0.25, 0.5, 0.75, 1.0, 1.25],
+        min_length=1,
+        description="times t that are shown; above 1 the flow goes beyond the target",
+    )
+
+
+class GenerateSettings(Strict):
+    """Stage two."""
+
+    steps: Count = Field(default=25, description="DDIM steps of sampling, and of inversion")
+    batch_size: Count = Field(
+        default=8, description="images that are sampled together; depends on the memory of the GPU"
+    )
+    adapted: Count | None = Field(
+        default=None,
+        description="uda: number of source images to adapt, the same of each class; null = all",
+    )
+    generated: Count = Field(default=50, description="uda: target images to generate of each class")
+    adapted_guidance: Guidance = Field(
+        default=Guidance(weight=1.0), description="uda: guidance of adapted source images"
+    )
+    generated_guidance: Guidance = Field(
+        default=Guidance(), description="uda: guidance of generated target images"
+    )
+    base_guidance: Guidance = Field(default=Guidance(), description="guidance of the control's images")
+    interpolated_guidance: Guidance = Field(
+        default=Guidance(), description="dg: guidance of images of interpolated domains"
+    )
+    grid: GridSettings = Field(default=GridSettings(), description="dg: the times t at which images are made")
+    between: BetweenSettings = Field(
+        default=BetweenSettings(),
+        description="dg: how `lora_interp` and `diffmorpher` make images between source domains",
+    )
+    flow: FlowSettings | None = Field(
+        default=None,
+        description="uda: the picture that shows how images change from source to target; null = none",
+    )
+    inversion_depth: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="how far towards noise an image is inverted, above 0; 1 = all the way"
+    )
+    inversion_refinements: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="fixed-point iterations of every inversion step, each of which costs as much as the "
+        "step itself",
+    )
+    inversion_statistics: LatentStatistics = Field(
+        default="own",
+        description="mean and standard deviation that an inverted latent is given: its `own`, those of "
+        "Gaussian `noise`, or those of an inverted `target` image, one of which is drawn for each",
+    )
+    scale: Rate = Field(default=1.0, description="factor on the adapter's update; 1 = as it was learned")
+    precision: Precision = Field(default="fp32", description="precision of the model's weights and passes")
+    seed: Seed = Field(default=0, description="seed of the noise, and of the choice of images")

@@ -1,0 +1,173 @@
+"""How a suite trains classifiers: stage three."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.config.base import (
+    Count,
+    Fraction,
+    Precision,
+    Rate,
+    Strict,
+    keyed_unless_default,
+    never_keyed,
+)
+
+
+class Swad(Strict):
+    """When SWAD averages weights (Cha et al. 2021). Its windows are counted in evaluations."""
+
+    n_converge: Count = Field(
+        default=3,
+        description="averaging starts where the first loss of a window of this length is its smallest",
+    )
+    n_tolerance: Count = Field(
+        default=6, description="averaging ends where all losses of a window of this length are too high"
+    )
+    tolerance_ratio: Annotated[float, Field(ge=0)] = Field(
+        default=0.3,
+        description="how far above the mean of the first window a loss is too high, as a share of that mean",
+    )
+
+
+class TrainSettings(Strict):
+    """Stage three: one training loop for every method."""
+
+    backbone: str = Field(description="feature extractor: `digits_cnn`, or a model of timm")
+    pretrained: str | None = Field(
+        default=None,
+        description="weights of the backbone: `hub`, the path of a .safetensors or .pth file, or null = "
+        "drawn from the seed",
+    )
+    pretrained_sha256: str | None = Field(
+        default=None,
+        description="SHA-256 hash that the file of weights must have; null = any. The key of a training has "
+        "the hash",
+    )
+    frozen_batchnorm: bool = Field(
+        default=False, description="keep the statistics with which the backbone's BatchNorm layers came"
+    )
+    bottleneck: Count | None = Field(
+        default=None, description="features of a layer between backbone and head; null = no such layer"
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="probability of dropout on features before the head, from 0 to below 1"
+    )
+    iterations: Count = Field(description="optimizer steps")
+    batch_size: Count = Field(
+        default=36,
+        description="images in a step. uda: labelled images, and as many unlabelled target images. dg: "
+        "images of each domain",
+    )
+    optimizer: Literal["sgd", "adam"] = Field(
+        default="sgd", description="`sgd` with Nesterov momentum, or `adam`"
+    )
+    learning_rate: Rate = Field(default=0.005, description="learning rate of bottleneck and head")
+    backbone_lr_factor: Rate = Field(
+        default=0.1, description="learning rate of the backbone as a multiple of `learning_rate`"
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = Field(default=1e-3, description="weight decay (L2 penalty)")
+    momentum: Fraction = Field(default=0.9, description="sgd: momentum, from 0 to 1")
+    clip_norm: Rate | None = Field(
+        default=None, description="largest norm of the gradient of all weights; null = no limit"
+    )
+    precision: Precision = Field(
+        default="fp32", description="precision of the network's passes; weights and losses are always fp32"
+    )
+    schedule: Literal["inverse", "constant", "cosine"] = Field(
+        default="inverse", description="learning-rate schedule"
+    )
+    inverse_gamma: Rate = keyed_unless_default(
+        1e-3,
+        "gamma of schedule `inverse`, which multiplies the learning rate by (1 + gamma * iteration)**-0.75",
+    )
+    holdout: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.2,
+        description="dg: share of every source domain that is kept from training for checkpoint selection, "
+        "between 0 and 1",
+    )
+    averaging: Literal["none", "swad"] = Field(
+        default="none", description="average weights over the iterations that SWAD chooses, or not"
+    )
+    swad: Swad = Field(default=Swad(), description="the windows of SWAD")
+    augment_shift: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="largest random translation of a training image, in pixels; with crop: none"
+    )
+    crop: Literal["none", "centre", "random_resized"] = Field(
+        default="none",
+        description="what training sees of an image. `none`: the whole image. Otherwise images are resized "
+        "to 8/7 of the size that the network takes (256 pixels for 224): `centre` is the centre, "
+        "`random_resized` a random part of random size. Evaluation then takes the centre",
+    )
+    crop_scale: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.08,
+        description="random_resized: smallest share of an image's area in a crop, above 0 to 1",
+    )
+    flip: bool = Field(
+        default=False, description="mirror half of the training images; with crop: centre or random_resized"
+    )
+    evaluate_every: Count | None = Field(
+        default=None,
+        description="iterations between evaluations; null = at the end alone, ten times if `selections` has "
+        "more than `last`, and fifty times for SWAD",
+    )
+    checkpoint_every: Count = Field(default=500, description="iterations between checkpoints")
+    keep_weights: bool = Field(default=False, description="keep the trained weights in the artifact")
+    workers: Annotated[int, Field(ge=0)] = never_keyed(
+        0, "threads that prefetch batches; 0 = none, which is best for images that are in memory"
+    )
+    cache_gib: Annotated[float, Field(ge=0)] = never_keyed(
+        8.0,
+        "GiB on the disk for images that were decoded once, under $TERRABENCH_CACHE or results/cache; 0 = "
+        "no cache",
+    )
+
+    @model_validator(mode="after")
+    def _swad_has_enough_losses(self) -> "TrainSettings":
+        needed = self.swad.n_converge + self.swad.n_tolerance
+        if self.averaging == "swad" and self.evaluate_every is not None:
+            losses = self.iterations // self.evaluate_every
+            if losses < needed:
+                raise ValueError(
+                    f"averaging: swad looks for a valley in {losses} losses, because evaluate_every is "
+                    f"{self.evaluate_every} of {self.iterations} iterations; it needs at least {needed} "
+                    "(swad.n_converge + swad.n_tolerance)"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _crop_fits_shift_and_flip(self) -> "TrainSettings":
+        if self.crop == "none" and self.flip:
+            raise ValueError("flip goes with a crop: centre or random_resized")
+        if self.crop != "none" and self.augment_shift:
+            raise ValueError(f"augment_shift goes with crop: none, not {self.crop}")
+        return self
+
+
+class MethodSpec(Strict):
+    """A classifier method, with the hyper-parameters and settings that differ from the defaults."""
+
+    name: str = Field(description="name of the method; the command `methods` lists them")
+    label: str | None = Field(
+        default=None,
+        min_length=1,
+        description="name in tables and records; null = the method's name, with +SWAD where weights are "
+        "averaged",
+    )
+    hyperparameters: dict[str, float | int | bool | str] = Field(
+        default={}, description="hyper-parameters by name; those left out keep the method's defaults"
+    )
+    train: dict[str, Any] = Field(
+        default={}, description="settings of `train` that are different for this method"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+def method_label(name: str, settings: TrainSettings) -> str:
+    """Return what a method is called by default: with SWAD it has another row than without."""
+    return f"{name}+SWAD" if settings.averaging == "swad" else name
