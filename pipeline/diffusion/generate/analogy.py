@@ -49,7 +49,7 @@ def find_adapter(named: str, store: Path) -> tuple[Path, AdapterSpec]:
             f"--adapter {named}: there is no such file or folder, and no finished fine-tuning of that key in {store}"
         )
     spec = saved_spec(file)
-    if spec.type != "lorweb":
+    if not spec.has_analogy:
         raise UserError(
             f"--adapter {file} holds a {spec.type}, which takes no analogies; expected a lorweb (adapter type: lorweb)"
         )

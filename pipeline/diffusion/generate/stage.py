@@ -151,7 +151,7 @@ def make_denoisers(
     """
     adapter = inputs["adapter"] / "adapter.safetensors" if "adapter" in inputs else None
     spec = saved_spec(adapter) if adapter is not None else None
-    if spec is None or spec.type != "lorweb":
+    if spec is None or not spec.has_analogy:
         return manifest, Denoisers.make(model, adapter, params), ()
     drawn = draw_analogies(params, spec, inputs["data"], manifest)
     denoisers = AnalogyDenoisers.of(model, adapter, params, drawn.to_itself, drawn.condition)
