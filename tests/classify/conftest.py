@@ -2,12 +2,13 @@
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pipeline.classify.training.stage import run
@@ -16,6 +17,14 @@ from pipeline.data.image_sets import DomainArrays, save_domain
 from tests.classify.train_samples import CLASSES, domain, draw, ignore, parameters
 
 Make = Callable[..., Path]
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Create tensors and networks in float64, where formulas that agree but for rounding agree to about 1e-15."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture

@@ -1,11 +1,8 @@
-"""Run by test_executors.py: a Ray cluster of two nodes, of which one is lost while it makes a job."""
+"""Lose a node of a Ray cluster while it makes a job; test_ray_executor.py starts this as a process."""
 
 import os
 import sys
 from pathlib import Path
-
-sys.path[:0] = [str(Path(__file__).parents[2])]
-os.environ["PYTHONPATH"] = sys.path[0]
 
 import ray
 from ray.cluster_utils import Cluster
@@ -13,14 +10,15 @@ from ray.cluster_utils import Cluster
 from pipeline.core.errors import UserError
 from pipeline.core.hardware import Capacity
 from pipeline.core.job import Job
+from pipeline.core.paths import ROOT
 from pipeline.core.store import Store
-from pipeline.execution import ray_executor as on_ray
+from pipeline.execution import ray_executor
 from pipeline.execution.ray_executor import SETTINGS, execute
 from tests.execution.quick_stage import Notes, quick
 
 
-class Loses(Notes):
-    """Takes a node away when the job called `lost` has begun on it."""
+class RemovesNode(Notes):
+    """Removes a node when the job called `lost` has begun on it."""
 
     def __init__(self, cluster: Cluster, node: object) -> None:
         super().__init__()
@@ -33,26 +31,26 @@ class Loses(Notes):
             self.cluster.add_node(num_cpus=1)
 
 
-def told_of_a_store_that_is_not_shared(folder: Path) -> str:
-    """What is said where the driver writes into a folder that the nodes do not see."""
-    write, on_ray.write_atomic = on_ray.write_atomic, lambda path, data: None
+def error_of_a_store_that_is_not_shared(folder: Path) -> str:
+    """Return the error of a run whose store the nodes do not see."""
+    write, ray_executor.write_atomic = ray_executor.write_atomic, lambda path, data: None
     try:
         execute([quick("a", folder)], Store(folder / "store"), Capacity(cpus=1), Notes())
     except UserError as error:
         return str(error)
     finally:
-        on_ray.write_atomic = write
+        ray_executor.write_atomic = write
     return "nothing"
 
 
 def main(folder: Path) -> None:
-    """The head has no cores, so that jobs are made on the other nodes."""
-    os.environ.update(SETTINGS)
+    """Run two jobs on a cluster whose head has no cores, so that the other nodes make them."""
+    os.environ.update(SETTINGS | {"PYTHONPATH": str(ROOT)})
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     node = cluster.add_node(num_cpus=1)
     ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
-    (folder / "told").write_text(told_of_a_store_that_is_not_shared(folder))
-    notes = Loses(cluster, node)
+    (folder / "error").write_text(error_of_a_store_that_is_not_shared(folder))
+    notes = RemovesNode(cluster, node)
     todo = [quick("lost", folder, seconds=3.0), quick("other", folder)]
     outcome = execute(todo, Store(folder / "store"), Capacity(cpus=1), notes)
     retried = [label for what, label in notes.told if what == "retried"]

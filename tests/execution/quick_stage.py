@@ -1,4 +1,4 @@
-"""A stage for tests of the executors: it does nothing for a while, as told, and needs no torch.
+"""A stage for tests of the executors: it waits, warns or fails as its parameters say, and needs no torch.
 
 A worker that is sent such a job imports this module, which makes the kind known there.
 """
@@ -19,15 +19,16 @@ from pipeline.execution.worker import Message
 
 
 class QuickParams(Strict):
-    """What a quick job does. log: a file outside the store that gets a line when the job begins and when it ends."""
+    """The parameters of a quick job."""
 
     name: str
     log: Path
+    """A file outside the store that gets a line when the job begins and when it ends."""
     seconds: float = 0.0
     threads: int = 1
     gpus: int = 0
     die: int = 0
-    """So many times its process is killed first."""
+    """How many times its process is killed first."""
     fail: str = ""
     """`user` or `disk`: how it fails."""
     remarks: int = 0
@@ -78,7 +79,7 @@ def quick(name: str, folder: Path, *inputs: Job, **told: object) -> Job:
 
 
 def events(folder: Path) -> list[tuple[str, str, str]]:
-    """(begin or end, name, process or GPU) of what has happened, in order."""
+    """Return (begin or end, name, process or GPU) of each line of the log, in the order of time."""
     lines = (line.split(" ") for line in (folder / "log").read_text().splitlines())
     return [(what, name, more) for _, what, name, more in sorted(lines, key=lambda words: float(words[0]))]
 
@@ -93,7 +94,7 @@ def most_at_once(folder: Path, weights: dict[str, int]) -> int:
 
 
 class Notes:
-    """A Watcher that keeps what it is told."""
+    """A `Watcher` that keeps the events."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
@@ -117,5 +118,5 @@ class Notes:
         self.told.append(("noted", text))
 
     def count(self, what: str, label: str) -> int:
-        """How often it was told that of a job."""
+        """Return how often the event happened to a job."""
         return self.told.count((what, label))

@@ -17,7 +17,9 @@ CHANGES = {
     "mix: {": "mix: {made_weight: 0.5, ",
     "methods: [ERM, MCC]": "methods: [GroupDRO, {name: SAGM, train: {averaging: swad}}]",
     "form: linear": "form: cosine, t_dim: 2",
-    "\nfinetune:": "\nt_predictor: {backbone: digits_cnn, pretrained: null, learning_rate: 0.001, epochs: 1}\nfinetune:",
+    "\nfinetune:": (
+        "\nt_predictor: {backbone: digits_cnn, pretrained: null, learning_rate: 0.001, epochs: 1}\nfinetune:"
+    ),
     "  adapted: 40": "  grid: {range: [-1, 1], step: 0.5, points: 2, per_class: 1}",
     "iterations: 20": "iterations: 10",
     "batch_size: 16": "batch_size: 6",

@@ -109,7 +109,7 @@ def test_a_full_disk_stops_the_whole_run(execute: Execute, tmp_path: Path) -> No
     store = Store(tmp_path / "store")
     todo = [quick("full", tmp_path, fail="disk"), quick("slow", tmp_path, seconds=60)]
     began = time.monotonic()
-    with pytest.raises(UserError, match="No space left on device.*nothing half-written counts as done"):
+    with pytest.raises(UserError, match=r"No space left on device.*nothing half-written counts as done"):
         execute(todo, store, TWO, Notes())
     assert time.monotonic() - began < 40
     assert not any(store.has(job.kind, job.key) for job in todo)

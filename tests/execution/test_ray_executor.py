@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import UserError
+from pipeline.core.paths import ROOT
 from pipeline.execution import local_executor, ray_executor
 
 
@@ -18,7 +19,8 @@ def test_the_job_of_a_lost_node_is_made_on_another_and_a_store_that_is_not_share
     """Runs in a process of its own because a process can join one cluster only."""
     pytest.importorskip("ray")
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("lost_node.py")), str(tmp_path)],
+        [sys.executable, "-m", "tests.execution.lost_node", str(tmp_path)],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=200,
@@ -26,7 +28,7 @@ def test_the_job_of_a_lost_node_is_made_on_another_and_a_store_that_is_not_share
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "outcome").read_text() == "made: lost, other; retried: lost"
-    assert "does not see the store" in (tmp_path / "told").read_text()
+    assert "does not see the store" in (tmp_path / "error").read_text()
 
 
 def test_a_cluster_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The whole command on the smoke suite: kill -9 in each stage, Ctrl-C, two runs at once, damage, a full disk."""
+"""The whole command on the smoke suite: kill -9, Ctrl-C, two runs at once, damage, a full disk."""
 
 import json
 import os

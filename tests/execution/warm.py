@@ -1,6 +1,6 @@
-"""Runs of the whole command that begin at once: forked from a process that has imported the slow libraries.
+"""Runs of the whole command that start at once: forked from a process that has imported the slow libraries.
 
-A run is as from a shell: a process group of its own, its own standard output and error. Its workers are forked too.
+As from a shell, a run has its own process group, standard output and standard error. Its workers are forked.
 """
 
 import contextlib
@@ -93,7 +93,7 @@ class Run:
 def start(
     folder: Path, suite: str, *extra: str, name: str = "run", prepare: Callable[[], None] | None = None
 ) -> Run:
-    """`run SUITE`, with store and results in `folder`. prepare: what the process does first, such as to put in a fault."""
+    """Start `run SUITE` with store and results in `folder`; the process first calls `prepare`, if it is given."""
     folders = ["--store", str(folder / "store"), "--results", str(folder / "results")]
     said = folder / name
     process = SERVER.Process(target=_go, args=(["run", suite, *folders, "--json", *extra], said, prepare))

@@ -26,15 +26,15 @@ class ManifestAnalogies:
     """The analogies of the N images of a manifest.
 
     Attributes:
-        to_itself: Embedded analogies from source to source, [N, 3 width].
-        condition: Embedded analogies from source to target, [N, 3 width].
+        identity: Embedded analogies from source to source, [N, 3 width].
+        change: Embedded analogies from source to target, [N, 3 width].
         named: Names of the images a, a_prime and b of each analogy, with " | " between several.
         shown: a, a' and b of each analogy (the first of several examples): images [N, H, W, 3], or the paths
             [N] of image files.
     """
 
-    to_itself: Tensor
-    condition: Tensor
+    identity: Tensor
+    change: Tensor
     named: pd.DataFrame
     shown: tuple[np.ndarray, np.ndarray, np.ndarray]
 

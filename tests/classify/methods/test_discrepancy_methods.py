@@ -8,6 +8,8 @@ from pipeline.classify.method import Outputs, Step
 from pipeline.core.errors import UserError
 from tests.classify.method_samples import IMAGES, gradients, leaves, random_step, slow_gradient, tiny_method
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 TRADE_OFF = 0.7
 
 
@@ -49,12 +51,12 @@ def test_discrepancies_and_their_gradients(name: str, linear: bool) -> None:
             kernel = kernel * np.exp(-distances(softmax(logits)) / (2 * 0.92**2))
         return TRADE_OFF * slow_discrepancy(kernel, linear)
 
-    assert term.item() == pytest.approx(slow(features, logits), abs=1e-5)
+    assert term.item() == pytest.approx(slow(features, logits), abs=1e-8)
     found = gradients(term, leaves(step))
     slow_features = slow_gradient(lambda place: slow(place, logits), features)
     slow_logits = slow_gradient(lambda place: slow(features, place), logits)
-    np.testing.assert_allclose(np.concatenate(found[:2]), slow_features, atol=1e-5)
-    np.testing.assert_allclose(np.concatenate(found[2:]), slow_logits, atol=1e-5)
+    np.testing.assert_allclose(np.concatenate(found[:2]), slow_features, atol=1e-8)
+    np.testing.assert_allclose(np.concatenate(found[2:]), slow_logits, atol=1e-8)
 
 
 def test_afn_and_its_gradient() -> None:
@@ -66,11 +68,11 @@ def test_afn_and_its_gradient() -> None:
     def slow(half: np.ndarray, reached: np.ndarray) -> float:
         return TRADE_OFF * np.mean([(np.sqrt(sum(f**2)) - (r + 0.5)) ** 2 for f, r in zip(half, reached)])
 
-    assert term.item() == pytest.approx(sum(map(slow, halves, norms)), abs=1e-5)
+    assert term.item() == pytest.approx(sum(map(slow, halves, norms)), abs=1e-8)
     found = gradients(term, leaves(step))
     for half, reached, gradient in zip(halves, norms, found[:2], strict=True):
         expected = slow_gradient(lambda place, reached=reached: slow(place, reached), half)
-        np.testing.assert_allclose(gradient, expected, atol=1e-5)
+        np.testing.assert_allclose(gradient, expected, atol=1e-8)
 
 
 def test_afn_survives_features_of_zeros() -> None:

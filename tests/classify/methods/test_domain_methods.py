@@ -30,9 +30,12 @@ def step(weighted: bool = False, seed: int = 0) -> tuple[Step, np.ndarray, np.nd
     """Three images of each of three domains; features and logits as leaves, and in float64."""
     random = np.random.default_rng(seed)
     features, logits = random.standard_normal((9, FEATURES)), 2 * random.standard_normal((9, CLASSES))
-    leaves = [torch.tensor(values, dtype=torch.float32, requires_grad=True) for values in (features, logits)]
-    weights = torch.tensor(WEIGHTS, dtype=torch.float32) if weighted else None
-    images = torch.tensor(random.standard_normal((9, 3, 2, 2)), dtype=torch.float32)
+    leaves = [
+        torch.tensor(values, dtype=torch.get_default_dtype(), requires_grad=True)
+        for values in (features, logits)
+    ]
+    weights = torch.tensor(WEIGHTS, dtype=torch.get_default_dtype()) if weighted else None
+    images = torch.tensor(random.standard_normal((9, 3, 2, 2)), dtype=torch.get_default_dtype())
     made = Step(Outputs(*leaves), torch.tensor(LABELS), None, 0.3, torch.tensor(DOMAINS), weights, images)
     return made, features, logits
 
@@ -48,11 +51,12 @@ def check(
     value: torch.Tensor, leaf: torch.Tensor, slow: Callable[[np.ndarray], float], at: np.ndarray
 ) -> None:
     """That a loss and its gradient for `leaf` are those of `slow` at `at`."""
-    assert value.item() == pytest.approx(slow(at), abs=1e-5)
+    assert value.item() == pytest.approx(slow(at), abs=1e-8)
     (gradient,) = torch.autograd.grad(value, leaf, retain_graph=True)
-    np.testing.assert_allclose(gradient.numpy(), slow_gradient(slow, at), atol=1e-5)
+    np.testing.assert_allclose(gradient.numpy(), slow_gradient(slow, at), atol=1e-8)
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_loss_of_the_task_weighs_images(weighted: bool) -> None:
     made, _, logits = step(weighted)
@@ -81,6 +85,7 @@ def slow_alignment(features: np.ndarray) -> float:
     return total / 3
 
 
+@pytest.mark.usefixtures("float64")
 def test_coral() -> None:
     made, features, _ = step()
     loss = tiny_method("CORAL", trade_off=0.7).losses(made)["alignment"]
@@ -96,6 +101,7 @@ def test_coral_needs_two_images_of_every_domain() -> None:
         tiny_method("CORAL").losses(few)
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("weighted", [False, True])
 def test_groupdro_over_several_steps(weighted: bool) -> None:
     method = make_method("GroupDRO", {"eta": 0.3}, Network(Tiny(), CLASSES, None), seed=0, domains=3)
@@ -111,7 +117,7 @@ def test_groupdro_over_several_steps(weighted: bool) -> None:
         p = q * (1, 1, 0.4) / (q * (1, 1, 0.4)).sum() if weighted else q
         loss = method.losses(made)["task"]
         check(loss, made.labelled.logits, lambda at, p=p: float(p @ per_domain(at)), logits)
-        np.testing.assert_allclose(method.q.numpy(), q, atol=1e-6)
+        np.testing.assert_allclose(method.q.numpy(), q, atol=1e-12)
 
 
 def test_groupdro_survives_a_loss_whose_exponential_overflows() -> None:
@@ -134,6 +140,7 @@ class Tiny(torch.nn.Sequential):
         super().__init__(torch.nn.Flatten(), torch.nn.Linear(12, FEATURES), torch.nn.BatchNorm1d(FEATURES))
 
 
+@pytest.mark.usefixtures("float64")
 def test_miro() -> None:
     network = Network(Tiny(), CLASSES, None)
     with torch.no_grad():
@@ -152,7 +159,7 @@ def test_miro() -> None:
         return 0.3 * ((oracle - mean) ** 2 / variance + np.log(variance)).mean() / 2
 
     start = method.spread.detach().double().numpy()
-    np.testing.assert_allclose(np.log(1 + np.exp(start)) + 1e-5, 0.1, atol=1e-6)
+    np.testing.assert_allclose(np.log(1 + np.exp(start)) + 1e-5, 0.1, atol=1e-12)
     loss = method.losses(made)["oracle"]
     check(loss, made.labelled.features, lambda at: slow(at, start), features)
     check(loss, method.spread, lambda at: slow(features, at), start)
