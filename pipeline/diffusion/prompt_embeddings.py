@@ -27,7 +27,7 @@ class PromptEmbeddings:
 
     def __getitem__(self, rows: Tensor | Sequence[int] | slice) -> "PromptEmbeddings":
         """Return the samples `rows`, in that order."""
-        return self._map(lambda tensor: tensor[rows])  # type: ignore[index] # a list of int is an index
+        return self._map(lambda tensor: tensor[rows])
 
     def expand(self, n: int) -> "PromptEmbeddings":
         """Repeat a single sample n times."""

@@ -3,7 +3,7 @@
 import multiprocessing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -38,12 +38,15 @@ def draw_style(rng: np.random.Generator) -> GlyphStyle:
         return GlyphStyle(**(common | hand), palette="plain", inverted=0.15, blur=(0.0, 0.015))
     if kind == "plain":
         return GlyphStyle(**common, palette="plain", inverted=0.25, grey=(0.6, 1.0))
-    background = "texture" if kind == "texture" else "gradient" if kind == "gradient" else "flat"
+    background: Literal["flat", "gradient", "texture"] = "flat"
+    if kind in ("texture", "gradient"):
+        background = "texture" if kind == "texture" else "gradient"
     style = GlyphStyle(**common, background=background, contrast=0.25)
     if rng.random() < 0.3:
         style = replace(style, **hand)
     if kind in ("blur", "coarse"):
-        style = replace(style, palette=str(rng.choice(["plain", "colour"])))
+        palette = rng.choice(["plain", "colour"])
+        style = replace(style, palette="plain" if palette == "plain" else "colour")
         style = (
             replace(style, blur=(0.01, 0.05)) if kind == "blur" else replace(style, resolution=(0.25, 0.6))
         )

@@ -7,8 +7,9 @@ constant. Every signal x has a companion -x, so that it passes the last activati
 silu(-x) = x. The other weights stay random and small.
 """
 
+from typing import Any
+
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 REFERENCE = 10.0
@@ -46,10 +47,10 @@ def _read_pairs(norm: nn.GroupNorm, last: nn.Conv2d, outputs: int, count: int) -
 
 
 @torch.no_grad()
-def start_linear(vae: AutoencoderKL) -> None:
-    """Set the weights of `vae`, which has two levels and one GroupNorm group, in place."""
+def start_linear(vae: Any) -> None:
+    """Set the weights of an AutoencoderKL with two levels and one GroupNorm group, in place."""
     for module in vae.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
             module.bias.zero_()
         if type(module).__name__ == "ResnetBlock2D":
             module.conv2.weight *= 0.3
@@ -63,7 +64,7 @@ def start_linear(vae: AutoencoderKL) -> None:
     vae.quant_conv.bias[LATENTS:] = -6.0
 
 
-def _start_encoder(encoder: nn.Module) -> None:
+def _start_encoder(encoder: Any) -> None:
     first, down = encoder.conv_in, encoder.down_blocks[0].downsamplers[0].conv
     _clear(first.weight, COLOURS + 2)
     for channel in range(COLOURS):
@@ -79,7 +80,7 @@ def _start_encoder(encoder: nn.Module) -> None:
     _read_pairs(encoder.conv_norm_out, encoder.conv_out, LATENTS, LATENTS)
 
 
-def _start_decoder(decoder: nn.Module) -> None:
+def _start_decoder(decoder: Any) -> None:
     first, up = decoder.conv_in, decoder.up_blocks[0].upsamplers[0].conv
     _clear(first.weight, LATENTS + 2)
     for channel in range(LATENTS):
