@@ -27,10 +27,8 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from pipeline.core.errors import UserError
 from pipeline.core.paths import ROOT
 from pipeline.core.stage import Progress
+from pipeline.diffusion.finetune.worker import JOB, PROGRESS
 from pipeline.planning.kinds.finetune import FinetuneParams
-
-JOB, PROGRESS = "job.pickle", "progress.jsonl"
-"""Files by which this process tells the others their job, and the first of them tells its progress."""
 
 POLL_SECONDS = 0.05
 

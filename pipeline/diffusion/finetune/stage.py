@@ -12,7 +12,6 @@ from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
 from pipeline.diffusion.adapters import FILE, make_adapter
 from pipeline.diffusion.base_model import BaseModel, default_device
-from pipeline.diffusion.finetune import launcher
 from pipeline.diffusion.finetune.analogy_data import AnalogyData
 from pipeline.diffusion.finetune.data import TuningData
 from pipeline.diffusion.finetune.domain_data import DomainsData, PairData
@@ -108,4 +107,7 @@ def run(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, progre
         tuning_data(model, params, inputs, workspace / "scratch" / "encoded")
         del model
         torch.cuda.empty_cache()
-        launcher.launch(params, inputs, workspace, progress)
+        # The launcher imports the worker, which imports this module.
+        from pipeline.diffusion.finetune.launcher import launch
+
+        launch(params, inputs, workspace, progress)
