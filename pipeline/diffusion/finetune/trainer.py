@@ -189,8 +189,11 @@ class Tuner:
         save_checkpoint(path, tensors, self.optimizer, log)
 
     def resume(self, path: Path) -> list[list[float]]:
-        """Restore a checkpoint, and return its log."""
-        tensors, log = load_checkpoint(path, self.optimizer)
+        """Restore the checkpoint, and return its log, which is empty if there is none."""
+        restored = load_checkpoint(path, self.optimizer)
+        if restored is None:
+            return []
+        tensors, log = restored
         self._set(tensors)
         for name, tensor in self.average.items():
             tensor.copy_(tensors[f"ema.{name}"])
