@@ -120,7 +120,7 @@ def test_a_denoiser_with_other_inputs_is_refused() -> None:
 def test_loading_says_nothing() -> None:
     """Of libraries that it brings along, none has anything to tell a user; with bitsandbytes installed too."""
     code = (
-        "from pipeline.config import BaseModelSpec; from pipeline.diffusion.base import BaseModel\n"
+        "from pipeline.config import BaseModelSpec; from pipeline.diffusion.base_model import BaseModel\n"
         "BaseModel.load(BaseModelSpec(name='mini'))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)

@@ -199,7 +199,7 @@ def test_what_makes_no_grid_is_refused_in_words() -> None:
 
 def test_the_grid_imports_no_torch() -> None:
     code = (
-        "import sys; import pipeline.diffusion.t_predictor.grid, pipeline.diffusion.t_predictor.times;"
+        "import sys; import pipeline.diffusion.t_predictor.t_grid, pipeline.diffusion.t_predictor.times;"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
