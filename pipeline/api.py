@@ -36,6 +36,7 @@ __all__ = [
     "OpenedSuite",
     "RunOutcome",
     "UserError",
+    "accuracy_table",
     "list_suites",
     "load_adapter",
     "load_suite",
@@ -45,6 +46,7 @@ __all__ = [
     "read_records",
     "run_suite",
     "set_t",
+    "write_report",
 ]
 
 
@@ -157,7 +159,7 @@ def plan_suite(suite: OpenedSuite, *, only: str | None = None, cpu: bool = False
     from pipeline.execution import local_executor
     from pipeline.planning import preflight
 
-    with local_executor.opened(None, None, cpu=cpu) as capacity:
+    with local_executor.open_executor(None, None, cpu=cpu) as capacity:
         jobs = preflight.as_json(_part(suite, only), suite.store, capacity)["jobs"]
     return pd.DataFrame([{**job, **job.pop("needs")} for job in jobs])
 
@@ -297,3 +299,61 @@ def read_records(source: OpenedSuite | str | Path) -> "pd.DataFrame":
         return collect_morphs.collect(source.plan, source.store)
     found, _ = collect.gather(source.plan, source.store, source.folder / "records.csv")
     return pd.DataFrame(columns=records.COLUMNS) if found is None else found
+
+
+def accuracy_table(suite: OpenedSuite, *, selection: str | None = None) -> "pd.DataFrame":
+    """Tabulate the accuracies of a suite of trainings, in percent: means over seeds, with standard errors.
+
+    Args:
+        suite: An opened suite.
+        selection: The selection rule; by default the first of the suite.
+
+    Returns:
+        One row for each method and augmentation, with a column for each task, their average, and the gain by the
+        augmentation; as tables/accuracy_SELECTION.csv.
+
+    Raises:
+        UserError: The suite compares morphs, or does not use the selection rule.
+    """
+    import io
+
+    import pandas as pd
+
+    from pipeline.report.tables import write as formats
+    from pipeline.report.tables.accuracy import accuracy_table as tabulate
+
+    stated = suite.suite
+    if not isinstance(stated, Suite):
+        raise UserError(f"{stated.name} compares morphs, which have no accuracy; see read_records")
+    rule = selection or stated.selections[0]
+    if rule not in stated.selections:
+        raise UserError(f"{stated.name} has no selection {rule!r}; {config.nearest(rule, stated.selections)}")
+    table = tabulate(read_records(suite), stated, list(suite.plan.tasks), rule)
+    return pd.read_csv(io.StringIO(formats.csv(table)))
+
+
+def write_report(suite: OpenedSuite, *, quiet: bool = False) -> Path:
+    """Write records, tables, figures and the page of a suite into its results folder, as the command `tables`.
+
+    Args:
+        suite: An opened suite.
+        quiet: Show no progress on standard error.
+
+    Returns:
+        The page.
+    """
+    import argparse
+
+    from pipeline.cli.output import draw
+    from pipeline.report.collect import gather
+
+    recorded, _ = gather(suite.plan, suite.store, suite.folder / "records.csv")
+    draw(
+        suite.plan,
+        suite.store,
+        suite.folder,
+        argparse.Namespace(suite=suite.file, plugin=suite.plugins, quiet=quiet),
+        recorded,
+        "",
+    )
+    return suite.folder / "index.html"

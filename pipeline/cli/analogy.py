@@ -1,9 +1,15 @@
 """`analogy`: an image changed as an example shows."""
 
+import argparse
+import json
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.arguments import add_command, by, with_json
+from pipeline.cli.arguments import add_command, with_json
+
+if TYPE_CHECKING:
+    from pipeline.config import BaseModelSpec
 
 ABOUT = """\
 Change an image as an example shows: a : a' :: b : OUT. The adapter is a LoRWeB, a basis of LoRAs that was trained on
@@ -26,11 +32,8 @@ adapter.safetensors"""
 
 def add(commands: Any) -> None:
     """Adds `analogy`."""
-    about, call = (
-        "change an image as an example pair shows, by a LoRWeB",
-        by("pipeline.diffusion.generate.analogy", "carry_out"),
-    )
-    parser = add_command(commands, "analogy", call, about, description=ABOUT)
+    about = "change an image as an example pair shows, by a LoRWeB"
+    parser = add_command(commands, "analogy", change_image, about, description=ABOUT)
     takes = parser.add_argument
     takes(
         "--a",
@@ -124,3 +127,67 @@ def add(commands: Any) -> None:
         help="also write the LoRA of the analogy, *.safetensors",
     )
     with_json(parser)
+
+
+def change_image(options: argparse.Namespace) -> int:
+    """Change an image and write the files; print their names, and conversions on standard error."""
+    from pipeline.config import Guidance
+    from pipeline.core.store import write_atomic
+    from pipeline.diffusion.generate import analogy
+    from pipeline.diffusion.generate.images import to_png
+
+    _check_suffixes(options)
+    result = analogy.change_image(
+        analogy.AnalogyOptions(
+            a=options.a,
+            a_prime=options.a_prime,
+            b=options.b,
+            adapter=options.adapter,
+            store=options.store,
+            base_model=_base_model(options),
+            prompt=options.prompt,
+            guidance=Guidance(weight=options.guidance, content_scale=options.content_scale),
+            statistics=options.statistics,
+            seed=options.seed,
+            scale=options.scale,
+            steps=options.steps,
+        )
+    )
+    for note in result.notes:
+        print(note, file=sys.stderr)
+    write_atomic(options.out, to_png(result.image))
+    written = {"out": str(options.out)}
+    if options.strip is not None:
+        write_atomic(options.strip, to_png(result.strip()))
+        written["strip"] = str(options.strip)
+    if options.lora is not None:
+        result.save_lora(options.lora)
+        written["lora"] = str(options.lora)
+    print(json.dumps(written | {"converted": result.notes}) if options.json else "\n".join(written.values()))
+    return 0
+
+
+def _check_suffixes(options: argparse.Namespace) -> None:
+    from pipeline.core.errors import UserError
+
+    for path, suffix, flag in (
+        (options.out, ".png", "-o"),
+        (options.strip, ".png", "--strip"),
+        (options.lora, ".safetensors", "--lora"),
+    ):
+        if path is not None and path.suffix != suffix:
+            raise UserError(f"{flag} {path}: expected a name that ends in {suffix}")
+
+
+def _base_model(options: argparse.Namespace) -> "BaseModelSpec | None":
+    """Return the base model that the user names; None leaves the choice to the adapter's artifact."""
+    from pipeline.config import BaseModelSpec
+    from pipeline.core.errors import UserError
+
+    if options.base_model is None:
+        if options.resolution is not None:
+            raise UserError("--resolution belongs to --base-model: name the base model too")
+        return None
+    if options.resolution is None:
+        return BaseModelSpec(name=options.base_model)
+    return BaseModelSpec(name=options.base_model, resolution=options.resolution)

@@ -1,10 +1,18 @@
 """`morph`: images that go from one to another."""
 
 import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.arguments import add_command, by, positive
+from pipeline.cli.arguments import add_command, positive
+from pipeline.core.stage import Progress
+
+if TYPE_CHECKING:
+    from pipeline.config import BaseModelSpec, MorphSettings
 
 METHODS = ("ddim", "lora_interp", "terra", "diffmorpher", "terra_diffmorpher")
 """Those of config.MorphMethod, of which a test knows; as of the defaults below that they are those of MorphSettings."""
@@ -43,8 +51,7 @@ def frame_count(text: str) -> int:
 def add(commands: Any) -> None:
     """Adds `morph`."""
     about = "make images that go from one image, style or subject to another"
-    call = by("pipeline.diffusion.morph.command", "make")
-    parser = add_command(commands, "morph", call, about, description=ABOUT)
+    parser = add_command(commands, "morph", make_morph, about, description=ABOUT)
 
     def takes(name: str, about: str, **options: Any) -> None:
         parser.add_argument(name, help=about, **options)
@@ -89,3 +96,98 @@ def add(commands: Any) -> None:
     )
     takes("--json", "print about.json on standard output", action="store_true")
     takes("--quiet", "no progress", action="store_true")
+
+
+def make_morph(options: argparse.Namespace) -> int:
+    """Make a morph, write its folder, and print how well the endpoints were reconstructed."""
+    from pipeline.diffusion.morph.morph_images import MorphOptions, morph_images
+
+    wanted = MorphOptions(
+        x=options.x,
+        y=options.y,
+        prompt_x=options.prompt_x or "",
+        prompt_y=options.prompt_y or "",
+        method=options.method,
+        frames=options.frames,
+        base_model=_base_model(options),
+        settings=_settings(options),
+    )
+    try:
+        with _progress_bar(quiet=options.quiet) as progress:
+            report = morph_images(wanted, options.output, progress)
+    except KeyboardInterrupt:
+        print(f"\nstopped; nothing was written to {options.output}", file=sys.stderr)
+        return 130
+    print(json.dumps(report.about) if options.json else _summary(options, report.about))
+    return 0
+
+
+def _base_model(options: argparse.Namespace) -> "BaseModelSpec":
+    from pipeline.config import NAMED_MODELS, BaseModelSpec
+    from pipeline.core.errors import UserError
+
+    if options.resolution is not None:
+        return BaseModelSpec(name=options.base_model, resolution=options.resolution)
+    if options.base_model not in NAMED_MODELS:
+        raise UserError(f"--base-model {options.base_model}: state its resolution, such as --resolution 512")
+    return BaseModelSpec(name=options.base_model)
+
+
+def _settings(options: argparse.Namespace) -> "MorphSettings":
+    """Check the options of fine-tuning and sampling; a UserError names the first that is wrong."""
+    from pydantic import ValidationError
+
+    from pipeline.config import MorphSettings
+    from pipeline.core.errors import UserError
+
+    flags = {
+        "tune_steps": "steps",
+        "learning_rate": "learning_rate",
+        "rank": "rank",
+        "steps": "sampling_steps",
+        "seed": "seed",
+    }
+    values: dict[str, Any] = {field: getattr(options, flag) for field, flag in flags.items()}
+    default_distance = "digits" if options.base_model == "mini" else "alex"
+    try:
+        return MorphSettings(**values, perceptual=options.distance or default_distance)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = flags[str(first["loc"][0])].replace("_", "-")
+        raise UserError(f"--{flag} {first['input']}: {first['msg']}") from error
+
+
+def _summary(options: argparse.Namespace, about: dict[str, Any]) -> str:
+    from pipeline.diffusion.morph.output import ABOUT, GIF, STRIP
+
+    lines = [f"{options.output}: {options.frames} frames by {options.method}, {STRIP}, {GIF}, {ABOUT}"]
+    if "psnr" in about:
+        (x, y), (most_x, most_y) = about["psnr"], about["psnr_of_autoencoder"]
+        lines.append(
+            f"X is reconstructed with a PSNR of {x:.1f} dB, Y with {y:.1f} (by the model's autoencoder alone: "
+            f"{most_x:.1f} and {most_y:.1f})"
+        )
+    if about["resized_from"]:
+        sides = " and ".join(map(str, about["resized_from"]))
+        lines.append(
+            f"X and Y were resized from {sides} to {about['base_model']['resolution']} pixels, the model's"
+        )
+    return "\n".join(lines)
+
+
+@contextmanager
+def _progress_bar(*, quiet: bool) -> Iterator[Progress]:
+    """Show one bar on standard error from the first report on, for fine-tuning and then for the frames."""
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    bars = Bars(console=Console(stderr=True), disable=quiet, transient=True)
+    task = bars.add_task("", total=None)
+    with ExitStack() as stack:
+
+        def progress(done: int, total: int, what: str) -> None:
+            if not bars.live.is_started:
+                stack.enter_context(bars)
+            bars.update(task, completed=done, total=total, description=what)
+
+        yield progress

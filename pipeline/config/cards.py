@@ -1,5 +1,6 @@
 """datasets/NAME.yaml: the form of a dataset card."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
@@ -8,21 +9,22 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_serializer, model_validator
 
 from pipeline.config.base import Count, Seed, Strict
+from pipeline.config.names import PathName, first_equal_pair, simplified
 
 
 class DatasetCard(Strict):
     """What every card states. The images are made here (`BuiltCard`), or are files (`FolderCard`)."""
 
-    name: str = Field(description="name of the dataset in suites")
+    name: PathName = Field(description="name of the dataset in suites")
     title: str = Field(description="name of the dataset on pages and in tables")
     image_size: Count = Field(description="height and width of prepared images, in pixels")
-    classes: list[str] = Field(description="names of the classes, in the order of the labels")
+    classes: list[PathName] = Field(description="names of the classes, in the order of the labels")
     prompt_words: dict[str, str] = Field(
         default={},
         description="words for a class in prompts, by its name; other classes are called by their names, in "
         "lower case and with spaces for underscores",
     )
-    domains: Mapping[str, "DomainCard"] = Field(description="domains by their short names")
+    domains: Mapping[PathName, "DomainCard"] = Field(description="domains by their short names")
     licence: str = Field(description="licences of the images")
     citation: str = Field(description="what to cite")
 
@@ -40,6 +42,25 @@ class DatasetCard(Strict):
         unknown = set(self.prompt_words) - set(self.classes)
         if unknown:
             raise ValueError(f"prompt_words names {sorted(unknown)}, which are not among classes")
+        return self
+
+    @model_validator(mode="after")
+    def _domains_can_be_tasks(self) -> "DatasetCard":
+        for short in self.domains:
+            if "->" in short:
+                raise ValueError(f"domains: {short!r} contains '->', which tasks are written with")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_differ(self) -> "DatasetCard":
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes names {Counter(self.classes).most_common(1)[0][0]!r} twice")
+        pair = first_equal_pair((name, self.word(label)) for label, name in enumerate(self.classes))
+        if pair is not None:
+            raise ValueError(
+                f"classes {pair[0]!r} and {pair[1]!r} have the same words in prompts, "
+                f"{self.word(self.classes.index(pair[0]))!r}; set other words for one of them in prompt_words"
+            )
         return self
 
 
@@ -65,7 +86,7 @@ class BuiltCard(DatasetCard):
     """
 
     builder: Literal["digits"] = Field(description="what makes the images: `digits`")
-    domains: dict[str, BuiltDomain] = Field(description="domains by their short names")
+    domains: dict[PathName, BuiltDomain] = Field(description="domains by their short names")
     seed: Seed = Field(default=0, description="seed of splits and of random images")
 
     def train_images(self, domain: str) -> int:
@@ -140,7 +161,7 @@ class Source(Strict):
 class FolderCard(DatasetCard):
     """A dataset of image files, with a folder or a list for each domain."""
 
-    domains: dict[str, FolderDomain] = Field(description="domains by their short names")
+    domains: dict[PathName, FolderDomain] = Field(description="domains by their short names")
     split: Literal["all", "lists"] = Field(
         default="all",
         description="`all`: every image is for training and for testing, as is usual for unsupervised "
@@ -167,6 +188,21 @@ class FolderCard(DatasetCard):
             "split": self.split,
             "content": self.content,
         }
+
+    @model_validator(mode="after")
+    def _domains_differ(self) -> "FolderCard":
+        names = (
+            (short, simplified(name))
+            for short, domain in self.domains.items()
+            for name in (short, domain.name, *domain.folders)
+        )
+        pair = first_equal_pair(names)
+        if pair is not None:
+            raise ValueError(
+                f"domains {pair[0]} and {pair[1]} could have the same folder: their names, or `folders`, "
+                "differ in nothing but case, spaces and signs"
+            )
+        return self
 
     @model_validator(mode="after")
     def _counts_agree(self) -> "FolderCard":

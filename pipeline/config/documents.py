@@ -2,7 +2,7 @@
 
 import re
 import types
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import Repr
@@ -98,11 +98,19 @@ def explain(error: ValidationError, documents: Sequence[Document], model: type[B
         by_place.setdefault(_without_union_labels(model, found["loc"]), []).append(found)
     sentences = []
     for place, errors in by_place.items():
+        if _of_another_member(place, errors, by_place):
+            continue
         found_in = [(document.find(place), document.path) for document in documents]
         (_, line), path = max(found_in, key=lambda one: one[0][0])  # of equals the first: the file itself
         field = ".".join(map(str, place)) or "the document"
         sentences.append(f"{path}, line {line}, {field}: {_message(errors, place, model)}")
     return sentences
+
+
+def _of_another_member(place: Place, errors: list[ErrorDetails], places: Iterable[Place]) -> bool:
+    """Whether errors are of a union's member that was not meant, because another member got further."""
+    inside = any(len(other) > len(place) and other[: len(place)] == place for other in places)
+    return inside and all(len(one["loc"]) > len(place) for one in errors)
 
 
 def _message(errors: list[ErrorDetails], place: Place, model: type[BaseModel]) -> str:

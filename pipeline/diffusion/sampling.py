@@ -1,10 +1,10 @@
-"""DDIM in both directions, and how predictions are guided.
+"""Sample by DDIM, invert images by DDIM, and guide the denoiser's predictions.
 
-A walk goes through levels 0 (clean) to n (noise). Level k stands at the training timestep round(T k / n) - 1, so
-that level n is the last timestep ("trailing" spacing, Lin et al. 2024) and level 0 has no noise at all.
+A trajectory has noise levels 0 (clean) to n. Level k is the training timestep round(T k / n) - 1, so that
+level n is the last timestep ("trailing" spacing, Lin et al. 2024) and level 0 has no noise at all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,29 +15,59 @@ from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.prompt_embeddings import PromptEmbeddings, concatenate, denoise
 
 Predict = Callable[[Tensor, int], Tensor]
-"""(noisy latents [n, c, h, w], timestep) -> the denoiser's output, guided."""
+"""A function of noisy latents [n, c, h, w] and a timestep that returns the denoiser's output, guided."""
 
 
 @dataclass(frozen=True)
 class Levels:
-    """The levels of one walk: timesteps and alpha_bar, index 0 the clean one."""
+    """The noise levels of a trajectory.
+
+    Attributes:
+        timesteps: The training timestep of each level, from the clean one on.
+        alpha_bar: The cumulative product of the noise schedule at each level, [n + 1], on the CPU.
+    """
 
     timesteps: list[int]
     alpha_bar: Tensor
 
     @classmethod
     def make(cls, model: BaseModel, steps: int, depth: float = 1.0) -> "Levels":
-        """`steps` equal steps up to `depth` (in (0, 1]) of the way to pure noise."""
+        """Divide a trajectory into equal steps.
+
+        Args:
+            model: Its noise schedule is used.
+            steps: The number of steps.
+            depth: How far the noisiest level is on the way to pure noise, in (0, 1].
+        """
         total = len(model.alpha_bar)
         timesteps = [round(total * depth * k / steps) - 1 for k in range(steps + 1)]
         clean = torch.ones(1)
         return cls([max(t, 0) for t in timesteps], torch.cat([clean, model.alpha_bar[timesteps[1:]].cpu()]))
 
 
+def start_noise(model: BaseModel, seeds: Sequence[int]) -> Tensor:
+    """Draw Gaussian latents [n, c, h, w], each from its own seed.
+
+    An image therefore does not depend on its batch. The latents are drawn on the CPU, so that a seed gives
+    the same noise on every device.
+    """
+    drawn = [torch.randn(model.latent_shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(drawn).to(model.device)
+
+
 def classifier_free(
     denoiser: nn.Module, prompt: PromptEmbeddings, empty: PromptEmbeddings, weight: float
 ) -> Predict:
-    """e(empty) + weight (e(prompt) - e(empty)) (Ho and Salimans, 2022). `prompt`, `empty`: of n samples."""
+    """Guide by e(empty) + weight (e(prompt) - e(empty)) (Ho and Salimans 2022).
+
+    The weight 1 needs one pass of the denoiser, any other weight two.
+
+    Args:
+        denoiser: The network e.
+        prompt: The prompts of n samples.
+        empty: The prompts of the same n samples without a class.
+        weight: The guidance scale.
+    """
 
     def predict(latents: Tensor, timestep: int) -> Tensor:
         if weight == 1:
@@ -52,17 +82,23 @@ def classifier_free(
 def content_style(
     style: nn.Module, content: nn.Module, prompt: PromptEmbeddings, empty: PromptEmbeddings, weight: float
 ) -> Predict:
-    """e_style(empty) + weight (e_content(prompt) - e_content(empty)).
+    """Guide by e_style(empty) + weight (e_content(prompt) - e_content(empty)).
 
-    The target's look from the denoiser at t = 1, where no class prompt was ever trained; the class from another that
-    knows the prompts: the base model, or one a share of the way from it to t = 1 (`Guidance.content_scale`).
+    Args:
+        style: The denoiser at t = 1, which knows the target's style but was never trained with a class
+            prompt.
+        content: A denoiser that knows class prompts: the base model, or one with a share of the adapter's
+            update (`Guidance.content_scale`).
+        prompt: The prompts of n samples.
+        empty: The prompts of the same n samples without a class.
+        weight: The guidance scale.
     """
 
     def predict(latents: Tensor, timestep: int) -> Tensor:
-        look = denoise(style, latents, timestep, empty)
+        style_output = denoise(style, latents, timestep, empty)
         both = denoise(content, latents.repeat(2, 1, 1, 1), timestep, concatenate([empty, prompt]))
         without, with_prompt = both.chunk(2)
-        return look + weight * (with_prompt - without)
+        return style_output + weight * (with_prompt - without)
 
     return predict
 
@@ -74,7 +110,7 @@ def guided(
     prompt: PromptEmbeddings,
     empty: PromptEmbeddings,
 ) -> Predict:
-    """The prediction that `guidance` asks for: of a content that is the target's own, classifier-free guidance."""
+    """Guide as `guidance` says: classifier-free if `content` is `at_target`, else by `content_style`."""
     if content is at_target:
         return classifier_free(at_target, prompt, empty, guidance.weight)
     return content_style(at_target, content, prompt, empty, guidance.weight)
@@ -82,11 +118,11 @@ def guided(
 
 @torch.inference_mode()
 def sample(model: BaseModel, predict: Predict, latents: Tensor, levels: Levels) -> Tensor:
-    """Walk from the noisiest of `levels` to the clean one by DDIM without added noise (Song et al. 2021, eq. 12)."""
+    """Denoise latents from the noisiest level to the clean one by DDIM (Song et al. 2021, equation 12)."""
     for k in range(len(levels.timesteps) - 1, 0, -1):
-        here, there = levels.alpha_bar[k], levels.alpha_bar[k - 1]
-        clean, noise = model.split(predict(latents, levels.timesteps[k]), latents, here)
-        latents = there.sqrt() * clean + (1 - there).sqrt() * noise
+        alpha_bar, next_alpha_bar = levels.alpha_bar[k], levels.alpha_bar[k - 1]
+        clean, noise = model.split(predict(latents, levels.timesteps[k]), latents, alpha_bar)
+        latents = next_alpha_bar.sqrt() * clean + (1 - next_alpha_bar).sqrt() * noise
     return latents
 
 
@@ -94,27 +130,39 @@ def sample(model: BaseModel, predict: Predict, latents: Tensor, levels: Levels) 
 def invert(
     model: BaseModel, predict: Predict, latents: Tensor, levels: Levels, refinements: int = 0
 ) -> Tensor:
-    """Walk from clean latents to the noisiest of `levels`, so that `sample` with the same `predict` leads back.
+    """Take clean latents to the noisiest level, so that `sample` with the same `predict` reconstructs them.
 
-    A step up wants the noise predicted at its upper end, which is not known yet: the prediction at the lower end
-    stands in for it, and each refinement repeats the step with the upper end just found (a fixed-point iteration).
+    A step upwards needs the noise that is predicted at its upper end, which is not known yet. The prediction
+    at its lower end stands in for it.
+
+    Args:
+        model: The base model.
+        predict: The guided prediction.
+        latents: Clean latents, [n, c, h, w].
+        levels: The noise levels.
+        refinements: How often each step is repeated with the upper end that it found last, a fixed-point
+            iteration.
     """
     for k in range(1, len(levels.timesteps)):
-        here, there, lower = levels.alpha_bar[k - 1], levels.alpha_bar[k], latents
-        _, noise = model.split(predict(lower, levels.timesteps[k - 1]), lower, here)
+        alpha_bar, next_alpha_bar, lower = levels.alpha_bar[k - 1], levels.alpha_bar[k], latents
+        _, noise = model.split(predict(lower, levels.timesteps[k - 1]), lower, alpha_bar)
         for refinement in range(refinements + 1):
             if refinement:
-                _, noise = model.split(predict(latents, levels.timesteps[k]), latents, there)
-            clean = (lower - (1 - here).sqrt() * noise) / here.sqrt()
-            latents = there.sqrt() * clean + (1 - there).sqrt() * noise
+                _, noise = model.split(predict(latents, levels.timesteps[k]), latents, next_alpha_bar)
+            clean = (lower - (1 - alpha_bar).sqrt() * noise) / alpha_bar.sqrt()
+            latents = next_alpha_bar.sqrt() * clean + (1 - next_alpha_bar).sqrt() * noise
     return latents
 
 
 def adain(latents: Tensor, like: Tensor) -> Tensor:
-    """`latents` with the mean and deviation that each channel of `like` has (Huang and Belongie, 2017).
+    """Give each channel of `latents` the mean and deviation of `like` (AdaIN, Huang and Belongie 2017).
 
-    Both [n, c, h, w]. Inverted latents of images with one flat background are far from Gaussian in just these two
-    numbers, which decide the colours; given those of Gaussian noise, the target's own backgrounds can come up.
+    Inverted latents of images with a plain background are far from Gaussian in these two statistics, which
+    decide the colours. With the statistics of Gaussian noise, backgrounds of the target's style can appear.
+
+    Args:
+        latents: [n, c, h, w].
+        like: [n, c, h, w].
     """
     dimensions = (2, 3)
     shape = (latents - latents.mean(dimensions, keepdim=True)) / latents.std(dimensions, keepdim=True)

@@ -1,4 +1,4 @@
-"""FID, KID and PPL, of features and distances; PSNR."""
+"""FID and KID of features, PPL of distances, PSNR of images."""
 
 import warnings
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import nn
 
-MOST = 1000
-"""Images in a subset of KID, as in torch-fidelity and torchmetrics."""
+KID_SUBSET_SIZE = 1000
+"""The largest number of images in a subset of KID, as in torch-fidelity and torchmetrics."""
 
-SUBSETS = 100
+KID_SUBSETS = 100
 
 
-class _Given(nn.Module):
-    """Features that torchmetrics takes for images."""
+class _Identity(nn.Module):
+    """A feature extractor for torchmetrics whose input already is features."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -25,7 +25,8 @@ class _Given(nn.Module):
         return features
 
 
-def _told(metric: Any, made: np.ndarray, real: np.ndarray) -> Any:
+def _compute(metric: Any, made: np.ndarray, real: np.ndarray) -> Any:
+    """Compute a metric of torchmetrics in double precision."""
     metric = metric.set_dtype(torch.float64)
     metric.update(torch.from_numpy(real), real=True)
     metric.update(torch.from_numpy(made), real=False)
@@ -33,48 +34,67 @@ def _told(metric: Any, made: np.ndarray, real: np.ndarray) -> Any:
 
 
 def full_rank(images: int, features: int) -> bool:
-    """Whether the covariance of so many features can have full rank with so many images."""
+    """Tell whether the covariance of `features` features can have full rank with `images` images."""
     return images > features
 
 
 def fid(made: np.ndarray, real: np.ndarray) -> float:
-    """The Frechet distance (Heusel et al. 2017) of features [n, d] and [m, d], float64. Two of each are needed."""
+    """Compute the Fréchet distance between two sets (Heusel et al. 2017).
+
+    Args:
+        made: Features, float64 [n, d], n at least 2.
+        real: Features, float64 [m, d], m at least 2.
+    """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    return float(_told(FrechetInceptionDistance(feature=_Given(made.shape[1])), made, real))
+    return float(_compute(FrechetInceptionDistance(feature=_Identity(made.shape[1])), made, real))
 
 
 def kid(made: np.ndarray, real: np.ndarray) -> float:
-    """The kernel distance (Binkowski et al. 2018) of features [n, d] and [m, d]: unbiased with few images too.
+    """Compute the kernel distance between two sets (Bińkowski et al. 2018), unbiased even with few images.
 
-    The mean over SUBSETS draws of as many images as the smaller set has, at most MOST, drawn from a fixed seed.
+    It is the mean over KID_SUBSETS subsets, which are drawn from a fixed seed and have as many images as the
+    smaller set, at most KID_SUBSET_SIZE.
+
+    Args:
+        made: Features, float64 [n, d].
+        real: Features, float64 [m, d].
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 
-    size = min(len(made), len(real), MOST)
-    subsets = 1 if size == len(made) == len(real) else SUBSETS
-    with warnings.catch_warnings(action="ignore"):  # that it keeps the features of all images, which is meant
-        metric = KernelInceptionDistance(feature=_Given(made.shape[1]), subsets=subsets, subset_size=size)
+    size = min(len(made), len(real), KID_SUBSET_SIZE)
+    subsets = 1 if size == len(made) == len(real) else KID_SUBSETS
+    with warnings.catch_warnings(action="ignore"):  # it warns that it keeps all features in memory
+        metric = KernelInceptionDistance(feature=_Identity(made.shape[1]), subsets=subsets, subset_size=size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return float(_told(metric, made, real)[0])
+        return float(_compute(metric, made, real)[0])
 
 
 @dataclass(frozen=True)
 class Smoothness:
-    """Of one sequence. ppl: the sum of the distances between neighbours; variation: their deviation over their mean."""
+    """The smoothness of one sequence.
+
+    Attributes:
+        ppl: The sum of the distances between neighbouring frames.
+        variation: The standard deviation of these distances divided by their mean.
+    """
 
     ppl: float
     variation: float
 
 
 def smoothness(distances: np.ndarray) -> Smoothness:
-    """distances: [n - 1]. The variation is 0 where all frames are alike."""
+    """Compute the smoothness of a sequence.
+
+    Args:
+        distances: The distances between its neighbouring frames, [n - 1]. If all are 0, so is the variation.
+    """
     mean = distances.mean() if len(distances) else 0.0
     return Smoothness(float(distances.sum()), float(distances.std() / mean) if mean > 0 else 0.0)
 
 
 def psnr(image: np.ndarray, other: np.ndarray) -> float:
-    """The peak signal-to-noise ratio in dB of two uint8 images: infinite where they are the same."""
+    """Compute the peak signal-to-noise ratio in dB of two uint8 images; infinity if they are equal."""
     error = np.mean((image.astype(np.float64) - other) ** 2)
     return float(10 * np.log10(255**2 / error)) if error > 0 else float("inf")

@@ -5,30 +5,40 @@ from functools import partial
 
 import numpy as np
 
-from pipeline.metrics.networks import INCEPTION, as_tensor, backbone, in_batches, normalised, weights_of
+from pipeline.metrics.networks import (
+    INCEPTION,
+    as_tensor,
+    in_batches,
+    loading_weights,
+    make_network,
+    normalised,
+)
 
 Features = Callable[[np.ndarray], np.ndarray]
-"""Images uint8 [n, H, W, 3] -> features float64 [n, d]."""
+"""A function of images, uint8 [n, H, W, 3], that returns their features, float64 [n, d]."""
 
-LAYER = "2048"
-"""Of InceptionV3: the one before its classes."""
+INCEPTION_LAYER = "2048"
+"""The layer of InceptionV3 before its classes, by its width."""
 
 
 def make_features(name: str) -> Features:
-    """The features of the network `name` (see networks.py); UserError if it, or its weights, can't be had.
+    """Make the features of the network `name` (see networks.py).
 
-    `inception` resizes what it is given to 299x299, as the published one does; no other resizes.
+    `inception` resizes its input to 299x299, as the published network does; no other network resizes.
+
+    Raises:
+        UserError: The network does not exist, or its weights cannot be loaded.
     """
     if name == INCEPTION:
         return _inception()
-    network = backbone(name)
+    network = make_network(name, (INCEPTION,))
     return partial(in_batches, compute=lambda images: network(normalised(images, network)))
 
 
 def _inception() -> Features:
     remedy = "get them on a machine with a network and copy its $TORCH_HOME (~/.cache/torch) here"
-    with weights_of(INCEPTION, remedy):
+    with loading_weights(INCEPTION, remedy):
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-        network = FeatureExtractorInceptionV3("inception-v3-compat", [LAYER])
+        network = FeatureExtractorInceptionV3("inception-v3-compat", [INCEPTION_LAYER])
     return partial(in_batches, compute=lambda images: network(as_tensor(images))[0])

@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
 from pipeline import config
 from pipeline.config import Archive, FolderCard, read_card, resolve_card
+from pipeline.config.names import PathName
 from pipeline.core.errors import UserError
 from pipeline.core.job import Job
 from pipeline.core.paths import shipped_folder
@@ -90,6 +93,15 @@ def test_the_key_depends_on_the_images_and_not_on_words_and_pages(data_root: Pat
         (lambda card: card["sources"][0]["archives"][0].update(checksum="md5:12"), "checksum"),
         (lambda card: card.pop("sources"), r"sources: this field is missing"),
         (lambda card: card.update(prompt_words={"cat": "x"}), "'cat'"),
+        (lambda card: card["classes"].__setitem__(1, "dog"), "classes names 'dog' twice"),
+        (
+            lambda card: card["classes"].__setitem__(1, "Dog"),
+            "'dog' and 'Dog' have the same words in prompts",
+        ),
+        (
+            lambda card: card["domains"]["P"].update(name="-sketch-"),
+            "P and S could have the same folder",
+        ),
     ],
 )
 def test_a_wrong_card_is_refused_by_its_line_and_field(tmp_path, monkeypatch, change, told) -> None:
@@ -106,3 +118,51 @@ def test_an_archive_is_called_as_its_url_ends() -> None:
     assert Archive(url="http://x.org/a/train.tar?dl=1").name == "train.tar"
     assert Archive(url="http://x.org/f/1/?dl=1", file="Art.tgz").name == "Art.tgz"
     assert isinstance(read_card("visda2017"), FolderCard)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        "/abs",
+        "a\\b",
+        "a\nb",
+        "a\0b",
+        ".hidden",
+        " a",
+        "a ",
+        "x" * 101,
+        "\udc80",
+    ],
+)
+@pytest.mark.parametrize("field", ["name", "class", "domain"])
+def test_names_that_would_lead_out_of_their_folder_are_refused(name: str, field: str) -> None:
+    card = read_card("pacs")
+    stated: dict[str, Any] = {
+        each: getattr(card, each) for each in type(card).model_fields if each != "content"
+    }
+    domains = {short: domain.model_copy(update={"per_class": None}) for short, domain in card.domains.items()}
+    FolderCard.model_validate(stated | {"domains": domains})
+    changed: dict[str, Any] = {
+        "name": {"name": name},
+        "class": {"classes": [name, *card.classes[1:]]},
+        "domain": {"domains": {name: domains["P"]}},
+    }
+    with pytest.raises(ValueError, match="becomes the name of a file or folder"):
+        FolderCard.model_validate(stated | {"domains": domains, "prompt_words": {}} | changed[field])
+
+
+@pytest.mark.parametrize("name", ["C++", "Alarm_Clock", "部屋", "Real World", "what?", "v1.0", "x" * 100])
+def test_names_of_any_language_are_taken(name: str) -> None:
+    assert TypeAdapter(PathName).validate_python(name) == name
+
+
+def test_a_domain_s_short_name_contains_no_arrow() -> None:
+    card = read_card("pacs")
+    stated = {each: getattr(card, each) for each in type(card).model_fields if each != "content"}
+    with pytest.raises(ValueError, match="contains '->', which tasks are written with"):
+        FolderCard.model_validate(stated | {"domains": {"A->B": card.domains["P"]}})

@@ -83,7 +83,7 @@ def adapter(
 def test_every_image_of_a_batch_has_its_own_t_label_and_domain(
     tmp_path: Path, params: FinetuneParams, data: Path, times: Path
 ) -> None:
-    """Its latents say which image it is; parts share noise and timesteps; dropped prompts are the empty one."""
+    """Latents identify images; parts share noise and timesteps; dropped prompts are the empty one."""
     model = BaseModel.load(params.base_model)
     batches = DomainsData(model, params, data, times, tmp_path)
     empty = model.embed([params.settings.target_prompt]).prompts[0]
@@ -165,7 +165,7 @@ def test_interpolated_domains_are_resumed_point_by_point(
     start: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The adapter is merged once for each point, and after a kill only for those whose images are not all there."""
+    """The adapter is merged once for each point; after a kill, only for points that lack images."""
     merged: list[tuple[float, ...]] = []
     merge = TerraAdapter.merge
 
@@ -211,7 +211,7 @@ def test_the_manifest_has_every_class_at_every_point(
 def test_images_from_sources_keep_their_labels_and_domains_take_turns(
     tmp_path: Path, params: FinetuneParams, data: Path, times: Path, adapter: Path
 ) -> None:
-    """The first of each class is the same source at every point; the domain held out is not read: it is garbage."""
+    """The first of each class is one source image at all points; the held-out domain is garbage, not read."""
     inputs = {"adapter": adapter, "times": times, "data": data}
     interpolate.run(interpolation(params, "source"), inputs, tmp_path, silent)
     manifest = pd.read_csv(tmp_path / "manifest.csv")
@@ -228,7 +228,7 @@ def test_images_from_sources_keep_their_labels_and_domains_take_turns(
 def test_at_scale_zero_an_interpolated_domain_is_the_base_models_own(
     tmp_path: Path, params: FinetuneParams, times: Path, adapter: Path
 ) -> None:
-    """The points take the scales in turn; with the factor 0 on its update, no adapter and no t has any effect."""
+    """The points take the scales in turn; at scale 0 neither the adapter nor t has any effect."""
     wanted = interpolation(params)
     grid = wanted.grid.model_copy(update={"scales": [0.0, 1.0]})
     interpolate.run(
@@ -292,15 +292,3 @@ def test_at_t_one_a_flow_shows_the_adapted_images(
     for _, row in shown[shown["t"] == 1].iterrows():
         here, there = tmp_path / "flow" / row["file"], tmp_path / "adapted" / files[row["source"]]
         assert abs(np.asarray(Image.open(here), int) - np.asarray(Image.open(there), int)).max() <= 1
-
-
-def test_guidance_comes_in_with_t() -> None:
-    """Halfway, the prediction is the mean of the plain and the guided one; at the ends, one of them alone is asked."""
-    x = torch.randn(2, 4, 8, 8)
-
-    def never(latents: torch.Tensor, timestep: int) -> torch.Tensor:
-        raise AssertionError("is not wanted")
-
-    assert torch.allclose(domain_flow.between(lambda x, t: x, lambda x, t: 3 * x, 0.5)(x, 7), 2 * x)
-    assert torch.equal(domain_flow.between(lambda x, t: x, never, 0.0)(x, 7), x)
-    assert torch.equal(domain_flow.between(never, lambda x, t: x, 1.0)(x, 7), x)

@@ -20,7 +20,7 @@ from pipeline.metrics.networks import normalised
 
 
 def pictures(count: int, seed: int, size: int = 32) -> np.ndarray:
-    """uint8 [count, size, size, 3]: blobs that differ a little, so that no score of them is next to nothing."""
+    """uint8 [count, size, size, 3]: blobs that differ a little, so that no score of them is nearly 0."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (count, 4, 4, 3)) + rng.integers(-40, 40)
     return np.kron(coarse, np.ones((1, size // 4, size // 4, 1))).clip(0, 255).astype(np.uint8)
@@ -107,7 +107,7 @@ def test_distances_of_layers_are_those_of_lpips_without_its_heads() -> None:
         prepare=lambda some: plain.scaling_layer(
             torch.from_numpy(some).permute(0, 3, 1, 2).float() / 127.5 - 1
         ),
-        layers=lambda scaled: list(plain.net(scaled)),
+        maps=lambda scaled: list(plain.net(scaled)),
     )
     assert ours == pytest.approx(theirs, rel=1e-3)
 
@@ -151,20 +151,20 @@ def test_a_network_that_can_not_be_had_is_named_with_a_remedy(monkeypatch: pytes
 
     monkeypatch.setattr("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", nothing)
     with pytest.raises(
-        UserError, match=r"network inception: its weights can't be had \(no network here\); .*TORCH_HOME"
+        UserError, match=r"network inception: its weights cannot be loaded \(no network here\); .*TORCH_HOME"
     ):
         make_features("inception")
     monkeypatch.setattr("lpips.pretrained_networks.tv.alexnet", nothing)
-    with pytest.raises(UserError, match="network alex: its weights can't be had"):
+    with pytest.raises(UserError, match="network alex: its weights cannot be loaded"):
         make_distances("alex")
 
 
 def test_unknown_networks_and_other_sizes_are_refused() -> None:
-    with pytest.raises(UserError, match="there is no backbone 'resnet5'"):
+    with pytest.raises(UserError, match="there is no network 'resnet5'"):
         make_features("resnet5")
     with pytest.raises(UserError, match="expected NAME, or NAME=FILE"):
         make_features("resnet18=")
-    with pytest.raises(UserError, match="the images are 64x64, but this network takes 32x32 alone"):
+    with pytest.raises(UserError, match="the images are 64x64, but this network takes 32x32 only"):
         make_features("digits")(pictures(2, 0, size=64))
 
 

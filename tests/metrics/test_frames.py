@@ -9,7 +9,11 @@ from PIL import Image
 
 from pipeline.cli import main
 from pipeline.core.errors import UserError
-from pipeline.metrics.frames import frame_files, read_sequences
+from pipeline.data.image_files import read_square
+from pipeline.metrics.evaluate import Reference
+from pipeline.metrics.frames import frame_files, read_image, read_sequences
+
+SAMPLES = Path(__file__).parents[1] / "data" / "upright_samples"
 
 
 def write(folder: Path, *names: str, size: int = 32, mode: str = "RGB", shade: int = 20) -> Path:
@@ -55,7 +59,7 @@ def test_frames_of_several_sizes_or_modes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"frame_000.png is of mode RGBA; expected RGB or L"):
         read_sequences(tmp_path / "alpha")
     (write(tmp_path / "broken", *NAMES) / NAMES[0]).write_bytes(b"\x89PNG")
-    with pytest.raises(UserError, match=r"frame_000.png can't be read as an image"):
+    with pytest.raises(UserError, match=r"frame_000.png cannot be read as an image"):
         read_sequences(tmp_path / "broken")
 
 
@@ -121,20 +125,109 @@ def test_with_few_images_kid_stands_for_fid_and_that_is_said(
     assert few["FID"] is None
     assert few["KID"] is not None
     assert many["FID"] > 0
-    said = "few: no FID, for the covariance of 128 features needs more than 128 images, and there are 12 frames and 140"
-    assert told["notes"] == [f"{said} reference images; KID needs no covariance"]
+    assert told["notes"] == [
+        "few: no FID, because the covariance of 128 features needs more than 128 images, "
+        "and there are 12 frames and 140 reference images; KID needs no covariance"
+    ]
     assert main(command) == 0
     assert told["notes"][0] in capsys.readouterr().out
 
 
-def test_reference_images_of_another_size_are_refused(
+DIGITS = ["--features", "digits", "--distance", "pixels", "--json"]
+
+
+def noise(folder: Path, *images: tuple[str, tuple[int, int], str]) -> Path:
+    """Write images of random pixels, each with its name, width and height, and mode."""
+    rng = np.random.default_rng(0)
+    for name, (width, height), mode in images:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).convert(mode).save(path)
+    return folder
+
+
+def scored(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[list[dict], list[str]]:
+    """The rows and the notes of `metrics`."""
+    assert main(["metrics", *arguments]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    return answer["rows"], answer["notes"]
+
+
+@pytest.mark.parametrize(
+    ("images", "resized"),
+    [
+        ([(f"{i}.jpg", (32 + i, 32), "RGB") for i in range(6)], 5),
+        ([(f"{i}.jpg", (32, 32), "L" if i == 3 else "RGB") for i in range(6)], 0),
+        ([(f"{label}/{i}.jpg", (32, 32), "RGB") for label in "ab" for i in range(3)], 0),
+        ([(f"{i}.png", (64, 64), "RGBA") for i in range(6)], 6),
+    ],
+    ids=["sizes", "grey", "class folders", "another size, with alpha"],
+)
+def test_the_reference_is_any_folder_of_pictures(
+    images: list[tuple[str, tuple[int, int], str]],
+    resized: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As photos of Office-Home are; what was resized is said, because resizing changes the score."""
+    frames, reference = write(tmp_path / "f", *NAMES), noise(tmp_path / "r", *images)
+    (row,), notes = scored(capsys, str(frames), *DIGITS, "--reference", str(reference))
+    assert row["KID"] is not None
+    assert notes[0].endswith("and there are 4 frames and 6 reference images; KID needs no covariance")
+    said = f"{resized} of 6 reference images are not 32x32, the size of the frames: their middle part is used"
+    assert [note.startswith(said) for note in notes[1:]] == [True] * bool(resized)
+
+
+def test_a_resized_reference_is_read_as_base_models_read_images(tmp_path: Path) -> None:
+    noise(tmp_path, ("wide.png", (96, 48), "RGB"), ("square.png", (32, 32), "RGB"))
+    paths = np.array([str(tmp_path / "wide.png"), str(tmp_path / "square.png")], dtype=object)
+    seen: list[np.ndarray] = []
+    reference = Reference(paths, lambda images: seen.append(images) or np.zeros((len(images), 1)))
+    assert reference.at((32, 32)).shape == (2, 1)
+    for image, path in zip(seen[0], paths, strict=True):
+        assert np.array_equal(image, read_square(path, 32))
+    reference.at((32, 32))
+    assert len(seen) == 1, "features are computed once"
+    assert reference.resized == {(32, 32): 1}
+
+
+def test_methods_whose_frames_differ_in_size_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    frames, reference = write(tmp_path / "f", *NAMES), write(tmp_path / "r", *NAMES, size=64)
-    command = ["metrics", str(frames), "--features", "digits", "--distance", "pixels", "--reference"]
-    assert main([*command, str(reference)]) == 2
-    assert "are 32x32, but the reference images are 64x64" in capsys.readouterr().err
+    folders = [str(write(tmp_path / f"of{size}", *NAMES, size=size)) for size in (32, 64, 32)]
+    rows, notes = scored(capsys, *folders[:2], "--distance", "pixels", "--json")
+    assert len(rows) == 2
+    assert notes == [
+        "frames differ in size, and scores of frames of different sizes do not compare: "
+        "32x32 (of32), 64x64 (of64)"
+    ]
+    assert scored(capsys, folders[0], folders[2], "--distance", "pixels", "--json")[1] == []
+
+
+def test_one_method_with_frames_of_two_sizes_has_no_fid_or_kid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for size in (32, 64):
+        write(tmp_path / "f" / str(size), *NAMES, size=size)
+    reference = noise(tmp_path / "r", *[(f"{i}.png", (32, 32), "RGB") for i in range(4)])
+    (row,), notes = scored(capsys, str(tmp_path / "f"), *DIGITS, "--reference", str(reference))
+    assert row["KID"] is None
+    assert notes[1] == "f: no FID and no KID, because its frames differ in size"
+
+
+def test_a_reference_that_is_missing_or_too_small_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["metrics", str(write(tmp_path / "f", *NAMES)), *DIGITS, "--reference"]
     assert main([*command, str(write(tmp_path / "one", "0.png"))]) == 2
     assert "has 1 images; expected two or more" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "none")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
     assert main(["metrics", str(tmp_path / "nowhere"), "--distance", "pixels"]) == 2
     assert "there is no folder" in capsys.readouterr().err
+
+
+def test_a_photo_is_read_as_it_is_displayed() -> None:
+    phone, upright = (read_image(SAMPLES / f"seven_{name}.jpg")[0] for name in ("phone", "upright"))
+    assert np.abs(phone.astype(int) - upright).mean() < 2, "both are JPEGs of one picture"

@@ -3,16 +3,16 @@
 from pathlib import Path
 
 from pipeline.config import FolderCard
+from pipeline.config.names import simplified
 from pipeline.core.errors import UserError
 from pipeline.data.image_sets import BOTH
 from pipeline.data.sources.scan import (
     MAX_DEPTH,
+    ClassNames,
     FoundImage,
     Layout,
-    class_labels,
     domain_names,
     images_below,
-    simplified,
     subfolders,
     walk_levels,
 )
@@ -32,19 +32,23 @@ def recognise_folders(card: FolderCard, folder: Path) -> Layout:
     top = next(iter(domains.values())).parent
     inside = "" if top == folder else f" in {top.relative_to(folder)}"
     domainbed = " (the layout of DomainBed)" if simplified(top.name) in DOMAINBED_FOLDERS else ""
-    names = ", ".join(f"{path.name} = {short}" for short, path in domains.items())
-    found = Layout(f"a folder for each domain{inside}{domainbed}: {names}")
+    recognised = ", ".join(f"{path.name} = {short}" for short, path in domains.items())
+    found = Layout(f"a folder for each domain{inside}{domainbed}: {recognised}")
     if card.split == "lists":
         found.notes.append(
             "some domain has no lists of a split: every image is used for training and for testing"
         )
-    labels = class_labels(card)
+    names = ClassNames(card)
     for short, path in domains.items():
-        for class_folder in _find_classes(card, path, labels):
-            label = labels.get(simplified(class_folder.name))
+        folders: dict[int, Path] = {}
+        for class_folder in _find_classes(card, path, names):
+            label = names.label(class_folder.name)
             if label is None:
                 found.notes.append(f"ignored: {class_folder}, because {card.name} has no class of this name")
             else:
+                earlier = folders.setdefault(label, class_folder)
+                if earlier != class_folder:
+                    found.notes.append(f"{earlier} and {class_folder} are both class {card.classes[label]}")
                 found.images += [
                     FoundImage(short, label, BOTH, image) for image in images_below(class_folder)
                 ]
@@ -80,12 +84,12 @@ def _find_domains(card: FolderCard, folder: Path) -> dict[str, Path]:
     )
 
 
-def _find_classes(card: FolderCard, domain: Path, labels: dict[str, int]) -> list[Path]:
+def _find_classes(card: FolderCard, domain: Path, names: ClassNames) -> list[Path]:
     """List the class folders of a domain, which may lie in its only subfolder (Office-31: amazon/images)."""
     at = domain
     while True:
         folders = subfolders(at)
-        if any(simplified(folder.name) in labels for folder in folders):
+        if any(names.label(folder.name) is not None for folder in folders):
             return folders
         if len(folders) != 1:
             examples = ", ".join(card.classes[:3])

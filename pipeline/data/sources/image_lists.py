@@ -7,15 +7,15 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pipeline.config import FolderCard
+from pipeline.config.names import simplified
 from pipeline.core.errors import UserError
 from pipeline.data.image_sets import BOTH
 from pipeline.data.sources.scan import (
     MAX_DEPTH,
+    ClassNames,
     FoundImage,
     Layout,
-    class_labels,
     domain_names,
-    simplified,
     subfolders,
     walk_levels,
 )
@@ -65,13 +65,15 @@ def recognise_lists(card: FolderCard, folder: Path) -> Layout | None:
         UserError: A list is malformed, or its numbers contradict the class folders.
     """
     lists = list(_find_lists(card, folder))
+    notes: list[str] = []
     if {each.domain for each in lists} != set(card.domains):
         return None
+    if card.split == "lists":
+        lists, notes = _without_unions(card, lists, folder)
     lines = {each: list(_read_lines(each.path)) for each in lists}
     label_of = _LabelOfLine(card, lines.values())
-    found = Layout(
-        "image lists: " + ", ".join(f"{each.path.relative_to(folder)} = {each.domain}" for each in lists)
-    )
+    names = ", ".join(f"{each.path.relative_to(folder)} = {each.domain}" for each in lists)
+    found = Layout(f"image lists: {names}", notes=notes)
     images: dict[tuple[str, Path], FoundImage] = {}
     for each, listed in lines.items():
         finder, missing = _ImageFinder(folder, each.path), 0
@@ -90,14 +92,60 @@ def recognise_lists(card: FolderCard, folder: Path) -> Layout | None:
                 f"{each.path.relative_to(folder)} lists {missing:,} images that are not in {folder}"
             )
     found.images = list(images.values())
-    return found if {image.domain for image in found.images} == set(card.domains) else None
+    if {image.domain for image in found.images} != set(card.domains):
+        return None
+    if card.split == "lists":
+        found.notes += _check_splits(card, lists, found.images)
+    return found
+
+
+def _without_unions(
+    card: FolderCard, lists: list[ImageList], folder: Path
+) -> tuple[list[ImageList], list[str]]:
+    """Remove lists that state no split from domains with other lists that do; describe them in notes."""
+    stating = {each.domain for each in lists if each.split != BOTH}
+    unions = [each for each in lists if each.split == BOTH and each.domain in stating]
+    notes = [
+        f"ignored: {each.path.relative_to(folder)}, because other lists of {each.domain} state a split"
+        for each in unions
+    ]
+    notes += [
+        f"no list of {short} states a split: every image is used for training and for testing"
+        for short in card.domains
+        if short not in stating
+    ]
+    return [each for each in lists if each not in unions], notes
+
+
+def _check_splits(card: FolderCard, lists: list[ImageList], images: list[FoundImage]) -> list[str]:
+    """Check that every domain has images of both splits; describe those in several lists of a split in notes.
+
+    Raises:
+        UserError: The lists of a domain name no image for training, or none for testing.
+    """
+    counts = Counter((image.domain, image.split) for image in images)
+    stating = {each.domain for each in lists if each.split != BOTH}
+    notes = []
+    for short in card.domains:
+        for split, purpose in ((0, "training"), (1, "testing")):
+            if not counts[short, split] and not counts[short, BOTH]:
+                names = ", ".join(each.path.name for each in lists if each.domain == short)
+                raise UserError(
+                    f"the lists of {short}, {names}, name no image for {purpose}; add the missing list, or "
+                    "remove all lists to use every image for training and for testing"
+                )
+        if short in stating and counts[short, BOTH]:
+            notes.append(
+                f"{counts[short, BOTH]:,} images of {short} are in lists for training and for testing"
+            )
+    return notes
 
 
 def _find_lists(card: FolderCard, folder: Path) -> Iterator[ImageList]:
     """Yield the text files in `folder` and two levels below whose names contain a domain."""
     known = domain_names(card)
     for at in walk_levels(folder, MAX_DEPTH - 1):
-        for path in sorted(at.glob("*.txt")):
+        for path in sorted(at.glob("[!.]*.txt")):
             parsed = _parse_name(path.stem, known) or _parse_name(f"{at.name}_{path.stem}", known)
             if parsed is not None:
                 yield ImageList(path, *parsed)
@@ -143,14 +191,14 @@ class _LabelOfLine:
     """
 
     def __init__(self, card: FolderCard, lists: Iterable[list[Line]]) -> None:
-        self.card, self.labels = card, class_labels(card)
+        self.card, self.names = card, ClassNames(card)
         self.label_by_number: dict[int, int] = {}
         numbers = Counter(line.number for lines in lists for line in lines)
         self.first = 1 if min(numbers, default=0) == 1 and max(numbers) == len(card.classes) else 0
 
     def __call__(self, line: Line) -> int:
         classes = self.card.classes
-        label = self.labels.get(simplified(line.path.parent.name))
+        label = self.names.label(line.path.parent.name)
         if label is None:
             label = line.number - self.first
         if not 0 <= label < len(classes):

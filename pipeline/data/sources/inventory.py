@@ -20,6 +20,7 @@ from pipeline.config import IN_PLACE, DatasetCard, FolderCard, data_folder
 from pipeline.core.errors import UserError
 from pipeline.core.paths import PROGRAM
 from pipeline.core.store import write_atomic
+from pipeline.data.image_sets import BOTH, SPLITS
 
 INDEX = "index.csv"
 IMAGES = "images"
@@ -125,24 +126,30 @@ class Difference:
         class_name: The class, or None if the count is that of the whole domain.
         expected: The card's count.
         found: The inventory's count.
+        purpose: `testing` if only images for testing are counted, else empty.
     """
 
     domain: str
     class_name: str | None
     expected: int
     found: int
+    purpose: str = ""
 
     def __str__(self) -> str:
         what = f"domain {self.domain}" + (f", class {self.class_name}" if self.class_name else "")
-        return f"{what}: {self.found:,} images, but the card states {self.expected:,}"
+        images = f"images for {self.purpose}" if self.purpose else "images"
+        return f"{what}: {self.found:,} {images}, but the card states {self.expected:,}"
 
 
 def differences(card: FolderCard, table: pd.DataFrame) -> Iterator[Difference]:
-    """Yield the counts of images that differ from the card's: each domain, followed by its classes."""
+    """Yield the counts that differ from the card's: by domain all images, those for testing, the classes."""
     for short, domain in card.domains.items():
-        labels = table.loc[table["domain"] == short, "label"]
+        rows = table[table["domain"] == short]
+        labels, tested = rows["label"], int(rows["split"].isin([SPLITS["test"], BOTH]).sum())
         if len(labels) != domain.images:
             yield Difference(short, None, domain.images, len(labels))
+        if domain.test is not None and tested != domain.test:
+            yield Difference(short, None, domain.test, tested, "testing")
         found = labels.value_counts()
         for label, name in enumerate(card.classes):
             count = int(found.get(label, 0))

@@ -4,8 +4,8 @@
     image lists                 FOLDER/image_list/Art.txt with lines `path number`: the lists of the
                                 transfer-learning library, VisDA, DomainNet, PACS (kfold) and JiGen
 
-Names of folders and lists match whatever their case, spaces and signs (see scan.simplified), and domains may
-lie some folders down.
+Names of folders and lists match whatever their case, spaces and signs (see config.names.simplified), and
+domains may lie some folders down.
 """
 
 from pathlib import Path

@@ -1,13 +1,15 @@
-"""Walk the folders of a dataset, and compare the names of folders, domains and classes."""
+"""Walk the folders of a dataset, and find the domains and classes that their names stand for."""
 
 import os
-import unicodedata
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.config import FolderCard
+from pipeline.config.names import simplified
+from pipeline.core.errors import UserError
 
 MAX_DEPTH = 3
 """Number of levels below the imported folder at which domains are searched."""
@@ -47,12 +49,6 @@ class Layout:
     notes: list[str] = field(default_factory=list)
 
 
-def simplified(name: str) -> str:
-    """Reduce a name to its letters and digits, ignoring case: `Real World` and `real_world` become equal."""
-    folded = unicodedata.normalize("NFKC", name).casefold()
-    return "".join(character for character in folded if character.isalnum())
-
-
 def domain_names(card: FolderCard) -> dict[str, str]:
     """Map the simplified names that folders and lists of a domain may have to the domain's short form."""
     known: dict[str, str] = {}
@@ -61,9 +57,34 @@ def domain_names(card: FolderCard) -> dict[str, str]:
     return known
 
 
-def class_labels(card: FolderCard) -> dict[str, int]:
-    """Map the simplified names of classes to their labels."""
-    return {simplified(name): label for label, name in enumerate(card.classes)}
+class ClassNames:
+    """The classes of a card by the names of their folders.
+
+    A folder is the class of exactly its name or, if there is none, the class whose simplified name is the
+    same.
+    """
+
+    def __init__(self, card: FolderCard) -> None:
+        self.card = card
+        self.exact = {name: label for label, name in enumerate(card.classes)}
+        self.similar: dict[str, list[int]] = defaultdict(list)
+        for name, label in self.exact.items():
+            self.similar[simplified(name)].append(label)
+
+    def label(self, folder: str) -> int | None:
+        """Return the label of the class that a folder's name stands for; None if it stands for none.
+
+        Raises:
+            UserError: The name could stand for several classes.
+        """
+        name = simplified(folder)
+        if folder in self.exact or not name:
+            return self.exact.get(folder)
+        labels = self.similar.get(name, [])
+        if len(labels) > 1:
+            classes = " or ".join(self.card.classes[label] for label in labels)
+            raise UserError(f"a folder {folder} could be class {classes} of {self.card.name}; rename it")
+        return labels[0] if labels else None
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -86,5 +107,9 @@ def is_image(name: str) -> bool:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """List the images in `folder` and its subfolders, in order."""
-    return sorted(Path(at, name) for at, _, names in os.walk(folder) for name in names if is_image(name))
+    """List the images in `folder` and its subfolders, in order, except those in hidden subfolders."""
+    images = []
+    for at, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]  # os.walk descends into the rest
+        images += [Path(at, name) for name in names if is_image(name)]
+    return sorted(images)

@@ -10,8 +10,8 @@ from pipeline.core.store import write_atomic
 from pipeline.diffusion.adapters import Adapter
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.finetune.data import TuningData
-from pipeline.diffusion.generate.stage import start_noise, to_png
-from pipeline.diffusion.sampling import Levels, classifier_free, sample
+from pipeline.diffusion.generate.images import to_png
+from pipeline.diffusion.sampling import Levels, classifier_free, sample, start_noise
 
 
 def draw(model: BaseModel, adapter: Adapter, data: TuningData, folder: Path, step: int) -> None:

@@ -1,0 +1,1 @@
+"""Stage two: make images with a fine-tuned model, and the command `analogy`."""

@@ -1,206 +1,287 @@
-"""`analogy`: one image changed as an example pair of images shows."""
+"""Change an image as an example pair of images shows, with a LoRWeB adapter: a : a' :: b : b'."""
 
-import argparse
 import copy
 import json
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from pipeline.config import AdapterSpec, BaseModelSpec, Guidance, store_folder
+from pipeline.config import AdapterSpec, AnalogySpec, BaseModelSpec, Guidance, store_folder
 from pipeline.core.errors import UserError
-from pipeline.core.store import MANIFEST, Store, write_atomic
-from pipeline.data.image_files import read_square
+from pipeline.core.store import MANIFEST, Store
+from pipeline.data.image_files import as_rgb
+from pipeline.data.upright import open_upright
 from pipeline.diffusion.adapters import load_adapter, saved_spec
 from pipeline.diffusion.adapters.adapter import read_adapter
 from pipeline.diffusion.adapters.export import FILE, lora_factors
 from pipeline.diffusion.adapters.lora.file import write_lora
 from pipeline.diffusion.adapters.lorweb import analogy, load_encoder
 from pipeline.diffusion.base_model import BaseModel
-from pipeline.diffusion.generate.stage import beside, start_noise, to_png
-from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample
+from pipeline.diffusion.generate.in_context import predict_beside
+from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
+from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample, start_noise
 
-ENLARGED_TO = 128
-"""The side of an image in a strip is the least multiple of its own that is this many pixels or more."""
+STRIP_MIN_SIDE = 128
+"""The least side in pixels of an image in a strip, which is enlarged by a whole factor."""
+
+EMPTY_PROMPT = "an image"
+UNGUIDED = Guidance(weight=1.0, content_scale=1.0)
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """uint8: examples before and after [k, H, W, 3] each, and what to change [1, H, W, 3]."""
+class AnalogyOptions:
+    """What `change_image` changes, and how.
+
+    Attributes:
+        a: Image files of the examples before the change.
+        a_prime: Image files of the same examples after the change.
+        b: The image file to change.
+        adapter: A LoRWeB: the key of a finished fine-tuning, its folder, or an adapter file.
+        store: The folder of the store in which a key is looked up; None stands for the default store.
+        base_model: None stands for the base model that the artifact of the adapter names, else `mini`.
+        prompt: What b shows.
+        guidance: The guidance scale, and the share of the adapter's update in the model that guides.
+        statistics: Whose channel statistics the inverted b gets: those of the inverted first a' (`target`,
+            the default) or its own. Only for an adapter whose context is `inversion`.
+        seed: The seed of the noise that b' is sampled from (default 0). Only for an adapter whose context is
+            `grid`.
+        scale: A factor on the adapter's update.
+        steps: DDIM steps in each direction.
+    """
+
+    a: Sequence[Path]
+    a_prime: Sequence[Path]
+    b: Path
+    adapter: str
+    store: Path | None = None
+    base_model: BaseModelSpec | None = None
+    prompt: str = EMPTY_PROMPT
+    guidance: Guidance = UNGUIDED
+    statistics: Literal["target", "own"] | None = None
+    seed: int | None = None
+    scale: float = 1.0
+    steps: int = 25
+
+
+@dataclass(frozen=True)
+class LorwebFile:
+    """A saved LoRWeB: its file, its specification, and the part of that which describes analogies."""
+
+    file: Path
+    spec: AdapterSpec
+    analogy: AnalogySpec
+
+
+@dataclass(frozen=True)
+class AnalogyImages:
+    """The images of an analogy: k examples a and a', uint8 [k, H, W, 3] each, and b, uint8 [1, H, W, 3]."""
 
     a: np.ndarray
     a_prime: np.ndarray
     b: np.ndarray
 
 
-def find_adapter(named: str, store: Path) -> tuple[Path, AdapterSpec]:
-    """The file that a key, a folder or a path names; UserError unless it holds a LoRWeB."""
-    place = Path(named)
-    if not place.exists() and Store(store).has("finetune", named):
-        place = Store(store).path("finetune", named)
-    file = place / FILE if place.is_dir() else place
-    if not file.is_file():
-        raise UserError(
-            f"--adapter {named}: there is no such file or folder, and no finished fine-tuning of that key in {store}"
-        )
-    spec = saved_spec(file)
-    if spec.type != "lorweb":
-        raise UserError(
-            f"--adapter {file} holds a {spec.type}, which takes no analogies; expected a lorweb (adapter type: lorweb)"
-        )
-    return file, spec
+@dataclass(frozen=True)
+class AnalogyConditions:
+    """The conditions of one analogy, [3 width] each: a : a :: b, which changes nothing, and a : a' :: b."""
 
-
-def base_model_of(adapter: Path, name: str | None, resolution: int | None) -> BaseModelSpec:
-    """The named base model; without a name that of the fine-tuning whose artifact the adapter is in, else mini."""
-    manifest = adapter.parent / MANIFEST
-    if name is None and manifest.is_file():
-        return BaseModelSpec.model_validate(json.loads(manifest.read_text())["params"]["base_model"])
-    return BaseModelSpec(**{"name": name or "mini"} | ({"resolution": resolution} if resolution else {}))
-
-
-def read_pictures(options: argparse.Namespace, spec: AdapterSpec, size: int) -> tuple[Pictures, list[str]]:
-    """The images that the user named, at `size`, and what was converted; UserError if there are too many or few."""
-    most = spec.analogy.examples
-    if len(options.a) != len(options.a_prime):
-        raise UserError(
-            f"{len(options.a)} --a and {len(options.a_prime)} --a-prime were given; expected as many of one as of the other"
-        )
-    if len(options.a) > most:
-        raise UserError(
-            f"{len(options.a)} examples were given, but the adapter takes at most {most} (adapter.analogy.examples)"
-        )
-    said: list[str] = []
-
-    def read(paths: list[Path]) -> np.ndarray:
-        images = np.stack([read_square(str(path), size) for path in paths])
-        for path in paths:
-            with Image.open(path) as image:
-                if (image.mode, image.size) != ("RGB", (size, size)):
-                    across, down = image.size
-                    said.append(
-                        f"{path} is {image.mode} of {across}x{down}: taken is its middle square, as RGB of {size}x{size}"
-                    )
-        return images
-
-    return Pictures(read(options.a), read(options.a_prime), read([options.b])), said
-
-
-def conditions(spec: AdapterSpec, pictures: Pictures) -> tuple[Tensor, Tensor]:
-    """A : a :: b and a : a' :: b, embedded [3 width] each: of several examples, the mean."""
-    encoder = load_encoder(spec.analogy)
-    a, a_prime, b = (encoder.embed(images) for images in (pictures.a, pictures.a_prime, pictures.b))
-    return analogy(a, a, b).mean(0), analogy(a, a_prime, b).mean(0)
+    identity: Tensor
+    change: Tensor
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How b' is sampled: what b shows, how that guides, and where sampling starts.
+class AnalogyResult:
+    """A changed image.
 
-    statistics: of the noise that b is inverted to, target or own; seed: of the noise that a grid's last quarter is
-    painted from. One of the two is None.
+    Attributes:
+        image: b', uint8 [H, W, 3].
+        images: The analogy that it was made from.
+        adapter: The LoRWeB that made it.
+        condition: The embedded analogy a : a' :: b, [3 width].
+        scale: The factor on the adapter's update.
+        notes: A sentence for each input image that was converted.
     """
 
-    prompt: str
-    guidance: Guidance
-    statistics: str | None
-    seed: int | None
+    image: np.ndarray
+    images: AnalogyImages
+    adapter: LorwebFile
+    condition: Tensor
     scale: float
-    steps: int
+    notes: list[str]
+
+    def strip(self) -> np.ndarray:
+        """Draw each example a beside its a', and b beside b' below: uint8, enlarged without smoothing."""
+        height, width = self.image.shape[:2]
+        pairs = zip(self.images.a, self.images.a_prime, strict=True)
+        gap = np.full((height // 8, 2 * width, 3), 255, np.uint8)
+        rows = [np.concatenate(pair, axis=1) for pair in pairs]
+        rows += [gap, np.concatenate([self.images.b[0], self.image], axis=1)]
+        factor = -(-STRIP_MIN_SIDE // height)
+        return np.concatenate(rows).repeat(factor, axis=0).repeat(factor, axis=1)
+
+    def save_lora(self, path: Path) -> None:
+        """Write the adapter under this analogy as a LoRA, for `pipe.load_lora_weights` of diffusers."""
+        factors = lora_factors(*read_adapter(self.adapter.file), self.condition, self.scale)
+        write_lora(path, factors, {"scale": self.scale, "adapter": self.adapter.spec.model_dump()})
 
 
-def manner_of(options: argparse.Namespace, spec: AdapterSpec) -> Manner:
-    """As the user has it; UserError if an option is for another context than that of the adapter."""
-    context = spec.analogy.context
-    for option, given, wanted in (
-        ("--seed", options.seed, "grid"),
-        ("--statistics", options.statistics, "inversion"),
+def find_adapter(name: str, store: Path) -> LorwebFile:
+    """Find the LoRWeB that a key, a folder or a file's path names.
+
+    Raises:
+        UserError: There is none, or the adapter is of another type.
+    """
+    path = Path(name)
+    if not path.exists() and Store(store).has("finetune", name):
+        path = Store(store).path("finetune", name)
+    file = path / FILE if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(
+            f"adapter {name}: there is no such file or folder, "
+            f"and no finished fine-tuning of that key in {store}"
+        )
+    spec = saved_spec(file)
+    if spec.type != "lorweb" or spec.analogy is None:
+        raise UserError(
+            f"adapter {file} holds a {spec.type}, which takes no analogies; "
+            "expected a lorweb (adapter type: lorweb)"
+        )
+    return LorwebFile(file, spec, spec.analogy)
+
+
+def default_base_model(adapter: Path) -> BaseModelSpec:
+    """Return the base model in the manifest beside the adapter's file, or `mini` without a manifest."""
+    manifest = adapter.parent / MANIFEST
+    if not manifest.is_file():
+        return BaseModelSpec(name="mini")
+    return BaseModelSpec.model_validate(json.loads(manifest.read_text())["params"]["base_model"])
+
+
+def read_images(options: AnalogyOptions, most: int, size: int) -> tuple[AnalogyImages, list[str]]:
+    """Read the images of an analogy upright, as centre squares of `size` pixels.
+
+    Args:
+        options: Names the files.
+        most: The largest number of examples that the adapter takes.
+        size: The side of the squares.
+
+    Returns:
+        The images, and a sentence for each that was converted.
+
+    Raises:
+        UserError: There are too many examples, or not as many images a as a', or a file is not a complete
+            image.
+    """
+    if len(options.a) != len(options.a_prime):
+        raise UserError(
+            f"{len(options.a)} images a and {len(options.a_prime)} images a-prime were given; "
+            "expected equal numbers of both"
+        )
+    if len(options.a) > most:
+        raise UserError(
+            f"{len(options.a)} examples were given, but the adapter takes at most {most} "
+            "(adapter.analogy.examples)"
+        )
+    notes: list[str] = []
+
+    def read(paths: Sequence[Path]) -> np.ndarray:
+        return np.stack([_read_square(path, size, notes) for path in paths])
+
+    return AnalogyImages(read(options.a), read(options.a_prime), read([options.b])), notes
+
+
+def _read_square(path: Path, size: int, notes: list[str]) -> np.ndarray:
+    """Read one image as uint8 [size, size, 3]; add to `notes` if it was converted."""
+    image = open_upright(path)
+    if (image.mode, image.size) != ("RGB", (size, size)):
+        width, height = image.size
+        notes.append(
+            f"{path} is {image.mode} of {width}x{height}: its middle square is used, as RGB of {size}x{size}"
+        )
+    return np.asarray(ImageOps.fit(as_rgb(image), (size, size), Image.Resampling.LANCZOS))
+
+
+def embed_analogy(spec: AnalogySpec, images: AnalogyImages) -> AnalogyConditions:
+    """Embed both analogies of `images`; several examples are averaged."""
+    encoder = load_encoder(spec)
+    a, a_prime, b = (encoder.embed(some) for some in (images.a, images.a_prime, images.b))
+    return AnalogyConditions(analogy(a, a, b).mean(0), analogy(a, a_prime, b).mean(0))
+
+
+def check_options(options: AnalogyOptions, spec: AnalogySpec) -> None:
+    """Raise a UserError if an option does not apply to an adapter of that context, or `steps` is below 1."""
+    for name, value, context in (
+        ("seed", options.seed, "grid"),
+        ("statistics", options.statistics, "inversion"),
     ):
-        if given is not None and context != wanted:
+        if value is not None and spec.context != context:
             raise UserError(
-                f"{option} is for an adapter whose analogy.context is {wanted}; that of --adapter {options.adapter} is {context}"
+                f"{name} applies to an adapter whose analogy.context is {context}; "
+                f"that of adapter {options.adapter} is {spec.context}"
             )
     if options.steps < 1:
-        raise UserError(f"--steps is {options.steps}; expected at least 1")
-    guidance = Guidance(weight=options.guidance, content_scale=options.content_scale)
-    if context == "grid":
-        return Manner(options.prompt, guidance, None, options.seed or 0, options.scale, options.steps)
-    statistics = options.statistics or "target"
-    return Manner(options.prompt, guidance, statistics, None, options.scale, options.steps)
+        raise UserError(f"steps is {options.steps}; expected at least 1")
 
 
 @torch.inference_mode()
-def changed(
-    model: BaseModel, adapter: Path, between: tuple[Tensor, Tensor], pictures: Pictures, manner: Manner
+def apply_analogy(
+    model: BaseModel,
+    adapter: LorwebFile,
+    conditions: AnalogyConditions,
+    images: AnalogyImages,
+    options: AnalogyOptions,
 ) -> np.ndarray:
-    """B as the analogy has it: uint8 [H, W, 3]. between: what `conditions` gave."""
-    guidance, scale = manner.guidance, manner.scale
-    stays, leads = between
-    content = copy.deepcopy(model.denoiser) if guidance.content_scale != 1 else model.denoiser
-    if content is not model.denoiser:
-        guide = load_adapter(content, adapter)
-        guide.set_scale(scale * guidance.content_scale)
-        guide.merge(leads)
-    loaded = load_adapter(model.denoiser, adapter)
-    loaded.set_scale(scale)
-    prompted, empty = model.embed([manner.prompt]), model.embed(["an image"])
-    levels = Levels.make(model, manner.steps)
+    """Sample b': uint8 [H, W, 3]. The adapter is merged into the denoiser of `model`, which stays changed.
 
-    def inverted(image: np.ndarray, told: object) -> Tensor:
-        return invert(model, classifier_free(model.denoiser, told, empty, 1.0), model.encode(image), levels)
+    With context `inversion`, b is inverted under a : a :: b and sampled again under a : a' :: b. With context
+    `grid`, b' is sampled from noise, beside a, a' and b.
+    """
+    guidance = options.guidance
+    guide = copy.deepcopy(model.denoiser) if guidance.content_scale != 1 else model.denoiser
+    if guide is not model.denoiser:
+        guiding_adapter = load_adapter(guide, adapter.file)
+        guiding_adapter.set_scale(options.scale * guidance.content_scale)
+        guiding_adapter.merge(conditions.change)
+    loaded = load_adapter(model.denoiser, adapter.file)
+    loaded.set_scale(options.scale)
+    prompt, empty = model.embed([options.prompt]), model.embed([EMPTY_PROMPT])
+    levels = Levels.make(model, options.steps)
 
-    predict = guided(guidance, model.denoiser, content, prompted, empty)
-    if manner.seed is None:
-        loaded.merge(stays)
-        latents = inverted(pictures.b, prompted)
-        loaded.merge(leads)
-        if manner.statistics == "target":
-            latents = adain(latents, inverted(pictures.a_prime[:1], empty))
+    def inverted(image: np.ndarray, image_prompt: PromptEmbeddings) -> Tensor:
+        predict = classifier_free(model.denoiser, image_prompt, empty, 1.0)
+        return invert(model, predict, model.encode(image), levels)
+
+    predict = guided(guidance, model.denoiser, guide, prompt, empty)
+    if adapter.analogy.context == "grid":
+        loaded.merge(conditions.change)
+        quarters, seeds = [images.a[:1], images.a_prime[:1], images.b], [options.seed or 0]
+        latents = start_noise(model, seeds)
+        predict = predict_beside(model, predict, quarters, seeds)
     else:
-        loaded.merge(leads)
-        shown, seeds = [pictures.a[:1], pictures.a_prime[:1], pictures.b], [manner.seed]
-        latents, predict = start_noise(model, seeds), beside(model, predict, shown, seeds)
+        loaded.merge(conditions.identity)
+        latents = inverted(images.b, prompt)
+        loaded.merge(conditions.change)
+        if options.statistics != "own":
+            latents = adain(latents, inverted(images.a_prime[:1], empty))
     return model.decode(sample(model, predict, latents, levels))[0]
 
 
-def strip(pictures: Pictures, made: np.ndarray) -> np.ndarray:
-    """Examples under each other, a beside a', and b beside what was made: uint8, enlarged without smoothing."""
-    times = -(-ENLARGED_TO // made.shape[0])
-    examples = [np.concatenate(pair, axis=1) for pair in zip(pictures.a, pictures.a_prime, strict=True)]
-    white = np.full((made.shape[0] // 8, 2 * made.shape[1], 3), 255, np.uint8)
-    rows = [*examples, white, np.concatenate([pictures.b[0], made], axis=1)]
-    return np.concatenate(rows).repeat(times, axis=0).repeat(times, axis=1)
+def change_image(options: AnalogyOptions) -> AnalogyResult:
+    """Change the image b as the examples a and a' show.
 
-
-def carry_out(options: argparse.Namespace) -> int:
-    """The command; what it wrote is printed, what it converted is said on standard error."""
-    for path, suffix, what in (
-        (options.out, ".png", "-o"),
-        (options.strip, ".png", "--strip"),
-        (options.lora, ".safetensors", "--lora"),
-    ):
-        if path is not None and path.suffix != suffix:
-            raise UserError(f"{what} {path}: expected a name that ends in {suffix}")
-    adapter, spec = find_adapter(options.adapter, store_folder(options.store))
-    manner = manner_of(options, spec)
-    base = base_model_of(adapter, options.base_model, options.resolution)
-    pictures, said = read_pictures(options, spec, base.resolution)
-    print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
-    between = conditions(spec, pictures)
-    made = changed(BaseModel.load(base), adapter, between, pictures, manner)
-    written = {"out": str(options.out)}
-    write_atomic(options.out, to_png(made))
-    if options.strip is not None:
-        write_atomic(options.strip, to_png(strip(pictures, made)))
-        written["strip"] = str(options.strip)
-    if options.lora is not None:
-        factors = lora_factors(*read_adapter(adapter), between[1], options.scale)
-        write_lora(options.lora, factors, {"scale": options.scale, "adapter": spec.model_dump()})
-        written["lora"] = str(options.lora)
-    print(json.dumps(written | {"converted": said}) if options.json else "\n".join(written.values()))
-    return 0
+    Raises:
+        UserError: The adapter cannot be found, an option does not apply to it, or an image cannot be read.
+    """
+    adapter = find_adapter(options.adapter, store_folder(options.store))
+    check_options(options, adapter.analogy)
+    base_model = options.base_model or default_base_model(adapter.file)
+    images, notes = read_images(options, adapter.analogy.examples, base_model.resolution)
+    conditions = embed_analogy(adapter.analogy, images)
+    image = apply_analogy(BaseModel.load(base_model), adapter, conditions, images, options)
+    return AnalogyResult(image, images, adapter, conditions.change, options.scale, notes)

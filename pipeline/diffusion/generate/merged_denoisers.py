@@ -1,4 +1,4 @@
-"""The denoisers of stage two: with an adapter as it is at the source, at the target, and where it guides the class."""
+"""The denoisers of stage two: at the source, at the target, and the one that guides the class."""
 
 import copy
 from dataclasses import dataclass, field
@@ -14,20 +14,30 @@ from pipeline.diffusion.base_model import BaseModel
 from pipeline.planning.kinds.generate import GenerateParams
 
 
-def merged(model: BaseModel, adapter: Path, t: Condition, scale: float) -> nn.Module:
-    """A copy of the denoiser with the adapter saved at `adapter` merged at t, its update times `scale`."""
+def merge_into_copy(model: BaseModel, adapter: Path, condition: Condition, scale: float) -> nn.Module:
+    """Copy the denoiser of `model` and merge the adapter saved at `adapter` into the copy.
+
+    Args:
+        model: The base model, which stays as it is.
+        adapter: The adapter's file.
+        condition: The condition at which the adapter is merged.
+        scale: A factor on the adapter's update.
+    """
     denoiser = copy.deepcopy(model.denoiser)
     loaded = load_adapter(denoiser, adapter)
     loaded.set_scale(scale)
-    loaded.merge(t)
+    loaded.merge(condition)
     return denoiser
 
 
 @dataclass(frozen=True)
 class Denoisers:
-    """The denoiser with the adapter merged at t = 0 and at t = 1, and as it guides the class.
+    """The denoisers of one base model and adapter; without an adapter all three are the base model's own.
 
-    For the base model, thrice the same. Only adapted images need the one at t = 0, where their sources are inverted.
+    Attributes:
+        at_source: With the adapter merged at t = 0, where source images are inverted; None if none are.
+        at_target: With the adapter merged at t = 1.
+        content: With the share of the adapter's update that guides the class (`Guidance.content_scale`).
     """
 
     at_source: nn.Module | None
@@ -36,36 +46,39 @@ class Denoisers:
 
     @classmethod
     def make(cls, model: BaseModel, adapter: Path | None, params: GenerateParams) -> "Denoisers":
-        """Merge the adapter saved at `adapter` once for each; with None, the base model as it is."""
+        """Merge the adapter saved at `adapter` once for each denoiser; None takes the base model alone."""
         if adapter is None:
             return cls(model.denoiser, model.denoiser, model.denoiser)
 
         scale, share = params.scale, params.guidance.content_scale
-        at_source = merged(model, adapter, 0.0, scale) if params.contents == "adapted" else None
-        at_target = merged(model, adapter, 1.0, scale)
-        content = at_target if share == 1 else merged(model, adapter, 1.0, scale * share)
+        at_source = merge_into_copy(model, adapter, 0.0, scale) if params.contents == "adapted" else None
+        at_target = merge_into_copy(model, adapter, 1.0, scale)
+        content = at_target if share == 1 else merge_into_copy(model, adapter, 1.0, scale * share)
         return cls(at_source, at_target, content)
 
-    def turn_to(self, rows: pd.Index) -> None:
-        """Get ready for the images in those rows of the manifest: they are the same for all."""
+    def select(self, rows: pd.Index) -> None:
+        """Prepare for these rows of the manifest. Merged denoisers are the same for all rows."""
 
 
 @dataclass(frozen=True)
 class AnalogyDenoisers(Denoisers):
-    """The same with a LoRWeB, which has another mix for each image, so that it is not merged.
+    """The denoisers of a LoRWeB. Its mix differs between images, so that it is not merged.
 
-    to_itself, condition: the analogies of all rows of the manifest, [N, 3 width], that lead nowhere and to the target.
+    Attributes:
+        adapters: The adapter in each denoiser, by the denoiser's attribute.
+        identity: The conditions of all N rows of the manifest that change nothing, [N, 3 width].
+        change: The conditions of all N rows that lead to the target, [N, 3 width].
     """
 
     adapters: dict[str, Adapter] = field(default_factory=dict)
-    to_itself: Tensor = field(default_factory=lambda: torch.empty(0))
-    condition: Tensor = field(default_factory=lambda: torch.empty(0))
+    identity: Tensor = field(default_factory=lambda: torch.empty(0))
+    change: Tensor = field(default_factory=lambda: torch.empty(0))
 
     @classmethod
-    def of(
-        cls, model: BaseModel, adapter: Path, params: GenerateParams, to_itself: Tensor, condition: Tensor
+    def load(
+        cls, model: BaseModel, adapter: Path, params: GenerateParams, identity: Tensor, change: Tensor
     ) -> "AnalogyDenoisers":
-        """Load the adapter saved at `adapter` into a copy of the denoiser for each."""
+        """Load the adapter saved at `adapter` into one copy of the denoiser for each role."""
         scales = {"at_source": 1.0, "at_target": 1.0, "content": params.guidance.content_scale}
         if params.contents != "adapted" or params.context == "grid":
             scales.pop("at_source")
@@ -78,10 +91,10 @@ class AnalogyDenoisers(Denoisers):
             adapters[role].set_scale(params.scale * share)
         at_target = denoisers["at_target"]
         content = denoisers.get("content", at_target)
-        return cls(denoisers.get("at_source"), at_target, content, adapters, to_itself, condition)
+        return cls(denoisers.get("at_source"), at_target, content, adapters, identity, change)
 
-    def turn_to(self, rows: pd.Index) -> None:
-        """Mix for the images in those rows of the manifest."""
+    def select(self, rows: pd.Index) -> None:
+        """Set the mix for the images in these rows of the manifest."""
         for role, adapter in self.adapters.items():
-            analogies = self.to_itself if role == "at_source" else self.condition
-            adapter.set_condition(analogies[rows.tolist()])
+            conditions = self.identity if role == "at_source" else self.change
+            adapter.set_condition(conditions[rows.tolist()])

@@ -1,24 +1,23 @@
-"""Stage two: images from a fine-tuned model, every one on disk, with a manifest that says how it was made.
+"""Stage two under uda: make images with a fine-tuned model, and a manifest that says how each was made.
 
 - `adapted`: source images, inverted at t = 0 and sampled again at t = 1; they keep their labels.
-- `generated`: images of the target from noise at t = 1, a number for each class.
-- `base`: the control, from noise by the base model without any adapter.
+- `generated`: images of the target, sampled from noise at t = 1, as many for each class.
+- `base`: the control, sampled from noise by the base model without any adapter.
 
-With a LoRWeB, t = 0 stands for an analogy of source images alone, and t = 1 for source example : target example :: image.
-With one whose context is a grid, nothing is inverted: images are painted from noise beside that example.
+With a LoRWeB, an analogy of source images alone takes the place of t = 0, and the analogy source example :
+target example :: image that of t = 1. If its context is a grid, no image is inverted: images are sampled from
+noise beside that example.
 """
 
-import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from pipeline.config import prompt
+from pipeline.config import PairParams, prompt
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
@@ -27,29 +26,37 @@ from pipeline.data.image_sets import ImageSet, load_labelled, load_unlabelled
 from pipeline.diffusion.adapters import saved_spec
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.finetune import analogy_data
-from pipeline.diffusion.generate.in_context import in_grid
+from pipeline.diffusion.generate.images import choose_balanced, images_named, labels_of, to_png
+from pipeline.diffusion.generate.in_context import predict_beside
 from pipeline.diffusion.generate.merged_denoisers import AnalogyDenoisers, Denoisers
 from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
-from pipeline.diffusion.sampling import Levels, Predict, adain, classifier_free, guided, invert, sample
+from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample, start_noise
 from pipeline.planning.kinds.generate import GenerateParams
 
 
 def plan_images(params: GenerateParams, source: ImageSet | None, style: ImageSet | None) -> pd.DataFrame:
-    """The manifest: one row per image to make, before any is made.
+    """Write the manifest before any image is made, one row per image.
 
-    Columns file, label, class, seed, t, prompt, source, style. Images of one class stand apart, so that a run that was
-    cut short has some of every class.
+    Classes take turns, so that a job that was interrupted has images of every class.
+
+    Args:
+        params: The job's parameters.
+        source: The images to adapt; None if images start from noise.
+        style: The target images whose statistics the starting latents get; None if they get none.
+
+    Returns:
+        Columns file, label, class, seed, t, prompt, source, style.
     """
     if source is None:
         labels = np.tile(np.arange(len(params.words)), params.per_class or 0)
         names = [""] * len(labels)
     else:
         chosen = choose_balanced(source, params.per_class, params.seed)
-        labels, names = source.labels[chosen], [source.names[i] for i in chosen]
+        labels, names = labels_of(source)[chosen], [source.names[i] for i in chosen]
     styles = [""] * len(labels)
     if style is not None:
-        drawn = np.random.default_rng(derive(params.seed, "style", params.contents))
-        styles = [style.names[i] for i in drawn.integers(len(style), size=len(labels))]
+        rng = np.random.default_rng(derive(params.seed, "style", params.contents))
+        styles = [style.names[i] for i in rng.integers(len(style), size=len(labels))]
     return pd.DataFrame(
         {
             "file": [f"images/{i:06d}.png" for i in range(len(labels))],
@@ -64,125 +71,115 @@ def plan_images(params: GenerateParams, source: ImageSet | None, style: ImageSet
     )
 
 
-def choose_balanced(source: ImageSet, per_class: int | None, seed: int) -> np.ndarray:
-    """Indices of up to `per_class` images of every class (all with None), drawn once, classes taking turns."""
-    order = np.random.default_rng(derive(seed, "choose")).permutation(len(source))
-    turns = pd.Series(source.labels[order]).groupby(source.labels[order]).cumcount().to_numpy()
-    keep = turns < per_class if per_class is not None else np.ones(len(order), bool)
-    return order[keep][np.argsort(turns[keep], kind="stable")]
+@dataclass(frozen=True)
+class BatchInputs:
+    """What a batch of n images is made from.
 
-
-def start_noise(model: BaseModel, seeds: list[int]) -> Tensor:
-    """Gaussian latents [n, c, h, w], each from its own seed, so that an image does not depend on its batch.
-
-    They are drawn on the CPU, so that a seed stands for the same noise on every device.
+    Attributes:
+        prompts: The class prompt of each image.
+        empty: The prompt without a class, of one sample.
+        seeds: The seed of each image.
+        source: The images to adapt, [n, H, W, 3]; None to start from noise.
+        style: Target images whose statistics the starting latents get (the initial latent AdaIN of Chung et
+            al. 2024, section 4.3), [n, H, W, 3]; None to leave them as they are.
+        quarters: The images a, a' and b of the grids, [n, H, W, 3] each; empty if no grids are used.
     """
-    drawn = [torch.randn(model.latent_shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    return torch.stack(drawn).to(model.device)
 
-
-def beside(model: BaseModel, predict: Predict, shown: Sequence[np.ndarray], seeds: list[int]) -> Predict:
-    """The prediction for b' in a grid with `shown`, a, a' and b, each [n, H, W, 3].
-
-    predict: of whole grids; seeds: of the n images, from which each quarter has noise of its own.
-    """
-    known = [model.encode(images) for images in shown]
-    own = [[derive(seed, "quarter", quarter) for seed in seeds] for quarter in range(len(known))]
-    return in_grid(model, predict, known, [start_noise(model, theirs) for theirs in own])
+    prompts: PromptEmbeddings
+    empty: PromptEmbeddings
+    seeds: list[int]
+    source: np.ndarray | None = None
+    style: np.ndarray | None = None
+    quarters: Sequence[np.ndarray] = ()
 
 
 def make_batch(
-    model: BaseModel,
-    denoisers: Denoisers,
-    params: GenerateParams,
-    prompts: PromptEmbeddings,
-    empty: PromptEmbeddings,
-    seeds: list[int],
-    source: np.ndarray | None,
-    style: np.ndarray | None,
-    shown: Sequence[np.ndarray] = (),
+    model: BaseModel, denoisers: Denoisers, params: GenerateParams, inputs: BatchInputs
 ) -> np.ndarray:
-    """Images uint8 [n, H, W, 3] for n prompts; `empty` is the one without a class.
-
-    `source` [n, H, W, 3] is what to adapt, or None to begin with noise; `style` [n, H, W, 3], images of the target,
-    lend their statistics to what sampling starts from (the initial latent AdaIN of Chung et al. 2024, section 4.3);
-    `shown`, [n, H, W, 3] each, are a, a' and b, if images are painted into grids with them.
-    """
-    empty, inversion = empty.expand(len(prompts)), params.inversion
+    """Make the images of one batch: uint8 [n, H, W, 3]."""
+    prompts, inversion = inputs.prompts, params.inversion
+    empty = inputs.empty.expand(len(prompts))
     levels = Levels.make(model, params.steps, inversion.depth)
 
-    def inverted(images: np.ndarray, denoiser: nn.Module, prompt: PromptEmbeddings) -> Tensor:
-        plain = classifier_free(denoiser, prompt, empty, 1.0)
-        return invert(model, plain, model.encode(images), levels, inversion.refinements)
+    def inverted(images: np.ndarray, denoiser: nn.Module, image_prompts: PromptEmbeddings) -> Tensor:
+        predict = classifier_free(denoiser, image_prompts, empty, 1.0)
+        return invert(model, predict, model.encode(images), levels, inversion.refinements)
 
-    noise = start_noise(model, seeds)
-    latents = noise if source is None else inverted(source, denoisers.at_source, prompts)
+    noise = latents = start_noise(model, inputs.seeds)
+    if inputs.source is not None:
+        if denoisers.at_source is None:
+            raise ValueError("source images need the denoiser at the source")
+        latents = inverted(inputs.source, denoisers.at_source, prompts)
     if inversion.statistics == "noise":
         latents = adain(latents, noise)
-    if style is not None:
-        latents = adain(latents, inverted(style, denoisers.at_target, empty))
+    if inputs.style is not None:
+        latents = adain(latents, inverted(inputs.style, denoisers.at_target, empty))
     predict = guided(params.guidance, denoisers.at_target, denoisers.content, prompts, empty)
-    if shown:
-        predict = beside(model, predict, shown, seeds)
+    if inputs.quarters:
+        predict = predict_beside(model, predict, inputs.quarters, inputs.seeds)
     return model.decode(sample(model, predict, latents, levels))
-
-
-def to_png(image: np.ndarray) -> bytes:
-    """A uint8 image [H, W, 3] as the bytes of a PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def images_named(images: ImageSet | None, names: pd.Series) -> np.ndarray | None:
-    """uint8 [n, H, W, 3], in the order of `names`; None if there is no set to take them from."""
-    if images is None:
-        return None
-    row_of = {name: i for i, name in enumerate(images.names)}
-    return images.images[[row_of[name] for name in names]]
 
 
 def make_denoisers(
     model: BaseModel, params: GenerateParams, inputs: dict[str, Path], manifest: pd.DataFrame
 ) -> tuple[pd.DataFrame, Denoisers, Sequence[np.ndarray]]:
-    """The manifest, the denoisers, and a, a' and b of every row, if images are painted into grids with them.
+    """Load the denoisers of a job.
 
-    With a LoRWeB, the manifest gets the columns a, a_prime and b: the images of each analogy.
+    Returns:
+        The manifest, which gets the columns a, a_prime and b of a LoRWeB's analogies; the denoisers; and the
+        images a, a' and b of all rows if these are made in grids, else nothing.
     """
     adapter = inputs["adapter"] / "adapter.safetensors" if "adapter" in inputs else None
     spec = saved_spec(adapter) if adapter is not None else None
-    if spec is None or spec.type != "lorweb":
+    if adapter is None or spec is None or spec.type != "lorweb":
         return manifest, Denoisers.make(model, adapter, params), ()
     drawn = analogy_data.of_manifest(params, spec, inputs["data"], manifest)
-    denoisers = AnalogyDenoisers.of(model, adapter, params, drawn.to_itself, drawn.condition)
-    shown = drawn.shown if params.context == "grid" else ()
-    return pd.concat([manifest, drawn.named], axis=1), denoisers, shown
+    denoisers = AnalogyDenoisers.load(model, adapter, params, drawn.to_itself, drawn.condition)
+    quarters = drawn.shown if params.context == "grid" else ()
+    return pd.concat([manifest, drawn.named], axis=1), denoisers, quarters
 
 
 def run(params: GenerateParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
-    """Make images/*.png and manifest.csv; batches whose images are all there already are not made again."""
+    """Make images/*.png and manifest.csv; a batch whose images all exist is not made again.
+
+    Args:
+        params: The job's parameters.
+        inputs: `data`, a prepare artifact, and `adapter`, a finetune artifact; of the control, nothing.
+        workspace: Where the images are written.
+        progress: Called after each batch.
+    """
     with reproducible(params.threads):
         source = style = None
         if params.contents == "adapted":
-            source = load_labelled(inputs["data"], params.pair.source, "train")
+            source = load_labelled(inputs["data"], _pair(params).source, "train")
         if params.inversion.statistics == "target":
-            style = load_unlabelled(inputs["data"], params.pair.target, "train")
+            style = load_unlabelled(inputs["data"], _pair(params).target, "train")
         manifest = plan_images(params, source, style)
         model = BaseModel.load(params.base_model, params.precision)
-        manifest, denoisers, shown = make_denoisers(model, params, inputs, manifest)
+        manifest, denoisers, quarters = make_denoisers(model, params, inputs, manifest)
         prompts = model.embed([prompt(params.source_prompt, word) for word in params.words])
         empty = model.embed([params.target_prompt])
         for start in range(0, len(manifest), params.batch_size):
             rows = manifest.iloc[start : start + params.batch_size]
             if not all((workspace / file).exists() for file in rows["file"]):
-                labels, seeds = rows["label"].tolist(), rows["seed"].tolist()
-                inverted = None if shown else images_named(source, rows["source"])
-                lent, quarters = images_named(style, rows["style"]), [images[rows.index] for images in shown]
-                denoisers.turn_to(rows.index)
-                images = make_batch(
-                    model, denoisers, params, prompts[labels], empty, seeds, inverted, lent, quarters
+                batch = BatchInputs(
+                    prompts[rows["label"].tolist()],
+                    empty,
+                    rows["seed"].tolist(),
+                    None if source is None or quarters else images_named(source, rows["source"]),
+                    None if style is None else images_named(style, rows["style"]),
+                    [images[rows.index] for images in quarters],
                 )
+                denoisers.select(rows.index)
+                images = make_batch(model, denoisers, params, batch)
                 for file, image in zip(rows["file"], images, strict=True):
                     write_atomic(workspace / file, to_png(image))
             progress(start + len(rows), len(manifest), "images")
         write_atomic(workspace / "manifest.csv", manifest.to_csv(index=False))
+
+
+def _pair(params: GenerateParams) -> PairParams:
+    """Return the pair of domains of a set that is not the control."""
+    if params.pair is None:
+        raise ValueError(f"{params.contents} images need a pair of domains")
+    return params.pair

@@ -1,7 +1,7 @@
 """Attention interpolation and replacement (DiffMorpher: Zhang et al. 2024, section 4.2).
 
-Keys and values of self-attention in the upper half of the denoiser are replaced, in a frame, by what lies between
-those of the two ends: K = (1 - s) K_X + s K_Y, and V alike, at the frame's place s.
+In a frame at position s, the keys and values of self-attention in the upper half of the denoiser are replaced
+by K = (1 - s) K_X + s K_Y and V = (1 - s) V_X + s V_Y, interpolated between those of the two endpoints.
 """
 
 from collections.abc import Iterator
@@ -12,26 +12,31 @@ import torch
 from torch import Tensor, nn
 
 
-class AttentionBetween:
-    """While `on`, blends keys and values within a batch whose first and last samples are the ends, at places 0 and 1.
+class AttentionInterpolation:
+    """Interpolate keys and values within a batch whose first and last samples are the endpoints.
 
-    The ends themselves keep their own.
+    The endpoints, at positions 0 and 1, keep their own keys and values.
+
+    Args:
+        positions: The positions of the samples of each batch, [n].
+
+    Attributes:
+        on: False leaves the attention as it is.
     """
 
-    def __init__(self, places: Tensor) -> None:
-        """places: [n], of the samples of each batch."""
-        self.places, self.on = places, True
+    def __init__(self, positions: Tensor) -> None:
+        self.positions, self.on = positions, True
 
     def __call__(self, layer: nn.Module, args: Any, output: Tensor) -> Tensor | None:
-        """A forward hook of a projection to keys or values, whose output is [n, tokens, width]."""
+        """Replace the output [n, tokens, width] of a projection to keys or values; a forward hook."""
         if not self.on:
             return None
-        return torch.lerp(output[:1], output[-1:], self.places.to(output)[:, None, None])
+        return torch.lerp(output[:1], output[-1:], self.positions.to(output)[:, None, None])
 
     @contextmanager
-    def within(self, denoiser: nn.Module) -> Iterator[None]:
-        """Within it, the self-attention of `denoiser` is so interpolated."""
-        layers = [layer for name, layer in denoiser.named_modules() if is_replaced(name)]
+    def applied_to(self, denoiser: nn.Module) -> Iterator[None]:
+        """Interpolate the self-attention of `denoiser` inside the context."""
+        layers = [layer for name, layer in denoiser.named_modules() if is_interpolated(name)]
         handles = [layer.register_forward_hook(self) for layer in layers]
         try:
             yield
@@ -40,6 +45,6 @@ class AttentionBetween:
                 handle.remove()
 
 
-def is_replaced(name: str) -> bool:
-    """Whether a layer makes keys or values of self-attention (`attn1` in diffusers) on the way up."""
+def is_interpolated(name: str) -> bool:
+    """Tell whether a layer makes keys or values of self-attention (diffusers' `attn1`) in the upper half."""
     return name.startswith("up_blocks.") and name.endswith((".attn1.to_k", ".attn1.to_v"))

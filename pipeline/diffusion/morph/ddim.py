@@ -1,7 +1,7 @@
-"""DDIM interpolation: the inverted latents of X and Y on the arc between them (Song et al. 2021, section 5.3)."""
+"""DDIM interpolation: spherical interpolation of inverted latents (Song et al. 2021, section 5.3)."""
 
 from pipeline.diffusion.morph.method import Morph
 
 
 class Ddim(Morph):
-    """The base model, with no adapter: noise and prompts are interpolated, and nothing else."""
+    """Interpolate noise and prompts of the base model; no adapter is learned."""

@@ -1,7 +1,8 @@
-"""DiffMorpher (Zhang et al., CVPR 2024): LoRA interpolation, with four things more.
+"""DiffMorpher (Zhang et al., CVPR 2024): LoRA interpolation with three additions.
 
-The latents that sampling starts from have channel statistics between those of the ends (AdaIN); the attention of the
-noisier steps is interpolated between the ends; and frames are placed anew, so that neighbours are equally far apart.
+Starting latents get channel statistics between those of the endpoints (AdaIN). The attention of the noisier
+steps is interpolated between the endpoints. Frames are rescheduled, so that neighbours are at equal
+perceptual distances.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,32 +11,35 @@ from contextlib import contextmanager
 import numpy as np
 from torch import Tensor, nn
 
-from pipeline.diffusion.morph.attention import AttentionBetween
-from pipeline.diffusion.morph.interpolation import blended_statistics, rescheduled
+from pipeline.diffusion.morph.attention import AttentionInterpolation
+from pipeline.diffusion.morph.interpolation import interpolate_statistics, reschedule
 from pipeline.diffusion.morph.lora_interp import LoraInterpolation
-from pipeline.diffusion.morph.method import Paint, even
+from pipeline.diffusion.morph.method import SampleFrames, equal_steps
 
 
 class DiffMorpher(LoraInterpolation):
     """LoRA and noise interpolation, attention interpolation and replacement, AdaIN, rescheduling."""
 
-    def starts(self, ends: Tensor, places: Tensor) -> Tensor:
-        """On the arc between the ends, with statistics between theirs."""
-        return blended_statistics(super().starts(ends, places), ends[:1], ends[1:], places)
+    def starts(self, endpoints: Tensor, positions: Tensor) -> Tensor:
+        """Interpolate spherically between the endpoints, and set statistics between theirs."""
+        latents = super().starts(endpoints, positions)
+        return interpolate_statistics(latents, endpoints[:1], endpoints[1:], positions)
 
     @contextmanager
-    def changed(self, denoiser: nn.Module, places: Tensor) -> Iterator[Callable[[float], None]]:
-        """Attention is interpolated in the noisiest of the steps, a share settings.attention of them."""
-        attention = AttentionBetween(places)
+    def modified(self, denoiser: nn.Module, positions: Tensor) -> Iterator[Callable[[float], None]]:
+        """Interpolate attention in the noisiest steps; `settings.attention` is their share of all steps."""
+        attention = AttentionInterpolation(positions)
 
-        def at(noisiness: float) -> None:
-            attention.on = noisiness > 1 - self.settings.attention
+        def before_step(noise_level: float) -> None:
+            attention.on = noise_level > 1 - self.settings.attention
 
-        with attention.within(denoiser):
-            yield at
+        with attention.applied_to(denoiser):
+            yield before_step
 
-    def frames(self, count: int, paint: Paint) -> tuple[np.ndarray, np.ndarray]:
-        """Painted at equal steps of place, measured, and painted again at equal steps of distance."""
-        places = even(count)
-        places = rescheduled(places, self.distances(paint(places)))
-        return places, paint(places)
+    def frames(self, count: int, sample_frames: SampleFrames) -> tuple[np.ndarray, np.ndarray]:
+        """Sample frames at equal steps of position, measure them, and sample at equal steps of distance."""
+        if self.distances is None:
+            raise ValueError("DiffMorpher needs distances to reschedule frames")
+        positions = equal_steps(count)
+        positions = reschedule(positions, self.distances(sample_frames(positions)))
+        return positions, sample_frames(positions)

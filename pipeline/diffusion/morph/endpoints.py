@@ -1,9 +1,10 @@
-"""The two ends of a morph, X and Y, and what an adapter learns from them."""
+"""The two endpoints of a morph, X and Y, and the batches from which an adapter learns them."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from pipeline.config import AdapterSpec, FinetuneSettings, MorphSettings
@@ -13,24 +14,35 @@ from pipeline.diffusion.prompt_embeddings import concatenate
 
 
 @dataclass(frozen=True)
-class End:
-    """One end: images uint8 [n, H, W, 3] of it, and the prompt that they are tuned and made with.
+class Endpoint:
+    """One endpoint of a morph.
 
-    One image is what the morph begins or ends with; several are a style or a subject, which it begins or ends in.
+    Attributes:
+        images: uint8 [n, H, W, 3], or object [n], paths of files. A single image is the first or last frame;
+            several images show a style or a subject that the morph begins or ends with.
+        prompt: The prompt of these images in fine-tuning and sampling.
     """
 
     images: np.ndarray
     prompt: str
 
 
+def resize(images: np.ndarray, size: int) -> np.ndarray:
+    """Resize square images to uint8 [n, size, size, 3] by Lanczos' filter, unless they have that size."""
+    if images.shape[1] == size:
+        return images
+    resized = [Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS) for image in images]
+    return np.stack([np.asarray(image) for image in resized])
+
+
 def adapter_spec(settings: MorphSettings) -> AdapterSpec:
-    """The Terra of a morph; of LoRAs, the rank and the layers."""
+    """Specify the Terra of a morph; its two LoRAs have the same rank and layers."""
     rank = settings.rank
     return AdapterSpec(rank=rank, alpha=rank, layers=settings.layers, include=settings.include)
 
 
-def tuning(settings: MorphSettings) -> FinetuneSettings:
-    """The tuning of a morph, as stage one is told."""
+def finetune_settings(settings: MorphSettings) -> FinetuneSettings:
+    """Translate the settings of a morph into those of stage one."""
     return FinetuneSettings(
         steps=settings.tune_steps,
         batch_size=settings.batch_size,
@@ -40,30 +52,40 @@ def tuning(settings: MorphSettings) -> FinetuneSettings:
     )
 
 
-class EndsData(TuningData):
-    """X at t = 0 and Y at t = 1, each with its own prompt; both parts of a batch share noise and timesteps."""
+class EndpointData(TuningData):
+    """Batches with X at t = 0 and Y at t = 1, each with its own prompt.
+
+    Both parts of a batch share their noise and timesteps.
+
+    Args:
+        model: Encodes the images and the prompts.
+        settings: The settings of the morph.
+        endpoints: X and Y.
+    """
 
     parts = ("x", "y")
 
-    def __init__(self, model: BaseModel, settings: MorphSettings, ends: tuple[End, End]) -> None:
-        self.settings, self.timesteps = tuning(settings), len(model.alpha_bar)
-        self.shown = [end.prompt for end in ends]
+    def __init__(
+        self, model: BaseModel, settings: MorphSettings, endpoints: tuple[Endpoint, Endpoint]
+    ) -> None:
+        self.settings, self.timesteps = finetune_settings(settings), len(model.alpha_bar)
+        self.shown = [endpoint.prompt for endpoint in endpoints]
         self.prompts = model.embed(self.shown)
-        self.latents = [model.encode(end.images) for end in ends]
+        self.latents = [model.encode(endpoint.images) for endpoint in endpoints]
 
     def batch(self, step: int) -> Batch:
-        """The batch of `step`, of X first."""
+        """Return the batch of `step`, X before Y."""
         n, generator = self.settings.batch_size, self._generator(step)
         chosen = [torch.randint(len(latents), (n,), generator=generator) for latents in self.latents]
         noise, timesteps = self._noise(self.latents[0], generator)
         return Batch(
-            torch.cat([latents[of] for latents, of in zip(self.latents, chosen, strict=True)]),
-            concatenate([self.prompts[[place]].expand(n) for place in (0, 1)]),
+            torch.cat([latents[rows] for latents, rows in zip(self.latents, chosen, strict=True)]),
+            concatenate([self.prompts[[index]].expand(n) for index in (0, 1)]),
             noise.repeat(2, 1, 1, 1),
             timesteps.repeat(2),
             torch.cat([torch.zeros(n), torch.ones(n)]),
         )
 
     def conditions_to_show(self) -> Tensor:
-        """Both ends: [2, 1]."""
+        """Return the t of both endpoints, [2, 1]."""
         return torch.tensor([[0.0], [1.0]])

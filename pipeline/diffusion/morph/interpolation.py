@@ -1,4 +1,4 @@
-"""What lies between two latents, two prompts, and two ends of a curve."""
+"""Interpolate latents, their statistics, prompts, and the positions of frames."""
 
 import numpy as np
 import torch
@@ -7,22 +7,29 @@ from torch import Tensor
 from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
 
 PARALLEL = 1e-6
-"""Latents whose angle is smaller than this, in radians, are blended along the straight line between them."""
+"""Latents at a smaller angle than this, in radians, are interpolated along a straight line."""
 
 
-def _wide(places: Tensor, like: Tensor) -> Tensor:
-    """Places [n] as [n, 1, ...], to be multiplied by `like`."""
-    return places.to(like).reshape(-1, *[1] * (like.ndim - 1))
+def _broadcast(positions: Tensor, like: Tensor) -> Tensor:
+    """Reshape positions [n] to [n, 1, ...], with the dimensions, dtype and device of `like`."""
+    return positions.to(like).reshape(-1, *[1] * (like.ndim - 1))
 
 
-def slerp(first: Tensor, last: Tensor, places: Tensor) -> Tensor:
-    """Spherical interpolation (Shoemake 1985): at place s, (sin((1 - s) a) first + sin(s a) last) / sin(a).
+def slerp(first: Tensor, last: Tensor, positions: Tensor) -> Tensor:
+    """Interpolate spherically: (sin((1 - s) a) first + sin(s a) last) / sin(a) at position s (Shoemake 1985).
 
-    first, last: [1, ...], with the angle a between them; places: [n], in [0, 1]. Returns [n, ...]. Where the two are
-    parallel, the straight line between them; where they are opposite, no arc is the shortest, and they are blended
-    as if they were at an angle a hair smaller.
+    Parallel latents are interpolated along a straight line. Between opposite latents no arc is the shortest:
+    they are treated as if their angle were smaller than pi by PARALLEL.
+
+    Args:
+        first: The latent at position 0, [1, ...].
+        last: The latent at position 1, [1, ...], at the angle a from the first.
+        positions: [n], each in [0, 1].
+
+    Returns:
+        [n, ...].
     """
-    a, b, s = first.double(), last.double(), _wide(places.double(), first.double())
+    a, b, s = first.double(), last.double(), _broadcast(positions.double(), first.double())
     lengths = a.norm() * b.norm()
     cosine = (a * b).sum() / lengths if lengths > 0 else torch.ones((), dtype=a.dtype)
     angle = torch.arccos(cosine.clamp(-1, 1)).clamp(max=torch.pi - PARALLEL)
@@ -31,12 +38,18 @@ def slerp(first: Tensor, last: Tensor, places: Tensor) -> Tensor:
     return ((((1 - s) * angle).sin() * a + (s * angle).sin() * b) / angle.sin()).to(first.dtype)
 
 
-def blended_statistics(latents: Tensor, first: Tensor, last: Tensor, places: Tensor) -> Tensor:
-    """`latents` [n, c, h, w] with the means and deviations of channels that lie between those of `first` and `last`.
+def interpolate_statistics(latents: Tensor, first: Tensor, last: Tensor, positions: Tensor) -> Tensor:
+    """Give `latents` channel means and standard deviations between those of `first` and `last`.
 
-    The AdaIN of DiffMorpher (Zhang et al. 2024, section 4.3). first, last: [1, c, h, w]; places: [n].
+    This is the AdaIN of DiffMorpher (Zhang et al. 2024, section 4.3).
+
+    Args:
+        latents: [n, c, h, w].
+        first: The latent at position 0, [1, c, h, w].
+        last: The latent at position 1, [1, c, h, w].
+        positions: [n], each in [0, 1].
     """
-    over, s = (2, 3), _wide(places, latents)
+    over, s = (2, 3), _broadcast(positions, latents)
     mean = torch.lerp(first.mean(over, keepdim=True), last.mean(over, keepdim=True), s)
     deviation = torch.lerp(first.std(over, keepdim=True), last.std(over, keepdim=True), s)
     own = latents.std(over, keepdim=True)
@@ -44,23 +57,30 @@ def blended_statistics(latents: Tensor, first: Tensor, last: Tensor, places: Ten
     return shape * deviation + mean
 
 
-def blended_prompts(ends: PromptEmbeddings, places: Tensor) -> PromptEmbeddings:
-    """The conditions of n frames between the two of `ends`, on the straight line. places: [n]."""
-    tensors = ends.tensors()
+def interpolate_prompts(endpoints: PromptEmbeddings, positions: Tensor) -> PromptEmbeddings:
+    """Interpolate linearly between the embeddings of two prompts, at positions [n]."""
+    tensors = endpoints.tensors()
     return PromptEmbeddings(
-        **{name: torch.lerp(t[:1], t[1:], _wide(places, t)) for name, t in tensors.items()}
+        **{name: torch.lerp(t[:1], t[1:], _broadcast(positions, t)) for name, t in tensors.items()}
     )
 
 
-def rescheduled(places: np.ndarray, distances: np.ndarray) -> np.ndarray:
-    """Places at which the frames are at equal steps, if distance grows evenly between those measured.
+def reschedule(positions: np.ndarray, distances: np.ndarray) -> np.ndarray:
+    """Find positions at equal perceptual distances (DiffMorpher, section 4.4).
 
-    The rescheduling of DiffMorpher (section 4.4). places: increasing, [n], from 0 to 1; distances: those between
-    the frames at neighbouring places, [n - 1]. If all are 0, `places` as they are.
+    Between two measured frames the distance is taken to grow linearly with the position.
+
+    Args:
+        positions: The positions of the measured frames, [n], increasing from 0 to 1.
+        distances: The distances between neighbouring frames, [n - 1].
+
+    Returns:
+        [n]; `positions` themselves if all distances are 0.
     """
-    along = np.concatenate([[0.0], np.cumsum(distances, dtype=np.float64)])
-    if along[-1] == 0:
-        return places
-    found = np.interp(np.linspace(0, along[-1], len(places)), along, places)
-    found[0], found[-1] = places[0], places[-1]  # of frames at an end that are alike, any would be found
+    cumulative = np.concatenate([[0.0], np.cumsum(distances, dtype=np.float64)])
+    if cumulative[-1] == 0:
+        return positions
+    found = np.interp(np.linspace(0, cumulative[-1], len(positions)), cumulative, positions)
+    # Where the first or last frames are alike, np.interp may return the position of any of them.
+    found[0], found[-1] = positions[0], positions[-1]
     return found

@@ -1,4 +1,4 @@
-"""LoRA interpolation: a LoRA for each end, and between them their weights interpolated."""
+"""LoRA interpolation: one LoRA for each endpoint, whose updates are interpolated between them."""
 
 from torch import nn
 
@@ -9,8 +9,8 @@ from pipeline.diffusion.morph.method import Morph
 
 
 class LoraInterpolation(Morph):
-    """DDIM interpolation in a model whose weights go from the LoRA of X to that of Y."""
+    """DDIM interpolation in a model whose weights go from the LoRA of X to the LoRA of Y."""
 
     def wrap(self, denoiser: nn.Module, spec: AdapterSpec, seed: int) -> Adapter:
-        """Two LoRAs, of the rank and on the layers of `spec`."""
+        """Put two LoRAs around `denoiser`, with the rank and the layers of `spec`."""
         return LoraPair(denoiser, spec, seed)

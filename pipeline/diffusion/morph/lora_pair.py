@@ -1,4 +1,4 @@
-"""Two LoRAs, of which each sample has its own blend: dW(t) = (1 - t) dW_X + t dW_Y."""
+"""Two LoRAs in one adapter, interpolated for each sample: dW(t) = (1 - t) dW_X + t dW_Y."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from pipeline.diffusion.adapters.terra.forms import as_time, one_time
 
 
 class PairState:
-    """What all layers of one model share: t, [1] or [n, 1], and the factor on the update."""
+    """What all layers of one denoiser share: t, [1] or [n, 1], and the factor on the update."""
 
     def __init__(self, scale: float) -> None:
         self.t, self.scale = torch.zeros(1), scale
@@ -20,8 +20,15 @@ class PairState:
 class LoraPairLayer(AdaptedLayer):
     """A frozen Linear or Conv2d with two LoRAs beside it.
 
-    `down` holds A_X over A_Y, [2 r, in], with the kernel of a Conv2d; `up` holds B_X beside B_Y, [out, 2 r]. Both B
-    start at zero.
+    Args:
+        base: The layer, with weight [out, in] or [out, in, k, k].
+        rank: The rank r of each LoRA.
+        state: What all layers share.
+        first: The initial A of both LoRAs, [r, in] or [r, in, k, k].
+
+    Attributes:
+        down: A_X above A_Y, [2 r, in] or [2 r, in, k, k].
+        up: B_X beside B_Y, [out, 2 r]; both start at zero.
     """
 
     def __init__(self, base: nn.Linear | nn.Conv2d, rank: int, state: PairState, first: Tensor) -> None:
@@ -31,27 +38,32 @@ class LoraPairLayer(AdaptedLayer):
         self.up = nn.Parameter(torch.zeros(len(base.weight), 2 * rank, device=base.weight.device))
 
     def _shares(self, t: Tensor) -> Tensor:
-        """How much each row of A counts: [2 r], or [n, 2 r]."""
+        """Return the factor of each row of A: [2 r] for t [1], [n, 2 r] for t [n, 1]."""
         return torch.cat([1 - t, t], dim=-1).repeat_interleave(self.rank, dim=-1) * self.state.scale
 
     def _low_rank(self, x: Tensor) -> Tensor:
         shares = self._shares(self.state.t.to(x))
         hidden = self._into_rank(x, self.down)
         if isinstance(self.base, nn.Linear):
-            blended = hidden * shares.reshape(*shares.shape[:-1], *[1] * (x.ndim - 2), -1)
-            return F.linear(blended, self.up)
+            interpolated = hidden * shares.reshape(*shares.shape[:-1], *[1] * (x.ndim - 2), -1)
+            return F.linear(interpolated, self.up)
         return F.conv2d(hidden * shares[..., None, None], self.up[:, :, None, None])
 
     def delta(self, t: Tensor) -> Tensor:
-        """dW(t), one t [1], of the shape of the base layer's weight."""
+        """Return dW(t) for one t, [1], in the shape of the base layer's weight."""
         return ((self.up * self._shares(t)) @ self.down.flatten(1)).reshape(self.base.weight.shape)
 
 
 class LoraPair(LayeredAdapter):
-    """The LoRA of X at t = 0, that of Y at t = 1, and in between what DiffMorpher interpolates (its equation 5).
+    """The LoRA of X at t = 0, that of Y at t = 1, and their interpolation between (DiffMorpher, equation 5).
 
-    Where each image stands at its own end, as in tuning, the two learn apart from each other. Both start from the
-    same A, drawn as a Terra's of the same seed.
+    In fine-tuning each image is at its own endpoint, so that the two LoRAs learn independently. Both start
+    from the same A, which is drawn like that of a Terra with the same seed.
+
+    Args:
+        denoiser: The denoiser, whose layers are wrapped in place.
+        spec: The rank and the layers.
+        seed: The seed of A.
     """
 
     parts = ("down", "up")
@@ -68,15 +80,15 @@ class LoraPair(LayeredAdapter):
         self._wrap(denoiser, wrapped)
 
     def set_condition(self, condition: Condition) -> None:
-        """Set the place between X (0) and Y (1): a number, or one per sample of the next batches, [n]."""
+        """Set the position between X (0) and Y (1): a number, or one per sample of the next batches, [n]."""
         self.state.t = as_time(self.spec, condition)
 
     def merge(self, condition: Condition) -> None:
-        """Put dW(t), one t for all, into the base weights."""
+        """Add dW(t) to the base weights, at one t for all samples."""
         self.unmerge()
         for layer in self.layers.values():
             layer.merge(layer.delta(one_time(self.spec, condition, layer.up.dtype)))
 
     def parameter_groups(self, learning_rate: float, middle_factor: float) -> list[dict]:
-        """For an optimiser: one group, for LoRAs have no middle matrix."""
+        """Return the one parameter group of an optimizer; LoRAs have no middle matrix."""
         return [{"params": list(self.parameters()), "lr": learning_rate}]

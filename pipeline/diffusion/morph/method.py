@@ -1,4 +1,4 @@
-"""What a morphing method is, and what all of them share."""
+"""The base class of all morphing methods."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,46 +10,63 @@ from torch import Tensor, nn
 from pipeline.config import AdapterSpec, MorphSettings
 from pipeline.diffusion.adapters import Adapter
 from pipeline.diffusion.morph.interpolation import slerp
+from pipeline.metrics.distances import Distances
 
-Distances = Callable[[np.ndarray], np.ndarray]
-"""Images uint8 [n, H, W, 3] -> the perceptual distances between neighbours, float64 [n - 1]."""
-
-Paint = Callable[[np.ndarray], np.ndarray]
-"""Places [n], increasing, from 0 at X to 1 at Y -> the frames there, uint8 [n, H, W, 3]."""
+SampleFrames = Callable[[np.ndarray], np.ndarray]
+"""A function of positions [n], increasing from 0 at X to 1 at Y, that returns frames, uint8 [n, H, W, 3]."""
 
 
 class Morph:
-    """One way from X to Y. A method says otherwise what it does otherwise; as it stands, this is DDIM interpolation.
+    """A way from X to Y: DDIM interpolation, of which each method overrides what it does differently.
 
-    In all of them, X and Y are inverted with the weights and prompts of their own ends, and prompts are interpolated.
+    In all methods X and Y are inverted with the weights and the prompt of their own endpoint, and prompts are
+    interpolated.
+
+    Args:
+        settings: The settings of the morph.
+        distances: Measures neighbouring frames; only for methods that need it.
     """
 
     def __init__(self, settings: MorphSettings, distances: Distances | None = None) -> None:
-        """distances: for a method that looks at how far its frames are from each other."""
         self.settings, self.distances = settings, distances
 
     def wrap(self, denoiser: nn.Module, spec: AdapterSpec, seed: int) -> Adapter | None:
-        """The adapter that is tuned on X at t = 0 and Y at t = 1, around `denoiser`; None if nothing is tuned."""
+        """Put an adapter around `denoiser` to learn X at t = 0 and Y at t = 1; None if nothing is learned."""
         return None
 
-    def starts(self, ends: Tensor, places: Tensor) -> Tensor:
-        """What sampling starts from, [n, c, h, w]. ends: inverted X and Y, [2, c, h, w]; places: [n]."""
-        return slerp(ends[:1], ends[1:], places)
+    def starts(self, endpoints: Tensor, positions: Tensor) -> Tensor:
+        """Return the latents that sampling starts from, [n, c, h, w].
+
+        Args:
+            endpoints: The inverted X and Y, [2, c, h, w].
+            positions: The positions of the frames, [n].
+        """
+        return slerp(endpoints[:1], endpoints[1:], positions)
 
     @contextmanager
-    def changed(self, denoiser: nn.Module, places: Tensor) -> Iterator[Callable[[float], None]]:
-        """Within it, `denoiser` makes a batch of frames at `places`, whose first and last are the ends.
+    def modified(self, denoiser: nn.Module, positions: Tensor) -> Iterator[Callable[[float], None]]:
+        """Change `denoiser` inside the context for a batch of frames whose first and last are the endpoints.
 
-        Yields what is told, before each step, how noisy its latents are: 1 is pure noise.
+        Args:
+            denoiser: The denoiser, with its adapter.
+            positions: The positions of the frames, [n].
+
+        Yields:
+            A function to call before each sampling step with the noise level of its latents, 1 for pure
+            noise.
         """
-        yield lambda noisiness: None
+        yield lambda noise_level: None
 
-    def frames(self, count: int, paint: Paint) -> tuple[np.ndarray, np.ndarray]:
-        """The places of `count` frames, [count], and the frames."""
-        places = even(count)
-        return places, paint(places)
+    def frames(self, count: int, sample_frames: SampleFrames) -> tuple[np.ndarray, np.ndarray]:
+        """Sample `count` frames.
+
+        Returns:
+            The positions, [count], and the frames, uint8 [count, H, W, 3].
+        """
+        positions = equal_steps(count)
+        return positions, sample_frames(positions)
 
 
-def even(count: int) -> np.ndarray:
-    """`count` places from 0 to 1 at equal steps."""
+def equal_steps(count: int) -> np.ndarray:
+    """Return `count` positions from 0 to 1 at equal steps."""
     return torch.linspace(0, 1, count, dtype=torch.float64).numpy()

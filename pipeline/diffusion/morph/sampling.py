@@ -1,4 +1,4 @@
-"""Makes a morph: tunes an adapter on both ends, takes them to noise, and paints the frames between."""
+"""Make a morph: fine-tune an adapter on both endpoints, invert them, and sample the frames between."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -14,110 +14,148 @@ from pipeline.diffusion.adapters import Adapter
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.finetune.stage import make_accelerator
 from pipeline.diffusion.finetune.trainer import Tuner
-from pipeline.diffusion.generate.stage import start_noise
-from pipeline.diffusion.morph.endpoints import End, EndsData, adapter_spec
-from pipeline.diffusion.morph.interpolation import blended_prompts
-from pipeline.diffusion.morph.method import Distances, Morph
-from pipeline.diffusion.morph.methods import METHODS
+from pipeline.diffusion.morph.endpoints import Endpoint, EndpointData, adapter_spec
+from pipeline.diffusion.morph.interpolation import interpolate_prompts
+from pipeline.diffusion.morph.method import Morph
+from pipeline.diffusion.morph.methods import make_method
 from pipeline.diffusion.prompt_embeddings import denoise
-from pipeline.diffusion.sampling import Levels, invert, sample
+from pipeline.diffusion.sampling import Levels, invert, sample, start_noise
+from pipeline.metrics.distances import Distances
+
+
+def no_progress(done: int, total: int, what: str) -> None:
+    """Report nothing: the progress of one morph among many."""
 
 
 @dataclass(frozen=True)
-class Made:
-    """A morph: frames uint8 [n, H, W, 3], and their places [n], from 0 at X to 1 at Y."""
+class MorphFrames:
+    """The frames of a morph.
+
+    Attributes:
+        frames: uint8 [n, H, W, 3].
+        positions: [n], from 0 at X to 1 at Y.
+    """
 
     frames: np.ndarray
-    places: np.ndarray
+    positions: np.ndarray
 
 
-class Painter:
-    """Two ends in one model, with the adapter that was tuned on them, and any frame between."""
+class FrameSampler:
+    """Sample any frame between two endpoints that an adapter has learned.
+
+    Args:
+        model: The base model; its denoiser has the adapter around it.
+        adapter: The adapter; None if the method learns none.
+        morph: The morphing method.
+        data: The endpoints as latents, and their prompts.
+        progress: Called after each batch of frames.
+    """
 
     def __init__(
-        self, model: BaseModel, adapter: Adapter | None, morph: Morph, data: EndsData, progress: Progress
+        self,
+        model: BaseModel,
+        adapter: Adapter | None,
+        morph: Morph,
+        data: EndpointData,
+        progress: Progress = no_progress,
     ) -> None:
-        """adapter: around the denoiser of `model`. progress: of the frames of each painting."""
         self.model, self.adapter, self.morph, self.settings = model, adapter, morph, morph.settings
         self.progress = progress
         self.prompts = data.prompts
         single = all(len(latents) == 1 for latents in data.latents)
         self.levels = Levels.make(model, self.settings.steps, self.settings.depth if single else 1.0)
-        self.ends = self._inverted(torch.cat(data.latents)) if single else self._noise()
+        self.endpoints = self._inverted(torch.cat(data.latents)) if single else self._noise()
 
     def _noise(self) -> Tensor:
-        """What styles and subjects both start from, [2, c, h, w]."""
+        """Draw the noise that both styles or subjects start from, [2, c, h, w]."""
         return start_noise(self.model, [derive(self.settings.seed, "morph")]).repeat(2, 1, 1, 1)
 
     def _inverted(self, latents: Tensor) -> Tensor:
-        """X and Y, each taken towards noise with the weights and the prompt of its own end: [2, c, h, w]."""
-        self._at(torch.tensor([0.0, 1.0]))
+        """Invert X and Y, each with the weights and the prompt of its own endpoint: [2, c, h, w]."""
+        self._set_positions(torch.tensor([0.0, 1.0]))
 
         def predict(noisy: Tensor, timestep: int) -> Tensor:
             return denoise(self.model.denoiser, noisy, timestep, self.prompts)
 
         return invert(self.model, predict, latents, self.levels, self.settings.refinements)
 
-    def _at(self, places: Tensor) -> None:
+    def _set_positions(self, positions: Tensor) -> None:
         if self.adapter is not None:
-            self.adapter.set_condition(places)
+            self.adapter.set_condition(positions)
 
-    def paint(self, places: np.ndarray) -> np.ndarray:
-        """The frames at `places`, [n], from 0 to 1: uint8 [n, H, W, 3]."""
-        s = torch.from_numpy(places).float()
-        chunks = s[1:-1].split(self.settings.at_a_time - 2)
-        parts = []
-        for some in chunks:
-            parts.append(self._batch(torch.cat([s[:1], some, s[-1:]])))
-            self.progress(sum(len(part) - 2 for part in parts) + 2, len(places), "frames")
+    def sample_frames(self, positions: np.ndarray) -> np.ndarray:
+        """Sample the frames at `positions`, [n], increasing from 0 to 1: uint8 [n, H, W, 3]."""
+        s = torch.from_numpy(positions).float()
+        parts: list[Tensor] = []
+        for between in s[1:-1].split(self.settings.at_a_time - 2):
+            parts.append(self._batch(torch.cat([s[:1], between, s[-1:]])))
+            self.progress(sum(len(part) - 2 for part in parts) + 2, len(positions), "frames")
         inner = [part[1:-1] for part in parts]
         return self.model.decode(torch.cat([parts[0][:1], *inner, parts[-1][-1:]]))
 
     @torch.inference_mode()
-    def _batch(self, places: Tensor) -> Tensor:
-        """Latents [n, c, h, w] of a batch whose first and last frames are the ends."""
-        self._at(places)
-        prompts, most = blended_prompts(self.prompts, places.to(self.model.device)), self.levels.timesteps[-1]
-        with self.morph.changed(self.model.denoiser, places) as at:
+    def _batch(self, positions: Tensor) -> Tensor:
+        """Sample the latents [n, c, h, w] of a batch whose first and last frames are the endpoints."""
+        self._set_positions(positions)
+        prompts = interpolate_prompts(self.prompts, positions.to(self.model.device))
+        noisiest = self.levels.timesteps[-1]
+        with self.morph.modified(self.model.denoiser, positions) as before_step:
 
             def predict(noisy: Tensor, timestep: int) -> Tensor:
-                at(timestep / most)
+                before_step(timestep / noisiest)
                 return denoise(self.model.denoiser, noisy, timestep, prompts)
 
-            return sample(self.model, predict, self.morph.starts(self.ends, places), self.levels)
+            return sample(self.model, predict, self.morph.starts(self.endpoints, positions), self.levels)
 
 
-def adapted(model: BaseModel, morph: Morph) -> tuple[BaseModel, Adapter | None]:
-    """A copy of `model` with the adapter of `morph`, untuned, around its denoiser."""
+def with_adapter(model: BaseModel, morph: Morph) -> tuple[BaseModel, Adapter | None]:
+    """Copy `model` and put the adapter of `morph`, not yet fine-tuned, around the copy's denoiser."""
     own = replace(model, denoiser=copy.deepcopy(model.denoiser))
     return own, morph.wrap(own.denoiser, adapter_spec(morph.settings), morph.settings.seed)
 
 
-def tune(model: BaseModel, adapter: Adapter, data: EndsData, progress: Progress) -> list[list[float]]:
-    """Fine-tune `adapter` on both ends. Returns the loss by step, and those of X and Y."""
-    settings, log = data.settings, []
+def tune(
+    model: BaseModel, adapter: Adapter, data: EndpointData, progress: Progress = no_progress
+) -> list[list[float]]:
+    """Fine-tune `adapter` on both endpoints.
+
+    Returns:
+        The losses of each step: of the whole batch, of X and of Y.
+    """
+    settings = data.settings
+    losses: list[list[float]] = []
     tuner = Tuner(model, adapter, data, make_accelerator(settings))
     for step in range(settings.steps):
-        log.append(tuner.step(step))
-        progress(step + 1, settings.steps, f"tuning, loss {log[-1][0]:.3f}")
-    return log
+        losses.append(tuner.step(step))
+        progress(step + 1, settings.steps, f"fine-tuning, loss {losses[-1][0]:.3f}")
+    return losses
 
 
 def make_morph(
     model: BaseModel,
     method: MorphMethod,
-    ends: tuple[End, End],
+    endpoints: tuple[Endpoint, Endpoint],
     settings: MorphSettings,
     frames: int,
-    distances: Distances,
-    progress: Progress,
-) -> Made:
-    """`frames` frames from X to Y, at least two. `model` is left as it is."""
-    morph = METHODS[method](settings, distances)
-    own, adapter = adapted(model, morph)
-    data = EndsData(own, settings, ends)
+    distances: Distances | None = None,
+    progress: Progress = no_progress,
+) -> MorphFrames:
+    """Make a morph from X to Y.
+
+    Args:
+        model: The base model, which stays as it is.
+        method: The morphing method.
+        endpoints: X and Y.
+        settings: Fine-tuning and sampling.
+        frames: The number of frames with both endpoints, at least 2.
+        distances: Measures neighbouring frames; DiffMorpher needs it.
+        progress: Called after each step of fine-tuning and each batch of frames.
+    """
+    morph = make_method(method, settings, distances)
+    own, adapter = with_adapter(model, morph)
+    data = EndpointData(own, settings, endpoints)
     if adapter is not None:
         tune(own, adapter, data, progress)
-    painter = Painter(own, adapter, morph, data, progress)
-    places, images = morph.frames(frames, painter.paint)
-    return Made(images, places)
+    sampler = FrameSampler(own, adapter, morph, data, progress)
+    positions, images = morph.frames(frames, sampler.sample_frames)
+    return MorphFrames(images, positions)

@@ -1,4 +1,4 @@
-"""Terra between two ends: one adapter, tuned on X at t = 0 and on Y at t = 1 (Zhuang et al. 2024, section 5.1)."""
+"""Terra between two endpoints, which learns X at t = 0 and Y at t = 1 (Zhuang et al. 2024, section 5.1)."""
 
 from torch import nn
 
@@ -11,5 +11,5 @@ class TerraMorph(Morph):
     """DDIM interpolation in a model whose t goes from 0 to 1."""
 
     def wrap(self, denoiser: nn.Module, spec: AdapterSpec, seed: int) -> Adapter:
-        """A Terra as `spec` has it."""
+        """Put a Terra around `denoiser`."""
         return TerraAdapter(denoiser, spec, seed)

@@ -1,4 +1,4 @@
-"""DiffMorpher with one Terra in the place of its two LoRAs (Zhuang et al. 2024, section 5.1)."""
+"""DiffMorpher with one Terra instead of its two LoRAs (Zhuang et al. 2024, section 5.1)."""
 
 from torch import nn
 
@@ -11,5 +11,5 @@ class TerraDiffMorpher(DiffMorpher):
     """DiffMorpher in a model whose t goes from 0 to 1."""
 
     def wrap(self, denoiser: nn.Module, spec: AdapterSpec, seed: int) -> Adapter:
-        """A Terra as `spec` has it."""
+        """Put a Terra around `denoiser`."""
         return TerraAdapter(denoiser, spec, seed)

@@ -1,14 +1,23 @@
-"""What a t-predictor minimises (Zhuang et al. 2024, section 4.2, as in the authors' code)."""
+"""The loss of a t-predictor (Zhuang et al. 2024, section 4.2, as in the authors' code)."""
 
 import torch
 from torch import Tensor
 
 
 def contrastive(t: Tensor, domains: Tensor, margin: float) -> tuple[Tensor, Tensor]:
-    """The means over the pairs of one domain and over those of different domains, which are then added.
+    """Compute the contrastive loss in two parts, whose sum is minimised.
 
-    t: float [n, t_dim]. domains: int64 [n]. A pair of one domain costs its distance, a pair of different domains what
-    its distance lacks to `margin`; no pair costs nothing. Where two t are equal, their distance has gradient 0.
+    A pair of one domain costs its distance, a pair of different domains what its distance lacks to `margin`.
+    Where two t are equal, their distance has gradient 0.
+
+    Args:
+        t: The predicted t of a batch, float [n, t_dim].
+        domains: The domain of each image, int64 [n].
+        margin: The distance beyond which a pair of different domains costs nothing.
+
+    Returns:
+        The means over the pairs of one domain and over those of different domains; 0 where there are no
+        pairs.
     """
     distance = torch.linalg.vector_norm(t[:, None] - t[None], dim=-1)
     same = domains[:, None] == domains[None]
@@ -17,14 +26,19 @@ def contrastive(t: Tensor, domains: Tensor, margin: float) -> tuple[Tensor, Tens
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:
+    """Average `values` over the entries where `where` is true; 0 if there are none."""
     return (values * where).sum() / where.sum().clamp(min=1)
 
 
 def gaussian(t: Tensor, floor: float) -> Tensor:
-    """KL(N(mean, covariance + floor * I) || N(0, I)) of the batch t, float [n, t_dim] with n of at least 2.
+    """Compute KL(N(mean, covariance + floor I) || N(0, I)) of a batch of t.
 
-    1/2 (|mean|^2 - log det covariance + tr covariance - t_dim), with the unbiased covariance. The floor keeps it
-    finite where the covariance is singular; it is computed in double precision, by a Cholesky factor.
+    It is 1/2 (|mean|^2 - log det covariance + tr covariance - t_dim), with the unbiased covariance, computed
+    in double precision by a Cholesky factor.
+
+    Args:
+        t: The predicted t of a batch, float [n, t_dim], n at least 2.
+        floor: Added to the diagonal, so that the result is finite where the covariance is singular.
     """
     wide = t.double()
     mean = wide.mean(dim=0)

@@ -1,4 +1,6 @@
-"""The network that predicts t: a backbone and a linear head."""
+"""The network of a t-predictor: a backbone and a linear head."""
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,14 +12,23 @@ from pipeline.core.seeds import derive
 from pipeline.data.image_files import pixels
 from pipeline.planning.kinds.t_predictor import TPredictorParams
 
-BATCH = 256
-"""Images that are predicted at a time."""
+BATCH_SIZE = 256
+"""How many images are predicted together."""
 
 
 class Predictor(nn.Module):
-    """Images to t, float32 [n, t_dim]."""
+    """Predict t, float32 [n, t_dim], from images.
 
-    def __init__(self, backbone: nn.Module, t_dim: int, image_size: int) -> None:
+    Args:
+        backbone: A network of `backbones.make_backbone`.
+        t_dim: The number of dimensions of t.
+        image_size: The side in pixels at which files are read.
+    """
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, backbone: Any, t_dim: int, image_size: int) -> None:
         super().__init__()
         self.image_size = image_size
         self.backbone, self.head = backbone, nn.Linear(backbone.num_features, t_dim)
@@ -26,24 +37,29 @@ class Predictor(nn.Module):
         self.register_buffer("spread", 255 * torch.tensor(std)[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images: uint8 [n, H, W, 3]."""
-        pixels = images.to(self.centre.device).permute(0, 3, 1, 2).float()
-        return self.head(self.backbone((pixels - self.centre) / self.spread))
+        """Predict the t of images, uint8 [n, H, W, 3]."""
+        scaled = images.to(self.centre.device).permute(0, 3, 1, 2).float()
+        return self.head(self.backbone((scaled - self.centre) / self.spread))
 
     def read(self, images: np.ndarray) -> Tensor:
-        """Images, or the paths of their files, as `forward` takes them."""
+        """Convert images, uint8 [n, H, W, 3], or paths of files, object [n], to the input of `forward`."""
         return torch.from_numpy(pixels(images, self.image_size))
 
     @torch.inference_mode()
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """The t of images, or of files, as float32 [N, t_dim]; in evaluation mode, where it is left."""
+        """Predict the t of N images or files, float32 [N, t_dim]; leaves the network in evaluation mode."""
         self.eval()
-        parts = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+        parts = (images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE))
         return torch.cat([self(self.read(part)).cpu() for part in parts]).numpy()
 
 
 def make_predictor(params: TPredictorParams) -> Predictor:
-    """The network before its first step, its new weights drawn from the seed; UserError as of make_backbone."""
+    """Make the network before its first step; its new weights are drawn from the seed.
+
+    Raises:
+        UserError: The backbone does not exist, its weights cannot be loaded, or it takes images of another
+            size only.
+    """
     settings = params.settings
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(settings.seed, "t_predictor network"))
@@ -51,7 +67,7 @@ def make_predictor(params: TPredictorParams) -> Predictor:
         predictor = Predictor(backbone, params.t_dim, params.image_size)
     if backbone.image_size not in (None, params.image_size):
         raise UserError(
-            f"t_predictor.backbone: {settings.backbone} takes images of {backbone.image_size} pixels alone, not the "
-            f"{params.image_size} of the dataset; name another one"
+            f"t_predictor.backbone: {settings.backbone} takes only images of {backbone.image_size} pixels, "
+            f"not the {params.image_size} of the dataset; name another backbone"
         )
     return predictor.to("cuda" if torch.cuda.is_available() else "cpu")

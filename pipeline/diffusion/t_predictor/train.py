@@ -1,6 +1,6 @@
-"""The `t_predictor` stage: learn to tell t from images and their domains, and predict the t of every image.
+"""The stage `t_predictor`: train a network on images and their domains, and predict the t of every image.
 
-It never knows a class: labels are not read.
+Labels are never read: the network does not know a class.
 """
 
 import json
@@ -22,20 +22,29 @@ from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import derive, shuffled
 from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
-from pipeline.data.image_sets import load_unlabelled
+from pipeline.data.image_sets import ImageSet, Split, load_unlabelled
 from pipeline.diffusion.t_predictor.loss import contrastive, gaussian
 from pipeline.diffusion.t_predictor.model import Predictor, make_predictor
 from pipeline.diffusion.t_predictor.times import FILE, TOLERANCE, spread, t_columns, times_table, write_times
 from pipeline.planning.kinds.t_predictor import TPredictorParams
 
-SCORED = 5000
-"""The most images that the silhouette is computed of, for it takes all their distances."""
+SILHOUETTE_IMAGES = 5000
+"""The largest number of images of the silhouette, which needs all pairwise distances."""
+
+SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 def losses(
     predictor: Predictor, images: np.ndarray, domains: np.ndarray, settings: TPredictorSettings
 ) -> dict[str, torch.Tensor]:
-    """The parts of the loss on a batch: images uint8 [n, H, W, 3] or files, domains int64 [n]."""
+    """Compute the parts of the loss of a batch, by name.
+
+    Args:
+        predictor: The network.
+        images: uint8 [n, H, W, 3], or object [n], paths of files.
+        domains: The domain of each image, int64 [n].
+        settings: The weights of the parts.
+    """
     t = predictor(predictor.read(images))
     same, different = contrastive(t, torch.from_numpy(domains).to(t.device), settings.margin)
     parts = {"same": same, "different": different}
@@ -52,9 +61,17 @@ def train_predictor(
     checkpoint: Path,
     progress: Progress,
 ) -> pd.DataFrame:
-    """Train to the end, from `checkpoint` if it is there. Returns step, loss and the loss's parts of each step."""
+    """Train the network, resuming from `checkpoint` if that file exists.
+
+    Returns:
+        The loss and its parts of each step: columns step, loss, and one for each part.
+
+    Raises:
+        UserError: The loss became NaN or infinite.
+    """
     optimizer = torch.optim.Adam(predictor.parameters(), lr=settings.learning_rate)
-    steps, log = math.ceil(settings.epochs * len(images) / settings.batch_size), []
+    steps = math.ceil(settings.epochs * len(images) / settings.batch_size)
+    log: list[dict[str, float]] = []
     if checkpoint.exists():
         tensors, log = load_checkpoint(checkpoint, optimizer)
         predictor.load_state_dict(tensors)
@@ -63,7 +80,7 @@ def train_predictor(
     for step in range(len(log), steps):
         chosen = shuffled(len(images), step * size, (step + 1) * size, order)
         parts = losses(predictor, images[chosen], domains[chosen], settings)
-        loss = sum(parts.values())
+        loss = sum(parts.values(), start=torch.zeros(()))
         if not torch.isfinite(loss):
             raise UserError(f"the loss became {loss.item()} at step {step}; lower t_predictor.learning_rate")
         optimizer.zero_grad()
@@ -77,19 +94,24 @@ def train_predictor(
 
 
 def summarise(times: pd.DataFrame) -> dict[str, Any]:
-    """What summary.json says of `times`, the rows of times.csv.
+    """Summarise the rows of times.csv for summary.json.
 
-    silhouette: of t by domain, over test images; None if there are too few. domains: images, and mean and standard
-    deviation of t, of each. low, high: the range of t. spread: see times.spread; degenerate: at most `tolerance`.
+    Returns:
+        silhouette: The silhouette of t by domain, over test images; None if there are too few.
+        domains: The number of images, and the mean and standard deviation of t, of each domain.
+        low, high: The range of t.
+        spread: See `times.spread`.
+        tolerance: The largest spread of a degenerate predictor.
+        degenerate: Whether the predictor is degenerate.
     """
     columns, test = t_columns(times), times[times["split"] == "test"]
-    t, several = times[columns].to_numpy(np.float64), len(test) > times["domain"].nunique()
-    score = None
-    if several:
-        size = SCORED if len(test) > SCORED else None
-        score = float(silhouette_score(test[columns], test["domain"], sample_size=size, random_state=0))
-    about = {
-        domain: {
+    t = times[columns].to_numpy(np.float64)
+    silhouette = None
+    if len(test) > times["domain"].nunique():
+        size = SILHOUETTE_IMAGES if len(test) > SILHOUETTE_IMAGES else None
+        silhouette = float(silhouette_score(test[columns], test["domain"], sample_size=size, random_state=0))
+    domains = {
+        str(domain): {
             "images": len(rows),
             "mean": rows[columns].mean().tolist(),
             "std": rows[columns].std(ddof=0).tolist(),
@@ -97,8 +119,8 @@ def summarise(times: pd.DataFrame) -> dict[str, Any]:
         for domain, rows in times.astype(dict.fromkeys(columns, np.float64)).groupby("domain", sort=False)
     }
     return {
-        "silhouette": score,
-        "domains": about,
+        "silhouette": silhouette,
+        "domains": domains,
         "low": t.min(axis=0).tolist(),
         "high": t.max(axis=0).tolist(),
         "spread": spread(t),
@@ -110,14 +132,20 @@ def summarise(times: pd.DataFrame) -> dict[str, Any]:
 def run(params: TPredictorParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
     """Make predictor.safetensors, times.csv, losses.csv and summary.json (see `summarise`).
 
-    inputs: `data`, a prepare artifact. Warns if the predictor is degenerate: if it gives all images one t.
+    Warns if the predictor is degenerate: if it predicts nearly the same t for all images.
+
+    Args:
+        params: The job's parameters.
+        inputs: `data`, a prepare artifact, whose labels are not read.
+        workspace: Where the files are written.
+        progress: Called after each step.
     """
     with reproducible(params.threads):
         predictor = make_predictor(params)
-        sets = {
+        sets: dict[tuple[str, Split], ImageSet] = {
             (domain, split): load_unlabelled(inputs["data"], domain, split)
             for domain in params.domains
-            for split in ("train", "test")
+            for split in SPLITS
         }
         train = [sets[domain, "train"].images for domain in params.domains]
         images = np.concatenate(train)
@@ -125,13 +153,17 @@ def run(params: TPredictorParams, inputs: dict[str, Path], workspace: Path, prog
         checkpoint = workspace / "scratch" / "checkpoint.safetensors"
         log = train_predictor(predictor, images, domains, params.settings, checkpoint, progress)
         times = pd.concat(
-            [times_table(*key, found.names, predictor.predict(found.images)) for key, found in sets.items()]
+            [
+                times_table(domain, split, some.names, predictor.predict(some.images))
+                for (domain, split), some in sets.items()
+            ]
         )
     summary = summarise(times)
     if summary["degenerate"]:
+        mean = times[t_columns(times)].mean().round(4).tolist()
         warnings.warn(
             f"the t-predictor of {', '.join(params.domains)} is degenerate: all t lie within a spread of "
-            f"{summary['spread']:.2g} (at most {TOLERANCE}) around {times[t_columns(times)].mean().round(4).tolist()}",
+            f"{summary['spread']:.2g} (at most {TOLERANCE}) around {mean}",
             Remark,
             stacklevel=2,
         )

@@ -1,1 +1,1 @@
-"""The network `digits`: a digits_cnn that tells the 40 combinations of digit and domain of the digits benchmark apart."""
+"""The network `digits`: a digits_cnn that classifies the 40 pairs of digit and domain of the digits."""

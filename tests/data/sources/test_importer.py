@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from pipeline.config import FolderCard, read_card, resolve_card
+from pipeline.config.names import simplified
 from pipeline.core.errors import UserError
 from pipeline.data.sources.importer import import_folder
 from pipeline.data.sources.inventory import damaged, differences, read_inventory
-from pipeline.data.sources.scan import simplified
 from tests.data.layout_samples import (
     OFFICE_HOME,
     PACS,
@@ -94,6 +94,16 @@ def test_office31_has_a_folder_between(tmp_path: Path) -> None:
     assert labels(imported("office31", tmp_path / "o")[0]) == everywhere(card, 1)
 
 
+@pytest.mark.parametrize("hidden", [".ipynb_checkpoints", ".thumbnails/large", "more/.cache"])
+def test_images_in_hidden_folders_are_no_images(tmp_path: Path, hidden: str) -> None:
+    root = write_folders(tmp_path / "p", read_card("pacs"), PACS)
+    write_pictures(root / "photo" / "dog" / hidden, ["00001-checkpoint.jpg"])
+    write_pictures(root / "photo" / "horse" / "more", ["3.jpg"])
+    table, _ = imported("pacs", root)
+    expected = everywhere(read_card("pacs"), 2) | {("P", read_card("pacs").classes.index("horse")): 3}
+    assert labels(table) == expected
+
+
 def test_hidden_files_and_other_files_are_no_images(tmp_path: Path) -> None:
     root = write_folders(tmp_path / "p", read_card("pacs"), PACS)
     for name in ("._pic.jpg", ".DS_Store", "Thumbs.db", "notes.txt"):
@@ -122,6 +132,47 @@ def test_a_missing_domain_or_class_is_named(tmp_path: Path) -> None:
         imported("pacs", root)
     with pytest.raises(UserError, match="there is no folder"):
         imported("pacs", tmp_path / "nowhere")
+
+
+def letters(**changes: object) -> FolderCard:
+    """A card whose classes differ in case or signs only."""
+    pacs = read_card("pacs")
+    assert isinstance(pacs, FolderCard)
+    fields = {"title": "x", "image_size": 32, "licence": "x", "citation": "x", "sources": pacs.sources}
+    domains = {name: {"name": name, "images": 6} for name in ("Scanned", "Photo")}
+    words = {"A": "capital a", "C++": "c plus plus", "-": "minus", "+": "plus"}
+    classes = ["A", "a", "C", "C++", "+", "-", "b_1"]
+    stated = {"name": "letters", "classes": classes, "domains": domains, "prompt_words": words}
+    return FolderCard.model_validate(fields | stated | changes)
+
+
+def test_classes_that_differ_in_case_or_signs_only_stay_apart(tmp_path: Path) -> None:
+    card = letters()
+    for domain in card.domains:
+        for name in card.classes:
+            folder = "B 1" if name == "b_1" else name
+            write_pictures(tmp_path / "letters" / domain.lower() / folder, ["1.png", "2.png"])
+    import_folder(card, tmp_path / "letters", lambda text: None)
+    table = read_inventory(card)
+    assert labels(table) == everywhere(card, 2)
+    assert set(table["name"].str.partition("/")[0]) == set(card.classes)
+
+
+def test_a_folder_that_could_be_two_classes_is_refused(tmp_path: Path) -> None:
+    card = letters()
+    for domain in card.domains:
+        write_pictures(tmp_path / "letters" / domain / "a", ["1.png"])
+    write_pictures(tmp_path / "letters" / "Photo" / "_a_", ["1.png"])
+    with pytest.raises(UserError, match="_a_ could be class A or a of letters; rename it"):
+        import_folder(card, tmp_path / "letters", lambda text: None)
+
+
+def test_folders_that_are_one_class_are_reported(tmp_path: Path) -> None:
+    root = write_folders(tmp_path / "p", read_card("pacs"), PACS)
+    write_pictures(root / "photo" / "Dog", ["more.jpg"])
+    table, said = imported("pacs", root)
+    assert labels(table)["P", 0] == 3
+    assert "are both class dog" in said
 
 
 def test_simplified_names() -> None:
@@ -217,6 +268,63 @@ def test_domainnet_s_lists_say_what_is_for_testing(tmp_path: Path) -> None:
     table, said = imported("domainnet", tmp_path / "d")
     assert set(table["split"]) == {2}
     assert "some domain has no lists of a split" in said
+
+
+def domainnet_lists(root: Path, lists: dict[str, list[str]]) -> Path:
+    """DomainNet with two images per domain; `lists`: the images of a list, by the end of its name."""
+    for domain in ("clipart", "infograph", "painting", "quickdraw", "real", "sketch"):
+        write_pictures(root / domain / "airplane", ["1.jpg", "2.jpg"])
+        for end, names in lists.items():
+            write_list(root / f"{domain}{end}.txt", [(f"{domain}/airplane/{name}", 1) for name in names])
+    return root
+
+
+def test_lists_of_a_split_win_over_a_list_of_all_images(tmp_path: Path) -> None:
+    both = {"_train": ["1.jpg"], "_test": ["2.jpg"]}
+    root = domainnet_lists(tmp_path / "d", both | {"": ["1.jpg", "2.jpg"]})
+    write_list(root / "._clipart_train.txt", [])  # macOS' companion of a list
+    (root / "._clipart_train.txt").write_bytes(b"\0\5\x16\7\xff")
+    table, said = imported("domainnet", root)
+    assert table["split"].tolist() == [0, 1] * 6
+    assert "ignored: clipart.txt, because other lists of clp state a split" in said
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ({"_train": ["1.jpg", "2.jpg"], "": ["1.jpg", "2.jpg"]}, "lists of clp, .* no image for testing"),
+        ({"_test": ["1.jpg"]}, "lists of clp, .* no image for training"),
+    ],
+)
+def test_lists_of_one_split_alone_are_refused(
+    tmp_path: Path, lists: dict[str, list[str]], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        imported("domainnet", domainnet_lists(tmp_path / "d", lists))
+
+
+def test_images_of_both_splits_are_reported(tmp_path: Path) -> None:
+    root = domainnet_lists(tmp_path / "d", {"_train": ["1.jpg", "2.jpg"], "_test": ["2.jpg"]})
+    table, said = imported("domainnet", root)
+    assert table["split"].tolist() == [0, 2] * 6
+    assert "1 images of clp are in lists for training and for testing" in said
+    root = domainnet_lists(tmp_path / "union", {"": ["1.jpg", "2.jpg"]})
+    table, said = imported("domainnet", root)
+    assert set(table["split"]) == {2}
+    assert "every image is used for training and for testing" in said
+
+
+def test_counts_for_testing_are_compared_with_the_card(tmp_path: Path) -> None:
+    card = read_card("domainnet")
+    counts = {"images": 2, "test": 1, "per_class": None}
+    domains = {short: domain.model_copy(update=counts) for short, domain in card.domains.items()}
+    card = card.model_copy(update={"domains": domains})
+    root = domainnet_lists(tmp_path / "d", {"_train": ["1.jpg"], "_test": ["2.jpg"]})
+    assert list(differences(card, imported("domainnet", root)[0])) == []
+    root = domainnet_lists(tmp_path / "union", {"": ["1.jpg", "2.jpg"]})
+    found = list(map(str, differences(card, imported("domainnet", root)[0])))
+    assert found[0] == "domain clp: 2 images for testing, but the card states 1"
+    assert len(found) == 6
 
 
 def test_visda_s_own_lists(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """The command `analogy`: what it writes, what it says, and what it refuses."""
 
-import argparse
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pipeline.cli import main
-from pipeline.config import MINI, AdapterSpec, AnalogySpec
+from pipeline.config import MINI, AdapterSpec, AnalogySpec, BaseModelSpec
 from pipeline.core.errors import UserError
 from pipeline.diffusion.adapters import make_adapter
 from pipeline.diffusion.generate import analogy
 
+SAMPLES = Path(__file__).parents[2] / "data" / "upright_samples"
 SPEC = AdapterSpec(type="lorweb", rank=1, alpha=1.0, analogy=AnalogySpec(basis=2, key_width=4, examples=2))
 
 
@@ -89,18 +91,20 @@ def test_other_sizes_and_modes_are_converted_and_it_is_said_how(
     given = arguments(tmp_path, adapter)
     picture(tmp_path / "b.png", (80, 40), "L")
     assert main(given) == 0
-    assert "b.png is L of 80x40: taken is its middle square, as RGB of 32x32" in capsys.readouterr().err
-    told = argparse.Namespace(a=[tmp_path / "a.png"], a_prime=[tmp_path / "a2.png"], b=tmp_path / "b.png")
-    pictures, _ = analogy.read_pictures(told, SPEC, 32)
+    assert "b.png is L of 80x40: its middle square is used, as RGB of 32x32" in capsys.readouterr().err
+    options = analogy.AnalogyOptions(
+        [tmp_path / "a.png"], [tmp_path / "a2.png"], tmp_path / "b.png", str(adapter)
+    )
+    images, _ = analogy.read_images(options, 1, 32)
     with Image.open(tmp_path / "b.png") as image:
         square = image.convert("RGB").resize((32, 32), Image.Resampling.LANCZOS, box=(20, 0, 60, 40))
-    assert np.abs(pictures.b[0].astype(int) - np.asarray(square)).max() <= 1
+    assert np.abs(images.b[0].astype(int) - np.asarray(square)).max() <= 1
 
 
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("--a", "a.png"), "2 --a and 1 --a-prime were given"),
+        (("--a", "a.png"), "2 images a and 1 images a-prime were given"),
         (
             ("--a", "a.png", "--a", "a.png", "--a-prime", "b.png", "--a-prime", "b.png"),
             "3 examples.*takes at most 2",
@@ -110,6 +114,7 @@ def test_other_sizes_and_modes_are_converted_and_it_is_said_how(
         (("--b", "nowhere.png"), "nowhere.png cannot be read as an image"),
         (("--adapter", "0123456789"), "no such file or folder, and no finished fine-tuning of that key"),
         (("--steps", "0"), "expected at least 1"),
+        (("--resolution", "64"), "--resolution belongs to --base-model"),
     ],
 )
 def test_what_cannot_be_done_is_a_sentence(
@@ -123,8 +128,6 @@ def test_what_cannot_be_done_is_a_sentence(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TERRABENCH_STORE", str(tmp_path / "store"))
     assert main(arguments(tmp_path, adapter, *more)) == 2
-    import re
-
     assert re.search(said, capsys.readouterr().err)
     assert not (tmp_path / "out.png").exists()
 
@@ -159,9 +162,9 @@ def test_an_option_of_the_other_context_is_refused(
     tmp_path: Path, adapter: Path, grid_adapter: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments(tmp_path, adapter, "--seed", "1")) == 2
-    assert "--seed is for an adapter whose analogy.context is grid" in capsys.readouterr().err
+    assert "seed applies to an adapter whose analogy.context is grid" in capsys.readouterr().err
     assert main(arguments(tmp_path, grid_adapter, "--statistics", "own")) == 2
-    assert "--statistics is for an adapter whose analogy.context is inversion" in capsys.readouterr().err
+    assert "statistics applies to an adapter whose analogy.context is inversion" in capsys.readouterr().err
 
 
 def test_an_adapter_that_takes_no_analogies_is_refused_by_its_type(tmp_path: Path) -> None:
@@ -176,6 +179,27 @@ def test_the_base_model_is_the_one_that_the_artifact_says(tmp_path: Path) -> Non
     told = {"params": {"base_model": {"name": "/models/sd", "resolution": 512}}}
     (tmp_path / "manifest.json").write_text(json.dumps(told))
     file = tmp_path / "adapter.safetensors"
-    assert analogy.base_model_of(file, None, None).resolution == 512
-    assert analogy.base_model_of(file, "mini", None).name == "mini"
-    assert analogy.base_model_of(tmp_path / "else" / "a.safetensors", None, None).name == "mini"
+    assert analogy.default_base_model(file).resolution == 512
+    assert analogy.default_base_model(tmp_path / "else" / "a.safetensors").name == "mini"
+
+
+def test_a_notebook_gets_the_image_that_the_command_writes(tmp_path: Path, adapter: Path) -> None:
+    assert main(arguments(tmp_path, adapter)) == 0
+    a, a_prime, b = (tmp_path / f"{name}.png" for name in ("a", "a2", "b"))
+    mini = BaseModelSpec(name="mini")
+    options = analogy.AnalogyOptions([a], [a_prime], b, str(adapter), base_model=mini, steps=2)
+    result = analogy.change_image(options)
+    with Image.open(tmp_path / "out.png") as image:
+        assert np.array_equal(result.image, np.asarray(image))
+    assert result.strip().shape == (2 * 128 + 16, 2 * 128, 3)
+    assert result.notes == []
+
+
+def test_a_photo_is_read_as_it_is_displayed(tmp_path: Path, adapter: Path) -> None:
+    for name in ("phone", "upright"):
+        shutil.copy(SAMPLES / f"seven_{name}.jpg", tmp_path)
+    phone, upright = tmp_path / "seven_phone.jpg", tmp_path / "seven_upright.jpg"
+    options = analogy.AnalogyOptions([phone], [upright], phone, str(adapter))
+    images, _ = analogy.read_images(options, 1, 96)
+    difference = np.abs(images.a.astype(int) - images.a_prime)
+    assert difference.mean() < 2, "both are JPEGs of one picture"

@@ -46,7 +46,7 @@ def test_a_grid_is_a_and_a_prime_over_b_and_b_prime() -> None:
 
 
 def test_a_perfect_denoiser_of_grids_leads_back_to_b_prime(model: BaseModel) -> None:
-    """It is told the clean grid, and finds the noise: so what is put in has to stand at the noise level of the step."""
+    """It knows the clean grid and computes the noise, so known quarters must have the step's noise level."""
     generator = torch.Generator().manual_seed(0)
     clean, noise = (torch.randn(4, 2, *model.latent_shape, generator=generator) for _ in range(2))
     seen = []
@@ -147,7 +147,8 @@ def test_what_is_shown_changes_what_is_painted(model: BaseModel, adapter: Path) 
     denoisers, prompts = Denoisers.make(model, None, params), model.embed(["a one"])
 
     def painted(images: list[np.ndarray]) -> np.ndarray:
-        return generate.make_batch(model, denoisers, params, prompts, prompts, [7], None, None, images)
+        inputs = generate.BatchInputs(prompts, prompts, [7], quarters=images)
+        return generate.make_batch(model, denoisers, params, inputs)
 
     assert np.array_equal(painted(shown), painted(shown))
     for quarter in range(3):

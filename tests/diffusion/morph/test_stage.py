@@ -137,13 +137,13 @@ def test_ends_of_a_kind_differ_in_what_it_morphs(kind: str) -> None:
         seed=0,
         threads=1,
     )
-    ends = morphs.draw_ends(params)
+    ends = morphs.draw_endpoints(params)
     one_domain, one_class = KINDS[kind]
     assert ((ends["domain_x"] == ends["domain_y"]) == one_domain).all()
     assert ((ends["label_x"] == ends["label_y"]) == one_class).all()
     assert ends[["domain_x", "label_x"]].drop_duplicates().shape[0] > 2
     other = params.model_copy(update={"method": "terra"})
-    assert ends.equals(morphs.draw_ends(other))
+    assert ends.equals(morphs.draw_endpoints(other))
 
 
 @pytest.mark.parametrize("kind", ["images", "styles"])
@@ -178,7 +178,7 @@ def test_morphs_of_a_suite_are_made_once_and_scored(kind: str, tmp_path: Path, d
     job.run(told, {"data": data, "morphs": tmp_path / "whole"}, tmp_path / "score", silent)
     record = json.loads((tmp_path / "score" / "record.json").read_text())
     assert (record["sequences"], record["frames"], record["FID"]) == (2, 6, None)
-    # Two styles of one class have one prompt, and after a single step of tuning the weights at their ends are still alike.
+    # Two styles of one class have one prompt, and one fine-tuning step leaves both ends' weights alike.
     assert (record["PPL"] > 0) == (kind == "images")
     assert record["KID"] is not None
     assert (record["psnr"] is None) == (kind == "styles")

@@ -12,9 +12,11 @@ from pipeline.cli import build_parser, main
 from pipeline.cli.morph import METHODS
 from pipeline.config import MorphMethod, MorphSettings
 from pipeline.core.errors import UserError
-from pipeline.diffusion.morph import command
+from pipeline.diffusion.morph import morph_images
+from pipeline.diffusion.morph.methods import make_method
 from pipeline.diffusion.morph.output import new_folder, strip, write_morph
 
+SAMPLES = Path(__file__).parents[2] / "data" / "upright_samples"
 PROMPTS = ["--prompt-x", "a three", "--prompt-y", "a seven"]
 LITTLE = ["--steps", "1", "--sampling-steps", "2", "--frames", "3", "--quiet"]
 
@@ -103,7 +105,7 @@ def test_frames_strip_gif_and_what_was_done_are_written(
         assert gif.size == (128, 128)
     assert main(["metrics", str(out), "--distance", "pixels", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"][0]["method"] == "diffmorpher"
-    assert "is there already" in refused(capsys, *asked[1:])
+    assert "exists already" in refused(capsys, *asked[1:])
 
 
 def test_images_of_another_size_are_resized_which_is_said(
@@ -117,14 +119,14 @@ def test_images_of_another_size_are_resized_which_is_said(
 @pytest.mark.parametrize(
     ("x", "y", "more", "said"),
     [
-        ("x", "y", ["--prompt-x", "a three"], "--prompt-y is missing"),
-        ("x", "y", ["--prompt-x", " ", "--prompt-y", "a"], "--prompt-x is missing"),
+        ("x", "y", ["--prompt-x", "a three"], "prompt-y is missing"),
+        ("x", "y", ["--prompt-x", " ", "--prompt-y", "a"], "prompt-x is missing"),
         ("x", "small", PROMPTS, "small.png is 16x16, but x.png is 32x32; expected images of one size"),
         ("x", "grey", PROMPTS, "grey.png is of mode L, but x.png is RGB; expected images of one mode"),
         ("wide", "wide2", PROMPTS, "expected square ones"),
         ("x", "many", PROMPTS, "expected two images or two folders"),
-        ("many", "one", PROMPTS, "one has 1 images; a style or a subject is several"),
-        ("x", "y", [*PROMPTS, "--distance", "alexa"], "there is no backbone 'alexa'"),
+        ("many", "one", PROMPTS, "one has 1 images; a style or a subject needs two or more"),
+        ("x", "y", [*PROMPTS, "--distance", "alexa"], "there is no network 'alexa'"),
         ("x", "y", [*PROMPTS, "--base-model", "./nowhere"], "state its resolution"),
         ("x", "y", [*PROMPTS, "--learning-rate", "-1"], "greater than 0"),
     ],
@@ -163,7 +165,7 @@ def test_ctrl_c_leaves_nothing(
         (folder / "frame_000.png").write_bytes(b"half of it")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "write_morph", interrupted)
+    monkeypatch.setattr(morph_images, "write_morph", interrupted)
     before = set(tmp_path.iterdir())
     asked = [pictures["x"], pictures["y"], *PROMPTS, *LITTLE, "--method", "ddim", "-o", str(tmp_path / "out")]
     assert main(["morph", *asked]) == 130
@@ -182,12 +184,16 @@ def test_help_tells_every_method_and_answers_without_torch(capsys: pytest.Captur
 
 
 def test_an_error_within_a_new_folder_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "out") as folder:
-        (folder / "file").touch()
-        raise ZeroDivisionError
+    def fail_halfway() -> None:
+        with new_folder(tmp_path / "out") as folder:
+            (folder / "file").touch()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_halfway()
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="is there already"), new_folder(tmp_path / "file"):
+    with pytest.raises(UserError, match="exists already"), new_folder(tmp_path / "file"):
         pass
 
 
@@ -201,3 +207,38 @@ def test_a_strip_is_all_frames_in_a_row_and_large_frames_are_not_enlarged(tmp_pa
     write_morph(tmp_path, frames, {"method": "none"})
     with Image.open(tmp_path / "frame_001.png") as image:
         assert np.array_equal(np.asarray(image), frames[1])
+
+
+def test_a_notebook_gets_the_frames_that_the_command_writes(tmp_path: Path, pictures: dict[str, str]) -> None:
+    out = tmp_path / "out"
+    asked = ["morph", pictures["x"], pictures["y"], *PROMPTS, *LITTLE, "--method", "ddim", "-o", str(out)]
+    assert main(asked) == 0
+    options = morph_images.MorphOptions(
+        Path(pictures["x"]),
+        Path(pictures["y"]),
+        "a three",
+        "a seven",
+        method="ddim",
+        frames=3,
+        settings=MorphSettings(tune_steps=1, steps=2, perceptual="digits"),
+    )
+    report = morph_images.morph_images(options)
+    assert report.about == json.loads((out / "about.json").read_text())
+    for index, frame in enumerate(report.frames):
+        with Image.open(out / f"frame_{index:03d}.png") as image:
+            assert np.array_equal(frame, np.asarray(image))
+
+
+def test_a_photo_is_read_as_it_is_displayed() -> None:
+    phone, upright = SAMPLES / "seven_phone.jpg", SAMPLES / "seven_upright.jpg"
+    options = morph_images.MorphOptions(phone, upright, "a seven", "a seven")
+    (x, y), sides = morph_images.read_endpoints(options)
+    assert np.abs(x.images.astype(int) - y.images).mean() < 2, "both are JPEGs of one picture"
+    assert sides == [96, 96]
+
+
+def test_an_unknown_method_is_refused_with_those_that_exist() -> None:
+    with pytest.raises(
+        UserError, match=r"no morphing method 'terr'; there are: ddim, .*did you mean 'terra'"
+    ):
+        make_method("terr", MorphSettings())

@@ -1,0 +1,58 @@
+"""Names in dataset cards: how they are compared, and which can be names of files and folders."""
+
+import unicodedata
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+MAX_LENGTH = 100
+"""Characters of a name that becomes part of a file name; file systems allow 255 bytes."""
+
+
+def simplified(name: str) -> str:
+    """Reduce a name to its letters and digits, ignoring case: `Real World` and `real_world` become equal."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(character for character in folded if character.isalnum())
+
+
+def first_equal_pair(names: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
+    """Find two owners of one name.
+
+    Args:
+        names: Pairs of an owner and one of its names.
+
+    Returns:
+        The first two owners that have a name in common; None if there are none.
+    """
+    owners: dict[str, str] = {}
+    for owner, name in names:
+        earlier = owners.setdefault(name, owner)
+        if earlier != owner:
+            return earlier, owner
+    return None
+
+
+def check_path_name(name: str) -> str:
+    """Return `name` if a file or folder of this name stays in its folder and can be written in a list.
+
+    Raises:
+        ValueError: It is empty, long or hidden, or has separators, control characters or outer spaces.
+    """
+    unwritable = any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
+    if (
+        not 0 < len(name) <= MAX_LENGTH
+        or name != name.strip()
+        or name.startswith(".")
+        or set(name) & {"/", "\\"}
+        or unwritable
+    ):
+        raise ValueError(
+            f"this becomes the name of a file or folder: use 1 to {MAX_LENGTH} characters, no / and \\, no "
+            "control characters, no dot at the start and no space at the start or end"
+        )
+    return name
+
+
+PathName = Annotated[str, AfterValidator(check_path_name)]
+"""A string that becomes the name of a file or folder."""
