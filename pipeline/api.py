@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import config
-from pipeline.config import MorphSuite, Suite
+from pipeline.config import AnySuite
 from pipeline.core.errors import UserError
 from pipeline.core.store import Store
 from pipeline.execution.suite_plan import plan_of, use_plugins
-from pipeline.planning.graph import Plan
+from pipeline.planning.graph import AnyPlan
 from pipeline.planning.job_filter import pick
-from pipeline.planning.morphs import MorphPlan
+from pipeline.planning.trainings import TrainingPlan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,8 +63,8 @@ class OpenedSuite:
         plugins: The plug-ins that declare methods of the suite.
     """
 
-    suite: Suite | MorphSuite
-    plan: Plan | MorphPlan
+    suite: AnySuite
+    plan: AnyPlan
     store: Store
     folder: Path
     file: str
@@ -110,13 +110,13 @@ def list_suites() -> list[str]:
     return list(yaml_files("benchmarks"))
 
 
-def load_suite(suite: str | Path) -> Suite | MorphSuite:
+def load_suite(suite: str | Path) -> AnySuite:
     """Read a suite, without checking whether it can be run here.
 
     Args:
         suite: The path of a YAML file, or a name of `list_suites()`.
     """
-    return config.read_any_suite(suite)
+    return config.read_suite(suite)
 
 
 def open_suite(
@@ -212,7 +212,7 @@ def run_suite(
     )
 
 
-def _part(suite: OpenedSuite, only: str | None) -> Plan | MorphPlan:
+def _part(suite: OpenedSuite, only: str | None) -> AnyPlan:
     return suite.plan if only is None else pick(suite.plan, only)
 
 
@@ -274,7 +274,7 @@ def predict(training: str | Path, images: "Sequence[str | Path] | np.ndarray") -
     classes = classifier.params.classes
     probabilities = pd.DataFrame(classifier.probabilities(images).numpy(), columns=classes)
     names = [str(one) for one in images] if isinstance(images, Sequence) else range(len(images))
-    predicted = probabilities.idxmax(axis=1) if len(probabilities) else []
+    predicted: Any = probabilities.idxmax(axis=1) if len(probabilities) else []
     return pd.DataFrame({"image": names, "predicted": predicted}).join(probabilities)
 
 
@@ -291,14 +291,14 @@ def read_records(source: OpenedSuite | str | Path) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    from pipeline.report import collect, collect_morphs, records
+    from pipeline.report import collect, records
+    from pipeline.report.suite_report import report_for
 
     if not isinstance(source, OpenedSuite):
         return records.read(records.locate(str(source), config.results_folder(None)))
-    if isinstance(source.plan, MorphPlan):
-        return collect_morphs.collect(source.plan, source.store)
     found, _ = collect.gather(source.plan, source.store, source.folder / "records.csv")
-    return pd.DataFrame(columns=records.COLUMNS) if found is None else found
+    schema = report_for(source.suite.setting).schema
+    return pd.DataFrame(columns=schema.names) if found is None else found
 
 
 def accuracy_table(suite: OpenedSuite, *, selection: str | None = None) -> "pd.DataFrame":
@@ -319,16 +319,17 @@ def accuracy_table(suite: OpenedSuite, *, selection: str | None = None) -> "pd.D
 
     import pandas as pd
 
-    from pipeline.report.tables import write as formats
+    from pipeline.report.tables import formats
     from pipeline.report.tables.accuracy import accuracy_table as tabulate
 
-    stated = suite.suite
-    if not isinstance(stated, Suite):
-        raise UserError(f"{stated.name} compares morphs, which have no accuracy; see read_records")
+    plan = suite.plan
+    if not isinstance(plan, TrainingPlan):
+        raise UserError(f"{plan.suite.name} trains no classifier, and has no accuracy; see read_records")
+    stated = plan.suite
     rule = selection or stated.selections[0]
     if rule not in stated.selections:
         raise UserError(f"{stated.name} has no selection {rule!r}; {config.nearest(rule, stated.selections)}")
-    table = tabulate(read_records(suite), stated, list(suite.plan.tasks), rule)
+    table = tabulate(read_records(suite), stated, plan.compared, rule)
     return pd.read_csv(io.StringIO(formats.csv(table)))
 
 
@@ -348,6 +349,8 @@ def write_report(suite: OpenedSuite, *, quiet: bool = False) -> Path:
     from pipeline.report.collect import gather
 
     recorded, _ = gather(suite.plan, suite.store, suite.folder / "records.csv")
+    if recorded is None:
+        raise UserError(f"nothing of {suite.plan.suite.name} is finished yet; run the suite first")
     draw(
         suite.plan,
         suite.store,

@@ -15,7 +15,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from pipeline import config
-from pipeline.config import HUB, SMALL, BuiltCard, FolderCard, Suite
+from pipeline.config import HUB, SMALL, AnySuite, BuiltCard, FolderCard
 from pipeline.core import hardware
 from pipeline.core.paths import CHECKOUT, PROGRAM, yaml_files
 from pipeline.planning.cost import needs_gpu
@@ -46,7 +46,7 @@ class Finding:
     suites: tuple[str, ...] = ()
 
 
-def examine(store: Path, suites: Sequence[Suite]) -> list[Finding]:
+def examine(store: Path, suites: Sequence[AnySuite]) -> list[Finding]:
     """Check the machine, the packages, and the weights and datasets that suites name.
 
     Args:
@@ -56,10 +56,9 @@ def examine(store: Path, suites: Sequence[Suite]) -> list[Finding]:
     return [*_machine(store, suites), *_packages(suites), *_weights(suites), *_datasets(suites)]
 
 
-def known_suites() -> list[Suite]:
-    """Read the suites under benchmarks/ that train classifiers."""
-    found = (config.read_any_suite(name) for name in yaml_files("benchmarks"))
-    return [suite for suite in found if isinstance(suite, Suite)]
+def known_suites() -> list[AnySuite]:
+    """Read the suites under benchmarks/."""
+    return [config.read_suite(name) for name in yaml_files("benchmarks")]
 
 
 def wanting(findings: list[Finding], suite: str) -> list[Finding]:
@@ -67,7 +66,7 @@ def wanting(findings: list[Finding], suite: str) -> list[Finding]:
     return [finding for finding in findings if finding.missing and suite in finding.suites]
 
 
-def _machine(store: Path, suites: Sequence[Suite]) -> Iterator[Finding]:
+def _machine(store: Path, suites: Sequence[AnySuite]) -> Iterator[Finding]:
     """Check Python, cores, memory, GPUs and disk."""
     names = _names(suites)
     old = sys.version_info < (3, 11)
@@ -82,7 +81,7 @@ def _machine(store: Path, suites: Sequence[Suite]) -> Iterator[Finding]:
     yield Finding("machine", "disk", found, free < GIB, "name another disk with --store FOLDER", names)
 
 
-def _gpus(suites: Sequence[Suite]) -> Iterator[Finding]:
+def _gpus(suites: Sequence[AnySuite]) -> Iterator[Finding]:
     """Check the GPUs, whether torch can use them, and which suites need one."""
     gpus = hardware.gpus()
     for gpu in gpus:
@@ -104,11 +103,11 @@ def _gpus(suites: Sequence[Suite]) -> Iterator[Finding]:
         yield Finding("machine", "torch on gpu", found, usable != len(gpus), advice)
 
 
-def _names(suites: "Sequence[Suite] | Iterator[Suite]") -> tuple[str, ...]:
+def _names(suites: "Sequence[AnySuite] | Iterator[AnySuite]") -> tuple[str, ...]:
     return tuple(suite.name for suite in suites)
 
 
-def _needs_gpu(suite: Suite) -> bool:
+def _needs_gpu(suite: AnySuite) -> bool:
     """Tell whether some job of `suite` takes days without a GPU."""
     return any(map(needs_gpu, make_plan(suite, config.read_card(suite.dataset), suite.base_model).jobs))
 
@@ -140,24 +139,17 @@ def _only_with(requirement: Requirement, extra: str) -> bool:
     return marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""})
 
 
-def _packages(suites: Sequence[Suite]) -> Iterator[Finding]:
+def _packages(suites: Sequence[AnySuite]) -> Iterator[Finding]:
     """Check the required packages and the extras; an 8-bit Adam needs the extra `gpu`."""
     required, extras = _requirements()
     for line in required:
         yield _package(Requirement(line), f"{PIP} '{line}'", "package", _names(suites))
-    needing = _names(
-        suite for suite in suites if _finetunes(suite) and suite.finetune.optimizer == "adamw8bit"
-    )
+    needing = _names(suite for suite in suites if "adamw8bit" in suite.optimizers)
     for extra, lines in extras.items():
         command = f"{PIP} {' '.join(repr(line) for line in lines)}"
         absent = [one.what for line in lines if (one := _package(Requirement(line))).missing]
         found = f"without {', '.join(absent)}" if absent else "installed"
         yield Finding("extra", extra, found, bool(absent), command, needing if extra == "gpu" else ())
-
-
-def _finetunes(suite: Suite) -> bool:
-    """Tell whether an augmentation of `suite` uses an adapter."""
-    return any(suite.adapter_of(name) is not None for name in suite.augmentations)
 
 
 def _package(
@@ -182,7 +174,7 @@ WEIGHTS_FILES = {
 """The kinds of weights in the order of the checks, and a file that every folder of a kind contains."""
 
 
-def _weights(suites: Sequence[Suite]) -> Iterator[Finding]:
+def _weights(suites: Sequence[AnySuite]) -> Iterator[Finding]:
     """Check the base models, image encoders and pretrained backbones that suites name."""
     users: dict[tuple[str, str], list[str]] = {}
     for suite in suites:
@@ -194,20 +186,17 @@ def _weights(suites: Sequence[Suite]) -> Iterator[Finding]:
                 yield _weights_at(group, location, file, tuple(names))
 
 
-def _weights_of(suite: Suite) -> dict[tuple[str, str], None]:
+def _weights_of(suite: AnySuite) -> dict[tuple[str, str], None]:
     """List group and location of the weights that `suite` loads, each once, in order."""
     weights: list[tuple[str, str]] = []
-    if set(suite.augmentations) - {"none"}:
+    if suite.uses_base_model:
         weights.append(("base model", config.base_model_path(suite.base_model)))
         if suite.base_model.vae is not None:
             weights.append(("vae", suite.base_model.vae))
-    for name in suite.augmentations:
-        spec = suite.adapter_of(name)
-        encoder = config.encoder_path(spec) if spec else None
+    for encoder in map(config.encoder_path, suite.used_adapters):
         if encoder is not None:
             weights.append(("image encoder", encoder))
-    for method in suite.methods:
-        settings = suite.train_settings(method)
+    for settings in suite.backbones:
         if settings.pretrained is not None and settings.backbone != SMALL:
             hub = settings.pretrained == HUB
             weights.append(("backbone", f"timm/{settings.backbone}" if hub else settings.pretrained))
@@ -242,7 +231,7 @@ def _weights_at(group: str, location: str, file: str, suites: tuple[str, ...]) -
     return Finding(group, location, "not in the cache of the hub", True, command, suites)
 
 
-def _datasets(suites: Sequence[Suite]) -> Iterator[Finding]:
+def _datasets(suites: Sequence[AnySuite]) -> Iterator[Finding]:
     """Check which datasets are in place."""
     for name in yaml_files("datasets"):
         card = config.resolve_card(config.read_card(name))

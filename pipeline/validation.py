@@ -8,7 +8,7 @@ from typing import Literal
 
 from pipeline import config
 from pipeline.classify import plugins, registry
-from pipeline.config import FolderCard, MorphSuite
+from pipeline.config import FolderCard
 from pipeline.core.errors import FaultyFileError, UserError
 from pipeline.core.paths import yaml_files
 from pipeline.execution.suite_plan import faults_of, plan_of
@@ -95,15 +95,15 @@ def _kind_of(path: Path) -> Kind:
 
 def _suite(path: Path) -> Verdict:
     """Check everything that `plan` checks."""
-    suite = config.read_any_suite(path)
+    suite = config.read_suite(path)
     faults = faults_of(suite)
     if faults:
         return Verdict(str(path), "suite", faults=tuple(f"{path}: {fault}" for fault in faults))
     plan = plan_of(suite)
     jobs = Counter(job.kind for job in plan.jobs)
-    tasks, compared = len(plan.tasks), "kind" if isinstance(suite, MorphSuite) else "task"
+    tasks = len(plan.compared)
     numbers = ", ".join(f"{number} {kind}" for kind, number in jobs.items())
-    size = f"{tasks} {compared}{'s' * (tasks != 1)}, {len(plan.jobs)} jobs ({numbers})"
+    size = f"{tasks} {plan.compared_unit}{'s' * (tasks != 1)}, {len(plan.jobs)} jobs ({numbers})"
     return Verdict(str(path), "suite", f"setting {suite.setting}, {size}", {"tasks": tasks, **jobs})
 
 

@@ -12,9 +12,10 @@ from pipeline.classify.evaluation.image_quality import assess
 from pipeline.config import Suite
 from pipeline.core.job import Job
 from pipeline.core.store import Store, write_atomic
-from pipeline.planning.graph import Plan
 from pipeline.planning.stages import AdapterJobs
-from pipeline.report.collect import artifact, collect
+from pipeline.planning.trainings import TrainingPlan
+from pipeline.report.artifacts import artifact
+from pipeline.report.collect import collect
 
 ADAPTER = "adapter.safetensors"
 
@@ -22,7 +23,7 @@ WHOLE_NUMBERS = ("parameters", "train_s", "make_s")
 """Columns that are shown without decimals."""
 
 
-def compare(plan: Plan, store: Store) -> pd.DataFrame:
+def compare(plan: TrainingPlan, store: Store) -> pd.DataFrame:
     """Compare the augmentations of a suite that was run, as far as its jobs are finished.
 
     Distances are Fréchet distances to the target's train split, in the features of a classifier that is
@@ -76,7 +77,7 @@ def _accuracies(suite: Suite, records: list[dict[str, Any]]) -> dict[tuple[str, 
     return means
 
 
-def _finished_sets(plan: Plan, adapters: dict[str, AdapterJobs], store: Store) -> dict[tuple[str, str], Path]:
+def _finished_sets(plan: TrainingPlan, adapters: dict[str, AdapterJobs], store: Store) -> dict[tuple[str, str], Path]:
     """Return the artifacts of the finished sets of made images, by augmentation and contents."""
     jobs: dict[tuple[str, str], Job | None] = {("base", "generated"): plan.base}
     jobs |= {(name, contents): job for name, its in adapters.items() for contents, job in its.made.items()}

@@ -23,7 +23,7 @@ from pipeline.core.seeds import derive
 from pipeline.core.store import MANIFEST, Store, write_atomic
 from pipeline.execution.worker import Message
 from pipeline.planning.cost import CPU
-from pipeline.planning.graph import Plan, make_plan
+from pipeline.planning.graph import AnyPlan, make_plan
 from pipeline.planning.kinds.train import TrainParams
 
 ARTIFACTS = 10_000
@@ -99,10 +99,10 @@ def finished_suite(root: Path) -> dict[str, float]:
     Returns:
         `jobs`, their number, and the seconds of the first run (`drawn`), of a further `run` and of `plan`.
     """
-    suite = config.read_suite("digits")
+    suite = config.read_training_suite("digits")
     text = suite.model_dump(mode="json", exclude_unset=True) | FINISHED | {"name": "finished"}
     write_atomic(root / "finished.yaml", yaml.safe_dump(text))
-    plan = _plan(config.read_suite(str(root / "finished.yaml")))
+    plan = _plan(config.read_training_suite(str(root / "finished.yaml")))
     store = Store(root / "store")
     for job in plan.jobs:
         files = _records(job) if job.kind == "train" else {"data": b""}
@@ -126,7 +126,7 @@ def finished_suite(root: Path) -> dict[str, float]:
     return {"jobs": len(plan.jobs), "drawn": drawn, "run": again, "plan": planned}
 
 
-def _plan(suite: Suite) -> Plan:
+def _plan(suite: Suite) -> AnyPlan:
     return make_plan(suite, config.read_card(suite.dataset), config.resolve_base_model(suite.base_model))
 
 
@@ -217,7 +217,7 @@ def ray_speedup(root: Path) -> dict[str, float]:
 
 def _trainings(count: int, seed: int = 0, iterations: int = ITERATIONS) -> list[Job]:
     """Plan `count` trainings that differ only in their seeds."""
-    suite = config.read_suite("digits_smoke")
+    suite = config.read_training_suite("digits_smoke")
     train = suite.train.model_copy(
         update={"iterations": iterations, "evaluate_every": None, "checkpoint_every": 10**6}
     )

@@ -5,11 +5,11 @@ import pandas as pd
 from pipeline.bench.timing import Log
 from pipeline.classify.evaluation.image_quality import assess
 from pipeline.core.store import Store
-from pipeline.planning.graph import Plan
-from pipeline.report.collect import artifact
+from pipeline.planning.trainings import TrainingPlan
+from pipeline.report.artifacts import artifact
 
 
-def measure(plan: Plan, store: Store, log: Log) -> pd.DataFrame:
+def measure(plan: TrainingPlan, store: Store, log: Log) -> pd.DataFrame:
     """Assess every finished set of made images of a suite, task by task.
 
     Args:

@@ -10,11 +10,11 @@ import numpy as np
 from pipeline import __version__, config
 from pipeline.bench.timing import Log, Measurements, timed
 from pipeline.planning.tasks import suite_tasks
-from pipeline.report import records
-from pipeline.report.page import build as page
-from pipeline.report.page.run_info import About
+from pipeline.report import records, training_records
+from pipeline.report.page.build import write_page
+from pipeline.report.page.run_info import RunInfo
 from pipeline.report.plots import tsne
-from pipeline.report.write import write_published, write_statistics, write_tables
+from pipeline.report.trainings import write_accuracies, write_published, write_statistics
 
 METHODS = 12
 SELECTIONS = ["last", "source", "unsupervised", "oracle"]
@@ -53,7 +53,7 @@ def example_suite() -> config.Suite:
     """Extend the digits suite by methods, seeds and selection rules."""
     methods = [{"name": "ERM", "label": f"Method {number}"} for number in range(METHODS)]
     changed = {"name": "example", "methods": methods, "seeds": [0, 1, 2], "selections": SELECTIONS}
-    return config.Suite.model_validate(config.read_suite("digits").model_dump(exclude_unset=True) | changed)
+    return config.Suite.model_validate(config.read_training_suite("digits").model_dump(exclude_unset=True) | changed)
 
 
 def measure_report(folder: Path) -> dict[str, float]:
@@ -66,7 +66,7 @@ def measure_report(folder: Path) -> dict[str, float]:
     card = config.read_card(suite.dataset)
     tasks = [config.task_name(suite.setting, *task) for task in suite_tasks(suite, card)]
     random, rows = np.random.default_rng(0), []
-    for index, cell in enumerate(records.wanted(suite, tasks).to_dict("records")):
+    for index, cell in enumerate(training_records.wanted(suite, tasks).to_dict("records")):
         per_class = random.uniform(0, 100, len(card.classes))
         result = {"accuracy": per_class.mean(), "per_class": list(per_class), "seconds": 1.0}
         key = {"key": str(index // len(SELECTIONS)), "version": __version__}
@@ -75,10 +75,10 @@ def measure_report(folder: Path) -> dict[str, float]:
 
     def write_report() -> None:
         found = records.read(folder / "records.csv")
-        write_tables(suite, tasks, card.classes, found, folder)
+        write_accuracies(suite, tasks, card.classes, found, folder)
         write_published(suite, tasks, found, folder)
         write_statistics(suite, tasks, found, folder)
-        page.write(folder, About(suite=suite, card=card, tasks=tasks, file="example.yaml"), found)
+        write_page(folder, RunInfo(suite=suite, card=card, tasks=tasks, file="example.yaml"), found)
 
     return {"records": len(rows), "seconds": timed(write_report)}
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.classify import plugins
 from pipeline.classify.declarations import FOLDER, KINDS, Declaration, Value, declared_by, declared_in
-from pipeline.config import MethodSpec, Setting, nearest
+from pipeline.config import MethodSpec, nearest
 from pipeline.core.errors import UserError
 from pipeline.core.plugin import Plugin
 
@@ -116,7 +116,7 @@ def check_method(spec: MethodSpec) -> None:
             raise UserError(f"method {spec.name}: hyper-parameter {name} takes {kind}, not {value!r}")
 
 
-def check_setting(name: str, setting: Setting) -> None:
+def check_setting(name: str, setting: str) -> None:
     """Check that the method `name`, which exists, can be trained under `setting`.
 
     Raises:

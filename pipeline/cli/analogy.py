@@ -1,4 +1,4 @@
-"""`analogy`: an image changed as an example shows."""
+"""The command `analogy`: change an image as an example pair shows."""
 
 import argparse
 import json
@@ -6,127 +6,136 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.arguments import add_command, with_json
+from pipeline.cli.arguments import add_command, with_json, with_store
 
 if TYPE_CHECKING:
     from pipeline.config import BaseModelSpec
 
 ABOUT = """\
-Change an image as an example shows: a : a' :: b : OUT. The adapter is a LoRWeB, a basis of LoRAs that was trained on
-analogies between domains; it mixes one LoRA for this one. b is inverted to noise under the analogy that changes nothing
-(a : a :: b), and denoised again under a : a' :: b; with an adapter that was trained in context (analogy.context: grid),
-OUT is painted from noise into a 2x2 image of (the first) a and a' over b.
+Change an image as an example pair shows: a is to a' as b is to OUT.
 
-  run_benchmark.py analogy --a seven_mnist.png --a-prime seven_mnistm.png --b two_mnist.png --adapter KEY -o two.png
-  run_benchmark.py analogy ... --a one_more.png --a-prime its_counterpart.png     several examples: their queries are
-                                                                                  averaged, up to `examples` of the adapter
-  run_benchmark.py analogy ... --prompt "a two" --guidance 3                      where you know what b shows
-  run_benchmark.py analogy ... --lora two.safetensors    also write the LoRA of this analogy, for stock diffusers
+The adapter is a LoRWeB: a basis of LoRAs that was trained on analogies between domains, and that mixes
+one LoRA for each analogy. b is inverted to noise under the analogy a : a, which changes nothing, and
+denoised under a : a'. An adapter that was trained in context (analogy.context: grid) paints OUT from
+noise into a 2x2 grid with a, a' and b; it uses the first pair alone.
 
-Images of another size or mode than the base model's are converted, which is said: RGB, the middle square, resized."""
+Images of another size or mode than the base model's are converted with a warning: to RGB, cropped to the
+middle square, and resized.
 
-ADAPTER = """\
-a LoRWeB: the key of a finished fine-tuning in the store (`plan --json` lists them), its folder, or an
-adapter.safetensors"""
+examples:
+  run_benchmark.py analogy --a seven.png --a-prime seven_mnistm.png --b two.png --adapter KEY -o out.png
+  run_benchmark.py analogy ... --a A2.png --a-prime A2_prime.png   average several pairs
+  run_benchmark.py analogy ... --prompt "a two" --guidance 3       if you know what b shows
+  run_benchmark.py analogy ... --lora two.safetensors              also write this analogy's LoRA"""
 
 
 def add(commands: Any) -> None:
-    """Adds `analogy`."""
-    about = "change an image as an example pair shows, by a LoRWeB"
-    parser = add_command(commands, "analogy", change_image, about, description=ABOUT)
-    takes = parser.add_argument
-    takes(
+    """Add `analogy`."""
+    parser = add_command(
+        commands,
+        "analogy",
+        change_image,
+        "change an image as an example pair shows, with a LoRWeB",
+        description=ABOUT,
+    )
+    _add_images(parser.add_argument_group("images"))
+    _add_model(parser.add_argument_group("adapter and base model"))
+    _add_sampling(parser.add_argument_group("sampling"))
+    with_json(parser)
+
+
+def _add_images(group: Any) -> None:
+    """Add the images that are read and written."""
+    group.add_argument(
         "--a",
         type=Path,
         metavar="IMAGE",
         action="append",
         required=True,
-        help="before; may be given more than once",
+        help="before; may be given several times",
     )
-    takes(
+    group.add_argument(
         "--a-prime", type=Path, metavar="IMAGE", action="append", required=True, help="after; as many as --a"
     )
-    takes("--b", type=Path, metavar="IMAGE", required=True, help="what to change")
-    takes("--adapter", metavar="KEY|FOLDER|FILE", required=True, help=ADAPTER)
-    takes("-o", "--out", type=Path, metavar="FILE", required=True, help="what to write, named *.png")
-    takes(
-        "--prompt",
-        metavar="TEXT",
-        default="an image",
-        help="what b shows (default: %(default)r, which says nothing)",
+    group.add_argument("--b", type=Path, metavar="IMAGE", required=True, help="the image to change")
+    group.add_argument("-o", "--out", type=Path, metavar="FILE", required=True, help="the PNG file to write")
+    group.add_argument(
+        "--strip", type=Path, metavar="FILE", help="also write a, a', b and OUT side by side, enlarged"
     )
-    takes(
-        "--guidance",
-        type=float,
-        metavar="W",
-        default=1.0,
-        help="weight of the prompt; 1 = none beyond the prompt itself (default: %(default)s)",
+    group.add_argument(
+        "--lora", type=Path, metavar="FILE", help="also write this analogy's LoRA (*.safetensors)"
     )
-    takes(
-        "--content-scale",
-        type=float,
-        metavar="S",
-        default=1.0,
-        help="share of the adapter's update in the model that guides, as generate.adapted_guidance of a suite "
-        "(default: %(default)s)",
+
+
+def _add_model(group: Any) -> None:
+    """Add what the image is changed with."""
+    group.add_argument(
+        "--adapter",
+        metavar="KEY|FOLDER|FILE",
+        required=True,
+        help="a LoRWeB: the key of a finished fine-tuning (`plan --json` lists keys), its folder, or an "
+        "adapter.safetensors",
     )
-    takes(
-        "--statistics",
-        choices=["target", "own"],
-        default=None,
-        help="means and deviations of the noise that b becomes: those of a' (the first), or its own, which keep more of "
-        "b's colours (default: target; not with analogy.context: grid)",
+    group.add_argument(
+        "--base-model",
+        metavar="NAME",
+        help="mini, sd15, sdxl, a folder or a hub id (default: the one that the artifact names, else mini)",
     )
-    takes(
-        "--seed",
+    group.add_argument(
+        "--resolution",
         type=int,
-        metavar="N",
-        default=None,
-        help="of the noise that OUT is painted from, with analogy.context: grid (default: 0)",
+        metavar="PIXELS",
+        help="resolution of a base model that is a folder or a hub id",
     )
-    takes(
+    group.add_argument(
         "--scale",
         type=float,
         metavar="S",
         default=1.0,
         help="factor on the adapter's update (default: %(default)s)",
     )
-    takes("--steps", type=int, metavar="N", default=25, help="DDIM steps each way (default: %(default)s)")
-    takes(
-        "--base-model",
-        metavar="NAME",
-        default=None,
-        help="mini, sd15, sdxl, a folder or a hub id (default: the one that the artifact says, else mini)",
+    with_store(group, "where a KEY is looked up")
+
+
+def _add_sampling(group: Any) -> None:
+    """Add how the image is sampled."""
+    group.add_argument(
+        "--prompt",
+        metavar="TEXT",
+        default="an image",
+        help="what b shows (default: %(default)r, which says nothing)",
     )
-    takes(
-        "--resolution",
+    group.add_argument(
+        "--guidance",
+        type=float,
+        metavar="W",
+        default=1.0,
+        help="guidance scale of the prompt; 1 turns guidance off (default: %(default)s)",
+    )
+    group.add_argument(
+        "--content-scale",
+        type=float,
+        metavar="S",
+        default=1.0,
+        help="share of the adapter's update in the denoiser that guides, like generate.adapted_guidance of a "
+        "suite (default: %(default)s)",
+    )
+    group.add_argument(
+        "--statistics",
+        choices=["target", "own"],
+        help="channel statistics of the noise that b is inverted to: those of the (first) a', or its own, "
+        "which keep more of b's colours (default: target; not with analogy.context: grid)",
+    )
+    group.add_argument(
+        "--seed", type=int, metavar="N", help="seed of the noise, with analogy.context: grid (default: 0)"
+    )
+    group.add_argument(
+        "--steps",
         type=int,
-        metavar="PIXELS",
-        default=None,
-        help="of a base model that is a folder or a hub id",
+        metavar="N",
+        default=25,
+        help="DDIM steps in each direction (default: %(default)s)",
     )
-    takes(
-        "--store",
-        type=Path,
-        metavar="FOLDER",
-        default=None,
-        help="where a KEY is looked up (default: $TERRABENCH_STORE, else results/store)",
-    )
-    takes(
-        "--strip",
-        type=Path,
-        metavar="FILE",
-        default=None,
-        help="also write a, a', b and OUT side by side, enlarged",
-    )
-    takes(
-        "--lora",
-        type=Path,
-        metavar="FILE",
-        default=None,
-        help="also write the LoRA of the analogy, *.safetensors",
-    )
-    with_json(parser)
 
 
 def change_image(options: argparse.Namespace) -> int:

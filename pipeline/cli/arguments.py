@@ -1,4 +1,4 @@
-"""What several commands take, and how a command is added. Imports nothing that takes time."""
+"""Add commands, and the arguments that several commands share. Imports nothing that takes time."""
 
 import argparse
 import importlib
@@ -7,85 +7,100 @@ from pathlib import Path
 from typing import Any
 
 Call = Callable[[argparse.Namespace], int]
-"""What a command does, and its exit code."""
+"""Carries out a command and returns its exit code."""
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1, for argparse."""
+    """Parse a whole number of at least 1, for argparse."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, not {text!r}")
     return int(text)
 
 
 def by(module: str, function: str) -> Call:
-    """What carries out a command: a function of a module that takes time to import, and is imported when it runs."""
+    """Return a function that imports `module` when it is called, and then calls `function` of it."""
     return lambda options: getattr(importlib.import_module(module), function)(options)
 
 
 def add_command(
-    commands: Any, name: str, call: Call, about: str, more: str = "", description: str | None = None
+    commands: Any, name: str, call: Call, about: str, details: str = "", description: str | None = None
 ) -> argparse.ArgumentParser:
-    """Adds a command to a parser's subparsers; its own help is `description`, else `about` and `more`."""
-    sub = commands.add_parser(
-        name,
-        help=about,
-        description=description or f"{about}. {more}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    """Add a command to the subparsers of a parser.
+
+    Args:
+        commands: What `add_subparsers` returned.
+        name: The name of the command.
+        call: Carries it out.
+        about: One line that starts with a verb, in lower case, for the list of commands.
+        details: More paragraphs of the command's own help, which starts with `about`.
+        description: The whole text of the command's own help, in place of `about` and `details`.
+    """
+    text = description or f"{about[0].upper()}{about[1:]}.\n\n{details}"
+    sub: argparse.ArgumentParser = commands.add_parser(
+        name, help=about, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     sub.set_defaults(call=call)
     return sub
 
 
 def with_plugins(sub: argparse.ArgumentParser) -> None:
-    """Adds --plugin."""
+    """Add --plugin."""
     sub.add_argument(
         "--plugin",
         type=Path,
         metavar="FILE",
         action="append",
         default=[],
-        help="a Python file that declares a method (see the README); may be given more than once",
+        help="load a Python file that declares methods (see the README); may be given several times",
     )
 
 
 def with_json(sub: argparse.ArgumentParser) -> None:
-    """Adds --json."""
-    sub.add_argument("--json", action="store_true", help="answer as JSON on standard output")
+    """Add --json."""
+    sub.add_argument("--json", action="store_true", help="print the answer as JSON on standard output")
 
 
 def with_quiet(sub: argparse.ArgumentParser) -> None:
-    """Adds --quiet."""
-    sub.add_argument("--quiet", action="store_true", help="no progress")
+    """Add --quiet."""
+    sub.add_argument("--quiet", action="store_true", help="show no progress")
 
 
-def with_suite(sub: argparse.ArgumentParser) -> None:
-    """Adds a suite, where its artifacts and its results are, and how to answer."""
-    sub.add_argument("suite", help="a suite's file, or its name under benchmarks/")
+def with_store(sub: Any, about: str = "where artifacts are kept") -> None:
+    """Add --store."""
     sub.add_argument(
         "--store",
         type=Path,
         metavar="FOLDER",
-        default=None,
-        help="where artifacts are kept (default: $TERRABENCH_STORE, else results/store)",
+        help=f"{about} (default: $TERRABENCH_STORE, else results/store)",
     )
+
+
+def with_results(sub: argparse.ArgumentParser) -> None:
+    """Add --results."""
     sub.add_argument(
         "--results",
         type=Path,
         metavar="FOLDER",
-        default=None,
-        help="where records, tables and plots are written (default: results/)",
+        help="the folder that holds the results folders of suites (default: results/)",
     )
+
+
+def with_suite(sub: argparse.ArgumentParser) -> None:
+    """Add a suite, the folders of its artifacts and results, and the form of the answer."""
+    sub.add_argument("suite", help="the file of a suite, or its name under benchmarks/")
+    with_store(sub)
+    with_results(sub)
     with_plugins(sub)
     with_json(sub)
     with_quiet(sub)
 
 
 def with_part(sub: argparse.ArgumentParser) -> None:
-    """Adds --only, a part of a suite, and --cpu."""
+    """Add --only and --cpu."""
     sub.add_argument(
         "--only",
-        metavar="WHICH",
-        default=None,
-        help="a part of the suite: task, method, augmentation or seed, as in --only 'task=MN->MM,method=MCC'",
+        metavar="FIELD=VALUE,…",
+        help="take a part of the suite: task, method, augmentation, seed; of a morph suite kind, method. "
+        "Example: --only 'task=MN->MM,method=MCC'",
     )
-    sub.add_argument("--cpu", action="store_true", help="use no GPU, even for what would take days without")
+    sub.add_argument("--cpu", action="store_true", help="use no GPU, even for jobs that take days on a CPU")

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.arguments import add_command, positive, with_json, with_quiet, with_suite
-from pipeline.cli.suite_loading import open_suite
+from pipeline.cli.suite_loading import open_training_suite
 from pipeline.core.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.core.store import Store
-    from pipeline.planning.graph import Plan
+    from pipeline.planning.trainings import TrainingPlan
 
 IMAGES = """\
 Measure how good the made images of a suite are.
@@ -179,7 +179,7 @@ def bench_speed(speed: Speed, options: argparse.Namespace) -> int:
     return 0
 
 
-def open_built_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
+def open_built_suite(options: argparse.Namespace) -> "tuple[TrainingPlan, Store, Path]":
     """Open a suite whose dataset is built here, so that the target's labels may be used.
 
     Raises:
@@ -187,7 +187,7 @@ def open_built_suite(options: argparse.Namespace) -> "tuple[Plan, Store, Path]":
     """
     from pipeline.config import FolderCard
 
-    plan, store, folder = open_suite(options)
+    plan, store, folder = open_training_suite(options)
     if isinstance(plan.card, FolderCard):
         raise UserError(
             f"bench {options.bench} is for datasets that are built here, such as digits, "

@@ -1,39 +1,43 @@
-"""`doctor`: what this machine has, and what gets the rest."""
+"""The command `doctor`: check what this machine has, and print what gets the rest."""
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
-from pipeline.cli.arguments import add_command, with_json
+from pipeline.cli.arguments import add_command, with_json, with_store
 from pipeline.cli.suite_loading import store_root
+
+DETAILS = """\
+Looks at Python, torch, GPUs, disk, packages and extras, and at the weights and datasets that suites name.
+
+examples:
+  run_benchmark.py doctor                     for the suite digits, and all others under benchmarks/
+  run_benchmark.py doctor office_home         can this suite be run here?
+
+exit codes: 0 SUITE can be run; 1 something that it needs is missing"""
 
 
 def add(commands: Any) -> None:
-    """Adds `doctor`."""
-    doctor = add_command(
-        commands,
-        "doctor",
-        examine,
-        "what this machine has, and for what is missing the command that gets it",
-        "Looks at python, torch,\nGPUs, disk, packages and extras, and the weights and data sets that the suites of "
-        "benchmarks/ name.\n\nexit codes: 0 SUITE can be run; 1 something that it needs is missing",
-    )
+    """Add `doctor`."""
+    about = "check what this machine has, and print the commands that get what is missing"
+    doctor = add_command(commands, "doctor", examine, about, DETAILS)
     doctor.add_argument(
-        "suite", nargs="?", default="digits", help="a name under benchmarks/ (default: %(default)s)"
+        "suite",
+        nargs="?",
+        default="digits",
+        help="the file of a suite, or its name under benchmarks/ (default: digits)",
     )
-    doctor.add_argument(
-        "--store", type=Path, metavar="FOLDER", default=None, help="where artifacts will be kept"
-    )
+    with_store(doctor)
     with_json(doctor)
 
 
 def examine(options: argparse.Namespace) -> int:
-    """`doctor`."""
+    """Print the findings; return 1 if something that the suite needs is missing."""
     from pipeline import config, doctor
 
-    named, others = config.read_suite(options.suite), doctor.known_suites()
-    suite = named.name
-    findings = doctor.examine(store_root(options), [named, *(one for one in others if one.name != suite)])
-    print(json.dumps(doctor.as_json(findings, suite)) if options.json else doctor.described(findings, suite))
-    return 1 if doctor.wanting(findings, suite) else 0
+    suite = config.read_suite(options.suite)
+    others = [other for other in doctor.known_suites() if other.name != suite.name]
+    findings = doctor.examine(store_root(options), [suite, *others])
+    as_text = doctor.as_json(findings, suite.name) if options.json else doctor.described(findings, suite.name)
+    print(json.dumps(as_text) if options.json else as_text)
+    return 1 if doctor.wanting(findings, suite.name) else 0

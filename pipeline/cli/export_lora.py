@@ -1,16 +1,26 @@
-"""`export-lora`: an adapter at one t, for stock diffusers."""
+"""The command `export-lora`: write an adapter at one t as a LoRA for stock diffusers."""
 
 import argparse
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 from pipeline.cli.arguments import add_command, with_json
 
+DETAILS = """\
+A Terra is another LoRA at each t: at t = 0 that of the source domain, at t = 1 that of the target, in
+between a blend, and beyond an exaggeration. Stock diffusers loads the file and renders what Terra renders
+at that t. No base model is loaded. A warning says if K(t) of a layer is singular at that t.
+
+examples:
+  run_benchmark.py export-lora results/store/artifacts/finetune/KEY --t 0.5 --to half.safetensors
+  pipe.load_lora_weights("half.safetensors")   # Python; pipe: the base model that was fine-tuned"""
+
 
 def time_point(text: str) -> list[float]:
-    """Numbers between commas, for argparse."""
+    """Parse numbers between commas, for argparse."""
     try:
         return [float(number) for number in text.split(",")]
     except ValueError as error:
@@ -20,48 +30,37 @@ def time_point(text: str) -> list[float]:
 
 
 def add(commands: Any) -> None:
-    """Adds `export-lora`."""
-    export = add_command(
-        commands,
-        "export-lora",
-        export_adapter,
-        "write an adapter at one t as a standard LoRA",
-        "A Terra is\nanother LoRA at every t: at 0 that of the source domain, at 1 that of the target, blends between"
-        " and exaggerations\nbeyond. Stock diffusers loads the file and renders what Terra renders at that t:\n\n"
-        "  run_benchmark.py export-lora results/store/artifacts/finetune/KEY --t 0.5 --to half.safetensors\n"
-        '  pipe.load_lora_weights("half.safetensors")   # pipe: the base model it was fine-tuned on\n\n'
-        "No base model is loaded. A warning says if K(t) of a layer is singular at that t.",
-    )
+    """Add `export-lora`."""
+    about = "write an adapter at one t as a standard LoRA"
+    export = add_command(commands, "export-lora", export_adapter, about, DETAILS)
     export.add_argument(
         "adapter",
         type=Path,
         metavar="ARTIFACT_OR_FILE",
-        help="the folder of a finished fine-tuning, as `plan --json` names its key, or an adapter.safetensors",
+        help="the folder of a finished fine-tuning (`plan --json` lists keys), or an adapter.safetensors",
     )
     export.add_argument(
         "--t",
         type=time_point,
         metavar="T",
-        help="the time: a number such as 0.5, or as many as t has dimensions, such as 0.5,-1 (--t=-1,0.5 if the "
-        "first is negative); a plain LoRA takes none",
+        help="the time: a number such as 0.5, or as many as t has dimensions, such as 0.5,-1 (write "
+        "--t=-1,0.5 if the first is negative); a plain LoRA takes none",
     )
     export.add_argument(
-        "--to", type=Path, metavar="FILE", required=True, help="what to write, named *.safetensors"
+        "--to", type=Path, metavar="FILE", required=True, help="the *.safetensors file to write"
     )
     export.add_argument(
         "--scale",
         type=float,
         metavar="S",
         default=1.0,
-        help="a factor on the update, as generate.scale of a suite (default: %(default)s)",
+        help="factor on the update, like generate.scale of a suite (default: %(default)s)",
     )
     with_json(export)
 
 
 def export_adapter(options: argparse.Namespace) -> int:
-    """`export-lora`."""
-    import warnings
-
+    """Write the LoRA, and print its file and size."""
     from pipeline.diffusion.adapters.export import export_lora
 
     with warnings.catch_warnings(record=True) as caught:

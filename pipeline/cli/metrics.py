@@ -1,4 +1,4 @@
-"""`metrics`: scores of frames that anyone made."""
+"""The command `metrics`: score frames that anyone made."""
 
 import argparse
 import json
@@ -8,43 +8,50 @@ from typing import Any
 from pipeline.cli.arguments import add_command, with_json
 
 ABOUT = """\
-Score sequences of frames, a row for each method: those of `morph`, or any that others made.
+Score sequences of frames: those of `morph`, or any others. Prints a row for each method.
 
-FOLDER holds frames whose names end in numbers (frame_000.png, frame_001.png, …), or folders of such; other images in
-it, such as a strip, are passed over. The method is what about.json of `morph` says, or the folder's own name; folders
-of one name, or of one method, are scored together.
+FOLDER holds frames whose names end in numbers (frame_000.png, frame_001.png, …), or folders of frames;
+other images in it are ignored. The method is the one that about.json of `morph` names, else the folder's
+name. Folders of one method are scored together.
 
-  PPL             the sum of the perceptual distances between neighbouring frames: lower is smoother
-  PPL variation   the deviation of these distances over their mean: 0 is an even pace
-  FID, KID        with --reference: how far all frames of a method are, as a set, from the images there: lower is nearer
+  PPL             sum of the perceptual distances between neighbouring frames; lower is smoother
+  PPL variation   standard deviation of these distances over their mean; 0 is an even pace
+  FID, KID        with --reference: distance of all frames of a method from the images there; lower is nearer
 
+Networks: `inception` (FID and KID as published), `alex`, `vgg`, `squeeze` (LPIPS, for PPL), `digits` (a
+small network of this project for its 32x32 digits), any model of timm with weights from the hub, or
+NAME=FILE with weights from a file; for PPL also `pixels`, which needs none. Weights that cannot be loaded
+are an error.
+
+The frames of a sequence have one size and one mode, and are never resized; scores of frames of different sizes
+do not compare, and a note says so. The reference is a folder of images or of class folders; images of another
+size than the frames are cropped to the frames' proportions and resized, with a note. FID is left out where there
+are not more images than features; KID replaces it there.
+
+examples:
   run_benchmark.py metrics out/ddim out/terra --distance digits
-  run_benchmark.py metrics out/* --reference pictures/ --features resnet50=weights.safetensors --distance alex
-
-Networks: `inception` (FID and KID as they are published), `alex`, `vgg`, `squeeze` (LPIPS, for PPL), `digits` (a small
-one of this project for its 32x32 digits), any model of timm with weights of the hub, or NAME=FILE with those of a file;
-for PPL also `pixels`, which needs none. Where weights can't be had, that is an error: none stands in for another.
-
-Frames of one sequence have one size and one mode, and are never resized; scores of frames of different sizes do not
-compare, which is said. The reference is a folder of images, or of class folders; images of another size than the frames
-are cut to the frames' proportions and resized to their size, which is said too. Where there are not more images than
-features, FID is left out and KID stands for it."""
+  run_benchmark.py metrics out/* --reference pictures/ --features resnet50=weights.safetensors"""
 
 
 def add(commands: Any) -> None:
-    """Adds `metrics`."""
-    about = "score frames: how smooth (PPL), and how near to images (FID, KID)"
+    """Add `metrics`."""
+    about = "score frames: how smooth they are (PPL), and how near to images (FID, KID)"
     parser = add_command(commands, "metrics", show_metrics, about, description=ABOUT)
     parser.add_argument(
-        "folders", nargs="+", type=Path, metavar="FOLDER", help="frames, or folders of frames"
+        "folders", nargs="+", type=Path, metavar="FOLDER", help="a folder of frames, or of folders of frames"
     )
     parser.add_argument(
-        "--reference", type=Path, metavar="FOLDER", help="images to compare with, for FID and KID"
+        "--reference", type=Path, metavar="FOLDER", help="compare with these images, for FID and KID"
     )
     parser.add_argument(
-        "--features", metavar="NETWORK", default="inception", help="of FID and KID (default: %(default)s)"
+        "--features",
+        metavar="NETWORK",
+        default="inception",
+        help="network of FID and KID (default: %(default)s)",
     )
-    parser.add_argument("--distance", metavar="NETWORK", default="alex", help="of PPL (default: %(default)s)")
+    parser.add_argument(
+        "--distance", metavar="NETWORK", default="alex", help="network of PPL (default: %(default)s)"
+    )
     with_json(parser)
 
 

@@ -1,4 +1,4 @@
-"""What `run` and `tables` end with: records, tables, plots and page of what is finished, and the table on the terminal."""
+"""The end of `run` and `tables`: write records, tables, figures and page, and print the main table."""
 
 import argparse
 import json
@@ -13,89 +13,99 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from pipeline.core.store import Store
-    from pipeline.planning.graph import Plan
-    from pipeline.planning.morphs import MorphPlan
-    from pipeline.report.manifest import Drawn
-
-MOST_SENTENCES = 8
-"""Of the gains by made images: more are not printed, but named with their file."""
+    from pipeline.planning.graph import AnyPlan
+    from pipeline.report.manifest import DrawnFiles
 
 
-def answer(plan: "Plan | MorphPlan", store: "Store", folder: Path, options: argparse.Namespace) -> None:
-    """Write records, tables, plots and page of what is finished, and print the table."""
-    from rich.console import Console
-
-    from pipeline.planning.morphs import MorphPlan
+def answer(plan: "AnyPlan", store: "Store", folder: Path, options: argparse.Namespace) -> None:
+    """Write the results of all finished jobs, and print the main table, or everything as JSON."""
     from pipeline.report import manifest
     from pipeline.report.collect import state
-    from pipeline.report.tables import write as tables
 
-    if isinstance(plan, MorphPlan):
-        from pipeline.report.collect_morphs import report_morphs  # imports matplotlib
-
-        print(report_morphs(plan, store, folder, as_json=options.json))
-        return
-    recorded = records_of(plan, store, folder)
-    made = None
-    if recorded is not None:
+    records = gather_records(plan, store, folder)
+    drawn = None
+    if records is not None:
         mark = state(plan, store, folder / "records.csv", options.suite, options.plugin)
-        made = manifest.read(folder, mark) or draw(plan, store, folder, options, recorded, mark)
+        drawn = manifest.read(folder, mark) or draw(plan, store, folder, options, records, mark)
     if options.json:
-        counts = {"jobs": len(plan.jobs), "done": sum(store.has(job.kind, job.key) for job in plan.jobs)}
-        files = [] if made is None else list(made.files)
-        rows = [] if recorded is None else json.loads(recorded.to_json(orient="records", double_precision=15))
-        print(
-            json.dumps(
-                {"suite": plan.suite.name, **counts, "folder": str(folder), "files": files, "records": rows}
-            )
-        )
-        return
-    if recorded is None or made is None:
-        print(f"no training of {plan.suite.name} is finished yet", file=sys.stderr)
-        return
-    table = tables.accuracy_table(recorded, plan.suite, list(plan.tasks), plan.suite.selections[0])
-    console = Console()
-    shown = tables.terminal(table, console.width)
-    caption, shown.caption = shown.caption, None
-    console.print(shown, caption, sep="\n")
-    print(*made.said, sep="\n", end="\n" * bool(made.said))
-    print(f"records, tables and plots: {folder}\npage: {folder / manifest.PAGE}\nartifacts: {store.root}")
+        print_json(plan, store, folder, records, drawn)
+    elif records is None or drawn is None:
+        print_nothing(plan)
+    else:
+        print_table(plan, store, folder, records, drawn)
 
 
-def records_of(plan: "Plan", store: "Store", folder: Path) -> "DataFrame | None":
-    """The records of what is finished, in records.csv of `folder`; what there is to say of them is said."""
+def gather_records(plan: "AnyPlan", store: "Store", folder: Path) -> "DataFrame | None":
+    """Write records.csv and return its records, if there are any; messages go to standard error."""
     from pipeline.report.collect import gather
 
-    recorded, said = gather(plan, store, folder / "records.csv")
-    print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
-    return recorded
+    records, messages = gather(plan, store, folder / "records.csv")
+    print(*messages, sep="\n", end="\n" * bool(messages), file=sys.stderr)
+    return records
 
 
 def draw(
-    plan: "Plan", store: "Store", folder: Path, options: argparse.Namespace, recorded: "DataFrame", mark: str
-) -> "Drawn":
-    """Write tables, plots and page of `recorded`."""
-    from pipeline.report import manifest as drawn
-    from pipeline.report.collect import about_records, about_run, drawn_from
-    from pipeline.report.page import build as page
+    plan: "AnyPlan",
+    store: "Store",
+    folder: Path,
+    options: argparse.Namespace,
+    records: "DataFrame",
+    mark: str,
+) -> "DrawnFiles":
+    """Write tables, figures and page, and note their fingerprint `mark`."""
+    from pipeline.report import manifest
+    from pipeline.report.collect import info_of_records, info_of_run
     from pipeline.report.page import run_info
+    from pipeline.report.page.build import write_page
+    from pipeline.report.suite_report import report_for
     from pipeline.report.write import write_report
 
+    report = report_for(plan.suite.setting)
     with drawing(quiet=options.quiet) as progress:
-        written = write_report(plan.suite, recorded, drawn_from(plan, store), folder, progress)
-    trained = any(store.has(cell.job.kind, cell.job.key) for cell in plan.cells)
-    tell = partial(about_run, store=store) if trained else partial(about_records, folder=folder)
-    told = tell(plan, file=options.suite, plugins=options.plugin)
-    written += [run_info.write(folder, told), page.write(folder, told, recorded)]
-    return drawn.write(folder, mark, written, gains(recorded, plan, folder))
+        written = write_report(plan.suite, records, report.artifacts(plan, store), folder, progress)
+    in_store = any(store.has(cell.job.kind, cell.job.key) for cell in plan.cells)
+    describe = partial(info_of_run, store=store) if in_store else partial(info_of_records, folder=folder)
+    info = describe(plan, file=options.suite, plugins=options.plugin)
+    written += [run_info.write(folder, info), write_page(folder, info, records)]
+    sentences = report.sentences(plan.suite, records, plan.compared, folder)
+    return manifest.write(folder, mark, written, sentences)
 
 
-def gains(recorded: "DataFrame", plan: "Plan", folder: Path) -> list[str]:
-    """What the tables say of made images, a sentence a comparison, or where to read it if that is long."""
-    from pipeline.report.tables import significance, significance_text
+def print_json(
+    plan: "AnyPlan", store: "Store", folder: Path, records: "DataFrame | None", drawn: "DrawnFiles | None"
+) -> None:
+    """Print the numbers of jobs, the files and the records."""
+    rows = [] if records is None else json.loads(records.to_json(orient="records", double_precision=15))
+    result = {
+        "suite": plan.suite.name,
+        "jobs": len(plan.jobs),
+        "done": sum(store.has(job.kind, job.key) for job in plan.jobs),
+        "folder": str(folder),
+        "files": [] if drawn is None else list(drawn.files),
+        "records": rows,
+    }
+    print(json.dumps(result))
 
-    suite, selection = plan.suite, plan.suite.selections[0]
-    said = significance_text.sentences(significance.statistics(recorded, suite, list(plan.tasks), selection))
-    if len(said) > MOST_SENTENCES:
-        return [f"gains by made images, in {len(said)} sentences: {folder}/tables/statistics_{selection}.md"]
-    return said
+
+def print_nothing(plan: "AnyPlan") -> None:
+    """Tell, on standard error, that there is nothing to show."""
+    from pipeline.report.suite_report import report_for
+
+    unit = report_for(plan.suite.setting).schema.unit
+    print(f"no {unit} of {plan.suite.name} is finished yet", file=sys.stderr)
+
+
+def print_table(
+    plan: "AnyPlan", store: "Store", folder: Path, records: "DataFrame", drawn: "DrawnFiles"
+) -> None:
+    """Print the main table, what it tells, and where everything is."""
+    from rich.console import Console
+
+    from pipeline.report.manifest import PAGE
+    from pipeline.report.suite_report import report_for
+
+    console = Console()
+    report = report_for(plan.suite.setting)
+    console.print(*report.on_terminal(plan.suite, records, plan.compared, console.width), sep="\n")
+    print(*drawn.sentences, sep="\n", end="\n" * bool(drawn.sentences))
+    print(f"records, tables and plots: {folder}\npage: {folder / PAGE}\nartifacts: {store.root}")

@@ -1,4 +1,4 @@
-"""The whole command line, and what becomes of errors."""
+"""The command line, and how errors end it."""
 
 import argparse
 import os
@@ -23,40 +23,41 @@ from pipeline.cli import (
 from pipeline.core.errors import UserError
 
 ABOUT = """\
-Benchmarks of domain adaptation by generated images, in three stages: fine-tune a time-varying low-rank adapter
-(Terra) between two domains, generate images with it, train the field's classifiers with and without them.
+Run benchmarks of domain adaptation by generated images, in three stages: fine-tune a time-varying
+low-rank adapter (Terra) between two domains, generate images with it, and train classifiers with and
+without these images.
 
-A suite (a YAML under benchmarks/) says what to compare. It becomes a graph of jobs; the product of each is stored
-once under the hash of what made it. Stop a run whenever you like: the same command goes on where it was."""
+A suite (a YAML file under benchmarks/) states what to compare. It becomes a graph of jobs; the artifact
+of each job is stored once, under a hash of its parameters and inputs. A run can be stopped at any time:
+the same command resumes it."""
 
 EXAMPLES = """\
 examples:
-  run_benchmark.py plan benchmarks/digits_demo.yaml      what would be made, and what is there already
-  run_benchmark.py run benchmarks/digits_demo.yaml       make it, then print the table
+  run_benchmark.py plan benchmarks/digits_demo.yaml      print the jobs, and which are finished
+  run_benchmark.py run benchmarks/digits_demo.yaml       make them, and print the table
   run_benchmark.py run digits --only 'task=MN->MM,method=MCC' --executor ray    a part of it, on a Ray cluster
-  run_benchmark.py doctor                                what is missing here, and what gets it
-  run_benchmark.py validate my_suite.yaml                is a suite, a dataset card or a plug-in right?
-  run_benchmark.py tables benchmarks/digits_demo.yaml    draw tables, pictures and page again, with no training (plots: pictures)
-  run_benchmark.py report results/reference/digits --serve    look at a run in a browser
-  run_benchmark.py compare results/reference/digits results/digits   what changed, by more than noise
-  run_benchmark.py export digits --to digits.csv         records for other programs
-  run_benchmark.py bench images benchmarks/digits_demo.yaml   how good the made images are
-  run_benchmark.py bench augmentations digits_adapters   what each adapter costs and gives
-  run_benchmark.py bench classify                        how fast training is beside plain code
-  run_benchmark.py bench execution                       what the store and a Ray cluster cost
-  run_benchmark.py bench adapters                        what Terra costs beside a LoRA and the base model
-  run_benchmark.py bench data                            how fast images are prepared, and in how much memory
-  run_benchmark.py datasets list                         the data sets, and which are in place
-  run_benchmark.py morph x.png y.png --prompt-x "a seven" --prompt-y "a three" -o out    images from one to the other
-  run_benchmark.py metrics out                           how smooth a morph is
-  run_benchmark.py export-lora ARTIFACT --t 0.5 --to lora.safetensors    an adapter for stock diffusers
-  run_benchmark.py analogy --a A --a-prime A2 --b B --adapter KEY -o OUT.png    an image changed as an example shows
+  run_benchmark.py doctor                                find out what is missing here
+  run_benchmark.py validate my_suite.yaml                check a suite, a card or a plug-in
+  run_benchmark.py tables benchmarks/digits_demo.yaml    write tables, figures and page again
+  run_benchmark.py report results/reference/digits --serve           look at a run in a browser
+  run_benchmark.py compare results/reference/digits results/digits   find what changed by more than noise
+  run_benchmark.py export digits --to digits.csv         write records for other programs
+  run_benchmark.py bench images benchmarks/digits_demo.yaml          measure how good the made images are
+  run_benchmark.py datasets list                         list the datasets, and which are in place
+  run_benchmark.py methods                               list the classifier methods
+  run_benchmark.py morph x.png y.png --prompt-x "a seven" --prompt-y "a three" -o out
+  run_benchmark.py metrics out                           score a morph
+  run_benchmark.py analogy --a A --a-prime A2 --b B --adapter KEY -o OUT.png
+  run_benchmark.py export-lora ARTIFACT --t 0.5 --to lora.safetensors
 
-exit codes: 0 done; 1 some jobs failed (the rest were made), or compare found a difference; 2 a mistake in the command or a file; 130 interrupted"""
+`run_benchmark.py COMMAND --help` explains a command.
+
+exit codes: 0 finished; 1 some jobs failed (the others were made), or compare found a difference;
+2 a mistake in the command or a file; 130 interrupted"""
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """Return the parser of the whole command line."""
     parser = argparse.ArgumentParser(
         prog="run_benchmark.py",
         description=ABOUT,
@@ -73,8 +74,8 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add(commands)
     records.add_compare(commands)
     records.add_export(commands)
-    for theirs in (datasets, analogy, morph, metrics, methods, export_lora, bench):
-        theirs.add(commands)
+    for module in (datasets, analogy, morph, metrics, methods, export_lora, bench):
+        module.add(commands)
     return parser
 
 
@@ -95,12 +96,13 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         if not _reader_of_stdout_is_gone():
             raise  # a pipe to a worker, say
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more as it exits
+        # Python flushes standard output once more as it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
 def _reader_of_stdout_is_gone() -> bool:
-    """Return whether standard output is a pipe that nobody reads any more, as in `terrabench methods | head -1`."""
+    """Return whether standard output is a pipe that nobody reads any more, as after `… | head -1`."""
     poll = select.poll()
     poll.register(sys.stdout, 0)  # reports errors alone
     return bool(poll.poll(0))

@@ -1,4 +1,4 @@
-"""What is shown while pictures are drawn, which may take minutes: a bar, or a line where there is no terminal."""
+"""Progress of drawing figures, which may take minutes: a bar on a terminal, one line elsewhere."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,20 +8,20 @@ from pipeline.core.stage import Progress
 
 @contextmanager
 def drawing(*, quiet: bool) -> Iterator[Progress]:
-    """What to tell of every picture before it is drawn. Shown on standard error, unless `quiet`."""
+    """Show progress on standard error, unless `quiet`; yields a function to call before each figure."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True, quiet=quiet)
-    columns = TextColumn("pictures"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}")
+    columns = TextColumn("figures"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}")
     bar = Bar(*columns, console=console, disable=not console.is_terminal or quiet, transient=True)
-    whole = bar.add_task("", total=None)
+    drawn = bar.add_task("", total=None)
 
     def progress(done: int, total: int, what: str) -> None:
         if done == 0 and not console.is_terminal:
-            console.print(f"drawing {total} pictures; those that are there as they would be drawn are kept")
-        bar.update(whole, completed=done, total=total, description=what)
+            console.print(f"drawing {total} figures; those whose inputs have not changed are kept")
+        bar.update(drawn, completed=done, total=total, description=what)
 
     with bar:
         yield progress

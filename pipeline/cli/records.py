@@ -1,132 +1,123 @@
-"""`report`, `compare`, `export`: what is read of records, with no store of artifacts."""
+"""The commands `report`, `compare` and `export`, which read records and need no store."""
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
-from pipeline.cli.arguments import add_command
+from pipeline.cli.arguments import add_command, with_results
 from pipeline.cli.progress_bar import drawing
 from pipeline.cli.suite_loading import results_root
 
+REPORT = """\
+The page shows tables, figures, settings, versions and times. It is written from the results folder alone
+(records.csv, run.json, plots/), and is one file that needs no network, so that it can be sent to others.
+`run` and `tables` write it too.
+
+examples:
+  run_benchmark.py report digits                       the suite digits, in results/digits/
+  run_benchmark.py report results/reference/digits     any folder with a records.csv
+  run_benchmark.py report digits --serve               also open it in a browser on this machine"""
+
+COMPARE = """\
+Reads records alone, which takes seconds. B is measured against A, cell by cell: a task, a method, an
+augmentation, a backbone and a selection rule, or a kind and a method of morphs.
+
+A change is beyond noise if Welch's t-test between the seeds of A and of B says so (p < 0.05, adjusted for
+the number of cells by Benjamini and Hochberg's rule). With one seed the noise is unknown: the change is
+listed, and does not count as a difference. Cells in only one run, other versions and other settings are
+listed, too.
+
+example: run_benchmark.py compare results/reference/digits results/digits
+
+exit codes: 0 nothing differs by more than noise; 1 something does; 2 a mistake in the command or a file"""
+
+EXPORT = """\
+Reads records alone.
+
+  FILE.csv, FILE.parquet   one accuracy a row: over all classes, and of each class (column `class`);
+                           of morphs, one record a row
+  tensorboard:FOLDER       event files: a run for each row of the tables, a scalar for each selection rule and
+                           task; the step is the seed
+  wandb:FOLDER             the same as offline runs of Weights & Biases, for `wandb sync`
+
+Parquet needs pyarrow, the last two the packages of their names: pip install 'terrabench[parquet]', and so
+on.
+
+example: run_benchmark.py export digits --to digits.csv"""
+
+RUN = "a results folder, a records.csv, or a suite"
+
 
 def port(text: str) -> int:
-    """A port, for argparse."""
+    """Parse a port, for argparse."""
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 65535, not {text!r}")
     return int(text)
 
 
 def add_report(commands: Any) -> None:
-    """Adds `report`."""
-    page = add_command(
-        commands,
-        "report",
-        show_report,
-        "write index.html, a page with a suite's tables, pictures, settings and times",
-        "It is drawn\nfrom the suite's results folder alone (records.csv, run.json, plots/), with no artifacts, and is one\n"
-        "file that needs no network: send it to whom you like. `run` and `tables` write it too.\n\n"
-        "  report digits                       of the suite digits, in results/digits/\n"
-        "  report results/reference/digits     of any folder with a records.csv\n"
-        "  report digits --serve               and look at it in a browser on this machine",
+    """Add `report`."""
+    about = "write index.html, the page of a results folder"
+    report = add_command(commands, "report", show_report, about, REPORT)
+    report.add_argument(
+        "what", metavar="SUITE|FOLDER", help="a results folder, or the file or name of a suite"
     )
-    page.add_argument("what", metavar="SUITE|FOLDER", help="a suite's file or name, or a folder of results")
-    page.add_argument(
-        "--results",
-        type=Path,
-        metavar="FOLDER",
-        default=None,
-        help="where the suite's folder is, if a suite is named (default: results/)",
+    with_results(report)
+    report.add_argument(
+        "--serve", action="store_true", help="then serve the folder at http://127.0.0.1 until Ctrl-C"
     )
-    page.add_argument(
-        "--serve", action="store_true", help="then serve the folder at http://127.0.0.1, until Ctrl-C"
-    )
-    page.add_argument(
+    report.add_argument(
         "--port",
         type=port,
         metavar="N",
         default=8000,
-        help="where to serve it (default: %(default)s; 0: any that is free)",
+        help="port to serve at; 0 takes any that is free (default: %(default)s)",
     )
 
 
 def add_compare(commands: Any) -> None:
-    """Adds `compare`."""
-    compare = add_command(
-        commands,
-        "compare",
-        compare_runs,
-        "which accuracies changed between two runs, and by more than their noise",
-        "Reads records alone, in\nseconds. B is measured against A, cell by cell: a task, a method, an augmentation, a "
-        "backbone, a selection rule.\n\nA change is beyond noise if Welch's t-test between the seeds of A and of B says "
-        "so (p < 0.05, adjusted for the\nnumber of cells by Benjamini and Hochberg's rule). With one seed the noise is "
-        "unknown, which is said and is no\ndifference. Cells in only one run, other versions and other settings are "
-        "listed; they do not count as differences.\n\n"
-        "example: run_benchmark.py compare results/reference/digits results/digits\n\n"
-        "exit codes: 0 nothing differs by more than noise; 1 something does; 2 a mistake in the command or a file",
-    )
-    compare.add_argument("run_a", metavar="RUN_A", help="a results folder, a records.csv, or a suite")
-    compare.add_argument("run_b", metavar="RUN_B", help="the run to measure against it")
-    compare.add_argument("--json", action="store_true", help="every cell, as JSON on standard output")
+    """Add `compare`."""
+    about = "find what changed between two runs, and what by more than noise"
+    compare = add_command(commands, "compare", compare_runs, about, COMPARE)
+    compare.add_argument("run_a", metavar="RUN_A", help=RUN)
+    compare.add_argument("run_b", metavar="RUN_B", help="the run to measure against RUN_A")
+    compare.add_argument("--json", action="store_true", help="print every cell as JSON on standard output")
     with_results(compare)
 
 
 def add_export(commands: Any) -> None:
-    """Adds `export`."""
-    export = add_command(
-        commands,
-        "export",
-        export_records,
-        "write records for other programs",
-        "Reads records alone.\n\n"
-        "  FILE.csv, FILE.parquet   one accuracy a row: over all classes, and of each class (column `class`)\n"
-        "  tensorboard:FOLDER       event files: a run for each row of the tables, a scalar for each selection rule and\n"
-        "                           task; the step is the seed\n"
-        "  wandb:FOLDER             the same as offline runs of Weights & Biases, for `wandb sync`\n\n"
-        "Parquet needs pyarrow, the last two the packages of their names: pip install 'terrabench[parquet]', and so on.\n\n"
-        "example: run_benchmark.py export digits --to digits.csv",
-    )
-    export.add_argument("run", metavar="RUN", help="a results folder, a records.csv, or a suite")
-    export.add_argument("--to", required=True, metavar="WHERE", help="what to write, as above")
+    """Add `export`."""
+    export = add_command(commands, "export", export_records, "write records for other programs", EXPORT)
+    export.add_argument("run", metavar="RUN", help=RUN)
+    export.add_argument("--to", required=True, metavar="WHERE", help="what to write, as listed above")
     with_results(export)
 
 
-def with_results(sub: argparse.ArgumentParser) -> None:
-    """Adds --results, where suites are looked up."""
-    sub.add_argument(
-        "--results",
-        type=Path,
-        metavar="FOLDER",
-        default=None,
-        help="where the folders of suites are (default: results/)",
-    )
-
-
 def show_report(options: argparse.Namespace) -> int:
-    """`report`."""
-    from pipeline import config
+    """Write the page, and print its path or serve it."""
     from pipeline.report import records
-    from pipeline.report.collect import about_folder, check_writable, without_artifacts
-    from pipeline.report.page import build as page
-    from pipeline.report.page import serve
-    from pipeline.report.write import write_plots
+    from pipeline.report.collect import check_writable, info_of_folder
+    from pipeline.report.page.build import write_page
+    from pipeline.report.page.serve import serve
+    from pipeline.report.suite_report import report_for
+    from pipeline.report.write import write_figures
 
-    folder = Path(options.what)
-    if not folder.is_dir():
-        folder = results_root(options) / config.read_suite(options.what).name
-    recorded = records.read(folder / "records.csv")
+    file = records.locate(options.what, results_root(options))
+    folder = file.parent
+    recorded = records.read(file)
     check_writable(folder)
-    told = about_folder(folder, recorded)
+    info = info_of_folder(folder, recorded)
+    artifacts = report_for(info.suite.setting).no_artifacts(info)
     with drawing(quiet=False) as progress:
-        write_plots(told.suite, recorded, without_artifacts(told), folder, progress)
-    print(page.write(folder, told, recorded))
+        write_figures(info.suite, recorded, artifacts, folder, progress)
+    print(write_page(folder, info, recorded))
     if options.serve:
-        serve.serve(folder, options.port)
+        serve(folder, options.port)
     return 0
 
 
 def compare_runs(options: argparse.Namespace) -> int:
-    """`compare`."""
+    """Print the comparison; return 1 if something differs by more than noise."""
     from pipeline.report import records
     from pipeline.report.tables import compare
 
@@ -138,10 +129,10 @@ def compare_runs(options: argparse.Namespace) -> int:
 
 
 def export_records(options: argparse.Namespace) -> int:
-    """`export`."""
+    """Write the records, and print where."""
     from pipeline.report import records
-    from pipeline.report.tables import export
+    from pipeline.report.tables.export import export
 
     file = records.locate(options.run, results_root(options))
-    print(export.export(records.read(file), file, options.to))
+    print(export(records.read(file), file, options.to))
     return 0

@@ -1,4 +1,4 @@
-"""`run`: the jobs of a suite that are missing are made, then what they gave is shown."""
+"""The command `run`: make the missing artifacts of a suite, and show its results."""
 
 import argparse
 import sys
@@ -6,37 +6,42 @@ from typing import Any
 
 from pipeline.cli.arguments import add_command, positive, with_part, with_suite
 from pipeline.cli.output import answer
-from pipeline.cli.suite_loading import open_any_suite
+from pipeline.cli.suite_loading import open_suite
+
+DETAILS = """\
+Makes what is missing, and writes records, tables, figures and page. Ctrl-C stops it; the same command
+resumes every job from its last checkpoint. Results do not depend on --workers and --executor.
+
+examples:
+  run_benchmark.py run digits
+  run_benchmark.py run digits --only 'task=MN->MM,method=MCC'
+  run_benchmark.py run digits --executor ray --address auto
+  run_benchmark.py run my_suite.yaml --plugin my_method.py
+
+exit codes: 0 finished; 1 some jobs failed, the others were made; 2 a mistake in the command or a file;
+130 interrupted"""
 
 
 def add(commands: Any) -> None:
-    """Adds `run`."""
-    run = add_command(
-        commands,
-        "run",
-        run_suite,
-        "make what is missing of a suite, then its records, tables, plots and page",
-        "Ctrl-C stops it; the same command goes on from the last checkpoint of every job.",
-    )
+    """Add `run`."""
+    about = "run the missing jobs of a suite, and show its results"
+    run = add_command(commands, "run", run_suite, about, DETAILS)
     with_suite(run)
     run.add_argument(
         "--workers",
         type=positive,
         metavar="N",
-        default=None,
-        help="run at most N jobs at a time (default: as many as there are CPU cores and GPUs for); "
-        "results do not depend on it",
+        help="run at most N jobs at a time (default: as many as there are CPU cores and GPUs for)",
     )
     run.add_argument(
         "--executor",
         choices=["local", "ray"],
         default="local",
-        help="where jobs run: processes of this machine, or tasks of a Ray cluster (default: %(default)s)",
+        help="run jobs in processes of this machine, or as tasks of a Ray cluster (default: %(default)s)",
     )
     run.add_argument(
         "--address",
         metavar="HOST:PORT",
-        default=None,
         help="connect to this Ray cluster; auto finds the cluster of this machine (default: a Ray of this "
         "machine alone)",
     )
@@ -44,12 +49,12 @@ def add(commands: Any) -> None:
 
 
 def run_suite(options: argparse.Namespace) -> int:
-    """Make what is missing of a suite, then write and print its results."""
+    """Run the missing jobs, then write and print the results."""
     from pipeline.execution.suite_run import run_plan
     from pipeline.planning.job_filter import pick
     from pipeline.report.collect import check_writable
 
-    plan, store, folder = open_any_suite(options)
+    plan, store, folder = open_suite(options)
     part = pick(plan, options.only) if options.only else plan
     check_writable(folder)
     outcome = run_plan(

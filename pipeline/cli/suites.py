@@ -1,50 +1,73 @@
-"""`plan`, `tables`, `plots`, `verify`: what there is of a suite."""
+"""The commands `plan`, `tables`, `plots` and `verify`: show, draw and check what there is of a suite."""
 
 import argparse
 import json
-import sys
 from typing import Any
 
 from pipeline.cli.arguments import add_command, with_part, with_suite
-from pipeline.cli.output import answer, records_of
+from pipeline.cli.output import answer, gather_records, print_nothing
 from pipeline.cli.progress_bar import drawing
-from pipeline.cli.suite_loading import open_any_suite, open_suite
+from pipeline.cli.suite_loading import open_suite
+
+PLAN = """\
+Hours, disk and GPU memory are estimates; the last column tells which rates were measured, and which are
+stated.
+
+examples:
+  run_benchmark.py plan digits
+  run_benchmark.py plan benchmarks/digits_demo.yaml --only 'task=MN->MM'
+  run_benchmark.py plan digits --json      with the keys of all jobs, for `export-lora` and `analogy`"""
+
+TABLES = """\
+Writes records.csv, tables/, plots/ and index.html into the results folder. Figures are redrawn only if
+their inputs changed.
+
+examples:
+  run_benchmark.py tables digits
+  run_benchmark.py tables digits --results results/reference     draw from records alone"""
+
+PLOTS = """\
+Unlike `tables`, it writes no tables and no page. Figures are redrawn only if their inputs changed.
+
+example: run_benchmark.py plots digits"""
+
+VERIFY = """\
+Damaged artifacts are removed; `run` makes them again.
+
+example: run_benchmark.py verify digits
+
+exit codes: 0 all files are as they were written; 1 some are not"""
 
 
 def add_plan(commands: Any) -> None:
-    """Adds `plan`."""
-    plan = add_command(
-        commands,
-        "plan",
-        show_plan,
-        "print the jobs of a suite, which are done, and what the others will need",
-        "Hours, disk and GPU memory are\nestimates; it is said which rates are measured, and which are stated.",
-    )
+    """Add `plan`."""
+    about = "print the jobs of a suite, which are finished, and what the others will need"
+    plan = add_command(commands, "plan", show_plan, about, PLAN)
     with_suite(plan)
     with_part(plan)
 
 
 def add_drawing(commands: Any) -> None:
-    """Adds `tables` and `plots`."""
-    about = "write records, tables, plots and page from what is finished, without training"
-    with_suite(add_command(commands, "tables", draw_tables, about))
-    about = "draw the pictures alone: those that are missing, or that would come out otherwise"
-    with_suite(add_command(commands, "plots", draw_plots, about))
+    """Add `tables` and `plots`."""
+    about = "write records, tables, figures and page of the finished jobs, without running any"
+    with_suite(add_command(commands, "tables", draw_tables, about, TABLES))
+    about = "draw the figures alone"
+    with_suite(add_command(commands, "plots", draw_plots, about, PLOTS))
 
 
 def add_verify(commands: Any) -> None:
-    """Adds `verify`."""
+    """Add `verify`."""
     about = "check every file of a suite's artifacts against its hash"
-    with_suite(add_command(commands, "verify", verify_suite, about))
+    with_suite(add_command(commands, "verify", verify_suite, about, VERIFY))
 
 
 def show_plan(options: argparse.Namespace) -> int:
-    """`plan`."""
+    """Print the jobs of a suite, or of a part of it."""
     from pipeline.execution import local_executor
     from pipeline.planning import preflight
     from pipeline.planning.job_filter import pick
 
-    plan, store, _ = open_any_suite(options)
+    plan, store, _ = open_suite(options)
     plan = pick(plan, options.only) if options.only else plan
     with local_executor.open_executor(None, None, cpu=options.cpu) as capacity:
         if options.json:
@@ -55,48 +78,52 @@ def show_plan(options: argparse.Namespace) -> int:
 
 
 def draw_tables(options: argparse.Namespace) -> int:
-    """`tables`."""
+    """Write records, tables, figures and page."""
     from pipeline.report.collect import check_writable
 
-    plan, store, folder = open_any_suite(options)
+    plan, store, folder = open_suite(options)
     check_writable(folder)
     answer(plan, store, folder, options)
     return 0
 
 
 def draw_plots(options: argparse.Namespace) -> int:
-    """`plots`."""
-    from pipeline.report.collect import check_writable, drawn_from
-    from pipeline.report.write import write_plots
+    """Draw the figures."""
+    from pipeline.report.collect import check_writable
+    from pipeline.report.suite_report import report_for
+    from pipeline.report.write import write_figures
 
     plan, store, folder = open_suite(options)
     check_writable(folder)
-    recorded = records_of(plan, store, folder)
-    if recorded is None:
-        print(f"no training of {plan.suite.name} is finished yet", file=sys.stderr)
+    records = gather_records(plan, store, folder)
+    if records is None:
+        print_nothing(plan)
         return 0
+    artifacts = report_for(plan.suite.setting).artifacts(plan, store)
     with drawing(quiet=options.quiet) as progress:
-        pictures = write_plots(plan.suite, recorded, drawn_from(plan, store), folder, progress)
-    told = {"suite": plan.suite.name, "folder": str(folder), "files": list(map(str, pictures))}
-    print(json.dumps(told) if options.json else f"{len(pictures)} files of pictures: {folder / 'plots'}")
+        files = write_figures(plan.suite, records, artifacts, folder, progress)
+    result = {"suite": plan.suite.name, "folder": str(folder), "files": list(map(str, files))}
+    print(json.dumps(result) if options.json else f"{len(files)} files of figures: {folder / 'plots'}")
     return 0
 
 
 def verify_suite(options: argparse.Namespace) -> int:
-    """`verify`."""
-    plan, store, _ = open_any_suite(options)
-    present = [job for job in plan.jobs if store.has(job.kind, job.key)]
-    found = {job: store.damage(job.kind, job.key, thorough=True) for job in present}
-    damaged = {job: damage for job, damage in found.items() if damage}
+    """Check all artifacts, and remove the damaged ones."""
+    plan, store, _ = open_suite(options)
+    finished = [job for job in plan.jobs if store.has(job.kind, job.key)]
+    checked = {job: store.damage(job.kind, job.key, thorough=True) for job in finished}
+    damaged = {job: damage for job, damage in checked.items() if damage}
     if options.json:
-        bad = [{"label": job.label, "key": job.key, "damage": str(damage)} for job, damage in damaged.items()]
-        print(json.dumps({"checked": len(present), "damaged": bad}))
+        listed = [
+            {"label": job.label, "key": job.key, "damage": str(damage)} for job, damage in damaged.items()
+        ]
+        print(json.dumps({"checked": len(finished), "damaged": listed}))
     else:
         for job, damage in damaged.items():
             print(f"{store.path(job.kind, job.key)} ({job.label}): {damage}")
-        print(f"{len(present)} artifacts checked, {len(damaged)} damaged")
+        print(f"{len(finished)} artifacts checked, {len(damaged)} damaged")
     for job in damaged:
         store.discard(job.kind, job.key)
     if damaged and not options.json:
-        print("the damaged ones were taken away; `run` makes them again")
+        print("the damaged artifacts were removed; `run` makes them again")
     return 1 if damaged else 0

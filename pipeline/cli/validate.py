@@ -1,4 +1,4 @@
-"""The command `validate`."""
+"""The command `validate`: check a file without running it."""
 
 import argparse
 import json
@@ -16,6 +16,9 @@ def add(commands: Any) -> None:
         validate_file,
         "check a suite, a dataset card or a plug-in, without running it",
         "A suite is checked as `plan` checks it.\n\n"
+        "examples:\n"
+        "  run_benchmark.py validate my_suite.yaml\n"
+        "  run_benchmark.py validate my_method.py\n\n"
         "exit codes: 0 the file is right, and a line says what it is; 2 a line for each fault",
     )
     validate.add_argument(

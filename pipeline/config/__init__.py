@@ -4,6 +4,7 @@ Imports no torch, so that commands that compute nothing answer at once.
 """
 
 from pipeline.config.adapters import AdapterSpec, AnalogySpec, Context, TDim
+from pipeline.config.any_suite import AnySuite, TaggedSuite
 from pipeline.config.base import (
     Count,
     Fraction,
@@ -19,7 +20,7 @@ from pipeline.config.base_model import NAMED_MODELS, BaseModelSpec
 from pipeline.config.cards import Archive, BuiltCard, DatasetCard, FolderCard, Source
 from pipeline.config.finetune import FinetuneSettings
 from pipeline.config.generate import FlowSettings, Guidance, LatentStatistics
-from pipeline.config.loader import keys_of, read_any_suite, read_card, read_card_file, read_suite
+from pipeline.config.loader import keys_of, read_card, read_card_file, read_suite, read_training_suite
 from pipeline.config.morph import MORPHS, PIXELS, MorphMethod, MorphSettings
 from pipeline.config.morph_suite import MorphKind, MorphSuite
 from pipeline.config.paths import IN_PLACE, data_folder, resolve_card, results_folder, store_folder
@@ -53,6 +54,7 @@ __all__ = [
     "SMALL",
     "AdapterSpec",
     "AnalogySpec",
+    "AnySuite",
     "Archive",
     "BaseModelSpec",
     "BuiltCard",
@@ -83,6 +85,7 @@ __all__ = [
     "Swad",
     "TDim",
     "TPredictorSettings",
+    "TaggedSuite",
     "TrainSettings",
     "base_model_path",
     "data_folder",
@@ -92,10 +95,10 @@ __all__ = [
     "method_label",
     "nearest",
     "prompt",
-    "read_any_suite",
     "read_card",
     "read_card_file",
     "read_suite",
+    "read_training_suite",
     "refuse_pickles",
     "resolve_base_model",
     "resolve_card",

@@ -23,8 +23,8 @@ class Strict(BaseModel):
 def keyed_unless_default(default: Any, description: str) -> Any:
     """Declare a field that enters the key of a job only where its value is not the default.
 
-    A setting that is added to a stage gets this declaration, with the stage's present behaviour as the default.
-    The jobs of suites that do not state the setting then keep their keys, their artifacts and their results.
+    A setting that is added to a stage gets this declaration, with the present behaviour as the default. The
+    jobs of suites that do not state the setting then keep their keys, their artifacts and their results.
     """
     return Field(default=default, description=description, exclude_if=lambda value: value == default)
 

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from pipeline.config.any_suite import SUITE_MODELS, AnySuite
 from pipeline.config.base import nearest
 from pipeline.config.cards import BuiltCard, DatasetCard, FolderCard
 from pipeline.config.documents import Document, explain, read_document, short_repr
-from pipeline.config.morph_suite import MorphSuite
 from pipeline.config.suites import Suite
 from pipeline.core.errors import FaultyFileError, UserError
 from pipeline.core.paths import yaml_files
@@ -78,25 +78,22 @@ def _suite_path(given: str | Path, folder: Path) -> Path:
     return found
 
 
-def read_suite(path: str | Path) -> Suite:
-    """Read a suite of setting uda or dg.
-
-    Args:
-        path: Its file, or its name under benchmarks/.
+def read_training_suite(path: str | Path) -> Suite:
+    """Read a suite of trainings; see `read_suite`.
 
     Raises:
-        UserError: There is no such suite, it is not valid, or it is of setting morph.
+        UserError: The suite is of another setting.
     """
-    suite = read_any_suite(path)
-    if isinstance(suite, MorphSuite):
+    suite = read_suite(path)
+    if not isinstance(suite, Suite):
         raise UserError(
-            f"{path} is a suite of morphs, which only `run`, `plan`, `tables` and `verify` take; name "
-            "another suite"
+            f"{suite.name} is a suite of setting {suite.setting}; this command needs a suite of trainings "
+            "(setting uda or dg)"
         )
     return suite
 
 
-def read_any_suite(path: str | Path) -> Suite | MorphSuite:
+def read_suite(path: str | Path) -> AnySuite:
     """Read a suite of any setting, with the suites that it extends.
 
     Args:
@@ -121,7 +118,22 @@ def read_any_suite(path: str | Path) -> Suite | MorphSuite:
         if any(found.samefile(document.path) for document in documents):
             raise UserError(f"{where}: {found} would extend itself; remove one of the two `extends`")
         documents.append(read_document(found))
-    settings = [document.data["setting"] for document in documents if "setting" in document.data]
-    if settings[:1] == ["morph"]:
-        return _validate(documents, MorphSuite)
-    return _validate(documents, Suite)
+    return _validate(documents, _suite_model(documents))
+
+
+def _suite_model(documents: Sequence[Document]) -> type[AnySuite]:
+    """Return the class of the suite in `documents`, by its setting.
+
+    Raises:
+        UserError: There is no such setting.
+    """
+    stated = (document for document in documents if "setting" in document.data)
+    document = next(stated, None)
+    setting = "uda" if document is None else document.data["setting"]  # where it is missing, pydantic says so
+    if document is not None and (not isinstance(setting, str) or setting not in SUITE_MODELS):
+        _, line = document.find(("setting",))
+        known = nearest(str(setting)[:80], SUITE_MODELS)
+        raise UserError(
+            f"{document.path}, line {line}, setting: {short_repr(setting)} is not one of its values; {known}"
+        )
+    return SUITE_MODELS[setting]

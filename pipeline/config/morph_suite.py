@@ -4,9 +4,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.config.adapters import AdapterSpec
 from pipeline.config.base import Count, Seed, Strict
 from pipeline.config.base_model import BaseModelSpec
 from pipeline.config.morph import PIXELS, MorphMethod, MorphSettings
+from pipeline.config.train import MethodSpec, TrainSettings
 
 MorphKind = Literal["images", "styles", "subjects"]
 
@@ -41,6 +43,31 @@ class MorphSuite(Strict):
         default=1,
         description="CPU threads of a job; part of its key, because rounding depends on it",
     )
+
+    @property
+    def classifiers(self) -> list[MethodSpec]:
+        """No methods that train classifiers."""
+        return []
+
+    @property
+    def uses_base_model(self) -> bool:
+        """Whether any job needs the base model."""
+        return True
+
+    @property
+    def used_adapters(self) -> list[AdapterSpec]:
+        """No adapter is shared between jobs: each morph has its own."""
+        return []
+
+    @property
+    def optimizers(self) -> list[str]:
+        """No optimizer can be chosen."""
+        return []
+
+    @property
+    def backbones(self) -> list[TrainSettings]:
+        """No classifier is trained."""
+        return []
 
     @model_validator(mode="after")
     def _base_model_has_a_resolution(self) -> "MorphSuite":

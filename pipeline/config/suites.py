@@ -92,6 +92,32 @@ class Suite(Strict):
         return self._adapters.get(augmentation)
 
     @property
+    def classifiers(self) -> list[MethodSpec]:
+        """The methods that train classifiers."""
+        return self.methods
+
+    @property
+    def uses_base_model(self) -> bool:
+        """Whether any job needs the base model."""
+        return bool(set(self.augmentations) - {"none"})
+
+    @property
+    def used_adapters(self) -> list[AdapterSpec]:
+        """The adapters that are fine-tuned."""
+        specs = map(self.adapter_of, self.augmentations)
+        return [spec for spec in specs if spec is not None]
+
+    @property
+    def optimizers(self) -> list[str]:
+        """The optimizers of fine-tuning."""
+        return [self.finetune.optimizer] if self.used_adapters else []
+
+    @property
+    def backbones(self) -> "list[TrainSettings]":
+        """The different settings of stage three, which name backbones and their weights."""
+        return list(dict.fromkeys(map(self.train_settings, self.methods)))
+
+    @property
     def _adapters(self) -> dict[str, AdapterSpec]:
         return {self.adapter.type: self.adapter} | self.adapters
 

@@ -4,8 +4,10 @@ import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.config.adapters import AdapterSpec
+from pipeline.config.any_suite import AnySuite
 from pipeline.config.base_model import BaseModelSpec
 from pipeline.config.suites import Suite
 from pipeline.config.t_predictor import TPredictorSettings
@@ -89,7 +91,10 @@ def refuse_pickles(folder: Path, field: str) -> None:
             )
 
 
-def resolve_pretrained(suite: Suite) -> Suite:
+SuiteT = TypeVar("SuiteT", bound=AnySuite)
+
+
+def resolve_pretrained(suite: SuiteT) -> SuiteT:
     """Return `suite` with the hash of every file of pretrained weights and the revision of every encoder.
 
     The keys of the jobs that use them then change with them.
@@ -97,6 +102,8 @@ def resolve_pretrained(suite: Suite) -> Suite:
     Raises:
         UserError: A file does not exist, or does not have the hash that the suite states.
     """
+    if not isinstance(suite, Suite):
+        return suite  # names no files of weights
     methods, hash_of = [], cache(sha256)
     for method in suite.methods:
         settings = suite.train_settings(method)

@@ -1,62 +1,75 @@
-"""Checkpoints of training under way: tensors as safetensors, with a little JSON beside them in the same file."""
+"""Checkpoints of trainings under way, from which a killed job resumes and ends with the same bytes."""
 
-import json
-from collections.abc import Iterator
+import io
+import os
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor
 
+from pipeline.core.errors import Remark
 from pipeline.core.store import write_atomic
+
+CHECKPOINT = "checkpoint.pt"
+"""The name of the checkpoint in a job's scratch folder."""
 
 
 def save_checkpoint(
     path: Path, tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer, about: Any
 ) -> None:
-    """Write `tensors`, the optimiser's state and the JSON-able `about` in one atomic step."""
-    held, numbers = dict(tensors), {}
-    for name, value in _flat(optimizer.state_dict()["state"], "optimizer"):
-        if isinstance(value, Tensor):
-            held[name] = value.to("cpu", copy=True)  # parameters may share one, which safetensors refuses
-        elif value is not None:
-            numbers[name] = value
-    held = {name: tensor.detach().contiguous() for name, tensor in held.items()}
-    write_atomic(path, save(held, metadata={"about": json.dumps(about), "optimizer": json.dumps(numbers)}))
+    """Write a checkpoint in one atomic step.
+
+    Args:
+        path: The file.
+        tensors: Everything else that the steps to come depend on.
+        optimizer: The optimizer, of which the state of every parameter is kept. Learning rates are not: they
+            follow from the settings and the step.
+        about: Numbers, texts, lists and dicts, such as the step and the losses so far.
+    """
+    content = {
+        "tensors": {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()},
+        "optimizer": optimizer.state_dict()["state"],
+        "about": about,
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomic(path, buffer.getvalue())
 
 
-def load_checkpoint(path: Path, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], Any]:
-    """What `save_checkpoint` wrote: the tensors and `about`; the optimiser's state is put back into `optimizer`."""
-    tensors: dict[str, Tensor] = {}
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-        held: dict[str, Any] = json.loads(metadata.get("optimizer", "{}"))
-        for key in file.keys():
-            (held if key.startswith("optimizer.") else tensors)[key] = file.get_tensor(key)
-    state = {int(index): own for index, own in _nested(held).get("optimizer", {}).items()}
+def load_checkpoint(path: Path, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], Any] | None:
+    """Read a checkpoint, and put its state back into `optimizer`.
+
+    A damaged checkpoint is renamed to end in `.damaged`, and the user is told so by a Remark: the job then
+    starts from its beginning.
+
+    Returns:
+        The tensors, on the CPU, and `about`, as `save_checkpoint` took them. None if there is no checkpoint,
+        or it is damaged.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        tensors, state, about = content["tensors"], content["optimizer"], content["about"]
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # a damaged file makes torch raise errors of many kinds
+        _put_aside(path, error)
+        return None
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return tensors, json.loads(metadata["about"])
+    return tensors, about
 
 
-def _flat(state: dict[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    """What dicts within dicts hold, by names with dots: that of bitsandbytes lies one deeper than that of torch."""
-    for key, value in state.items():
-        name = f"{prefix}.{key}"
-        if isinstance(value, dict):
-            yield from _flat(value, name)
-        else:
-            yield name, value
-
-
-def _nested(flat: dict[str, Any]) -> dict[str, Any]:
-    """The dicts that `_flat` took apart, with strings as keys."""
-    whole: dict[str, Any] = {}
-    for name, value in flat.items():
-        *way, last = name.split(".")
-        inner = whole
-        for key in way:
-            inner = inner.setdefault(key, {})
-        inner[last] = value
-    return whole
+def _put_aside(path: Path, error: Exception) -> None:
+    """Rename a damaged checkpoint, and say so."""
+    aside = path.with_name(f"{path.name}.damaged")
+    with suppress(FileNotFoundError):  # another process of the job was first
+        os.replace(path, aside)
+    reason = (str(error).strip().splitlines() or [""])[0]
+    warnings.warn(
+        f"the checkpoint {path} is damaged ({type(error).__name__}: {reason}); it was renamed to "
+        f"{aside.name}, and the job starts from its beginning",
+        Remark,
+        stacklevel=3,
+    )

@@ -1,10 +1,10 @@
-"""What is said to the user: the one exception that stands for a mistake, and the one warning."""
+"""The exceptions and the warning that are shown to the user."""
 
 from collections.abc import Sequence
 
 
 class UserError(Exception):
-    """A mistake the user can mend: shown as one sentence, without a traceback, exit code 2."""
+    """A mistake that the user can correct; shown as one sentence, without a traceback, with exit code 2."""
 
 
 class FaultyFileError(UserError):
@@ -21,4 +21,4 @@ class FaultyFileError(UserError):
 
 
 class Remark(UserWarning):
-    """What the user should know of a job that goes on: one sentence, shown in the run and kept in the job's manifest."""
+    """A sentence about a job that goes on, shown during the run and kept in the manifest of the job."""

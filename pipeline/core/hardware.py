@@ -1,4 +1,4 @@
-"""What this machine has: CPU cores and GPUs that a run may use. Imports no torch, so that it answers at once."""
+"""The CPU cores and GPUs of this machine that a run may use. Imports no torch."""
 
 import os
 import shutil
@@ -10,7 +10,13 @@ from pipeline.core.errors import UserError
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU: its UUID, which CUDA_VISIBLE_DEVICES takes, its name and its memory in GiB."""
+    """One GPU.
+
+    Attributes:
+        uuid: Its UUID, which CUDA_VISIBLE_DEVICES takes.
+        name: Its name, such as `NVIDIA A100`.
+        gib: Its memory in GiB.
+    """
 
     uuid: str
     name: str
@@ -33,27 +39,31 @@ class Capacity:
 
 
 def cpus() -> int:
-    """CPU cores that this process may use: fewer than the machine's under taskset, Slurm or in a container."""
+    """Return the number of CPU cores that this process may use, as taskset, Slurm or a container limit it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus() -> tuple[Gpu, ...]:
-    """The GPUs that nvidia-smi lists, of which CUDA_VISIBLE_DEVICES, if it is set, names those that may be used."""
+    """Return the GPUs that nvidia-smi lists; where CUDA_VISIBLE_DEVICES is set, those that it names.
+
+    Raises:
+        UserError: CUDA_VISIBLE_DEVICES names a GPU that does not exist.
+    """
     if shutil.which("nvidia-smi") is None:
         return ()
     query = ["nvidia-smi", "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits"]
-    said = subprocess.run(query, capture_output=True, text=True, check=False)
-    if said.returncode:  # a driver without a GPU, or one that is not loaded
+    listing = subprocess.run(query, capture_output=True, text=True, check=False)
+    if listing.returncode:  # a driver that is not loaded, or that has no GPU
         return ()
     found = {}
-    for line in said.stdout.splitlines():
+    for line in listing.stdout.splitlines():
         index, uuid, name, mib = (field.strip() for field in line.split(","))
         found[index] = Gpu(uuid, name, float(mib) / 1024)
     return _visible(found)
 
 
 def _visible(found: dict[str, Gpu]) -> tuple[Gpu, ...]:
-    """Of the GPUs `found`, by index, those that CUDA_VISIBLE_DEVICES names, in its order; by index or start of a UUID."""
+    """Return those of all GPUs `found`, by index, that CUDA_VISIBLE_DEVICES names."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return tuple(found.values())
@@ -61,11 +71,11 @@ def _visible(found: dict[str, Gpu]) -> tuple[Gpu, ...]:
     for name in filter(None, (part.strip() for part in visible.split(","))):
         if name == "-1":
             break
-        of_name = [gpu for index, gpu in found.items() if index == name or gpu.uuid.startswith(name)]
-        if len(of_name) != 1:
+        matching = [gpu for index, gpu in found.items() if index == name or gpu.uuid.startswith(name)]
+        if len(matching) != 1:
             raise UserError(
-                f"CUDA_VISIBLE_DEVICES is {visible!r}, but {name!r} is none of the GPUs that nvidia-smi "
-                f"lists: {', '.join(f'{index} ({gpu.uuid})' for index, gpu in found.items())}"
+                f"CUDA_VISIBLE_DEVICES is {visible!r}, but {name!r} is not one of the GPUs that "
+                f"nvidia-smi lists: {', '.join(f'{index} ({gpu.uuid})' for index, gpu in found.items())}"
             )
-        chosen += of_name
+        chosen += matching
     return tuple(chosen)

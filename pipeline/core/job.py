@@ -67,7 +67,7 @@ class JobKind(Generic[Params]):
     units_per_second: float | None = None
 
     def images(self, params: Params, inputs: "Mapping[str, Job]") -> int:
-        """How many images a job makes or learns from: the upper limit, where only its inputs decide."""
+        """How many images a job makes or learns from; an upper limit, where only its inputs decide."""
         return 0
 
     def work(self, params: Params, images: int) -> float | None:
@@ -75,7 +75,7 @@ class JobKind(Generic[Params]):
         return None
 
     def rate_group(self, params: Params) -> str:
-        """What two jobs of the kind must have in common so that the measured speed of one holds for the other."""
+        """What two jobs of the kind must share so that the measured speed of one holds for the other."""
         return ""
 
     def half_precision(self, params: Params) -> bool:
@@ -92,7 +92,7 @@ class JobKind(Generic[Params]):
         return threads * self.processes(params)
 
     def gpu_gib(self, params: Params) -> float:
-        """GiB of GPU memory: weights, what training keeps of them, and activations, in the precision of the job."""
+        """GiB of GPU memory: weights, what training keeps of them, and activations."""
         return 0.0
 
     def disk(self, params: Params, inputs: "Mapping[str, Job]") -> float:

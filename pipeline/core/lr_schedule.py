@@ -30,7 +30,7 @@ def cosine(steps: int) -> Schedule:
 
 
 def inverse(gamma: float) -> Schedule:
-    """Fall as (1 + gamma * step)^-0.75: the schedule of the transfer-learning library, after Ganin et al. (JMLR 2016)."""
+    """Fall as (1 + gamma * step)^-0.75, as the transfer-learning library does (Ganin et al., JMLR 2016)."""
     return lambda step: (1 + gamma * step) ** -0.75
 
 
@@ -40,7 +40,7 @@ def warmup(steps: int, then: Schedule) -> Schedule:
 
 
 def schedule_rates(optimizer: Optimizer, schedule: Schedule, done: int = 0) -> LambdaLR:
-    """Set the learning rates of the step after `done` steps; `.step()` of the scheduler sets those of the next.
+    """Set the learning rates of the step after `done` steps; `.step()` of the scheduler sets later ones.
 
     Args:
         optimizer: Its groups hold the rates that factors are applied to: `initial_lr`, or at first `lr`.

@@ -1,4 +1,4 @@
-"""What numbers and their times depend on beside the settings: the code, the libraries, the machine."""
+"""Provenance: the versions of the code and the libraries, and the machine, that make an artifact."""
 
 import os
 import platform
@@ -26,15 +26,15 @@ LIBRARIES = (
     "pillow",
     "opencv-python-headless",
 )
+"""The packages on which numbers or their speed depend."""
 
 
 @cache
-def made_with() -> dict[str, str]:
-    """Names and versions as they are in this process; what cannot be told is left out.
+def provenance() -> dict[str, str]:
+    """Return the names and versions in this process, without those that cannot be found out.
 
-    commit: of the checkout that the code is in, `+` behind it where files differ from that commit. gpu: if
-        torch is
-    imported and sees one.
+    `commit` is that of the checkout of the code, with `+` where files differ from it. `gpu` is the name of
+    the GPU, if torch is imported and has one.
     """
     found = {"terrabench": __version__, "commit": _commit(ROOT), "python": platform.python_version()}
     for name in LIBRARIES:
@@ -48,8 +48,8 @@ def made_with() -> dict[str, str]:
 
 
 def _commit(root: Path) -> str:
-    """The commit of the checkout at `root`, empty if it is none or there is no git."""
-    if not (root / ".git").exists():  # a folder within somebody else's checkout is none
+    """Return the commit of the checkout at `root`; empty if it is no checkout, or git is not installed."""
+    if not (root / ".git").exists():  # a folder within another checkout is not one itself
         return ""
     ask = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     try:
@@ -60,7 +60,7 @@ def _commit(root: Path) -> str:
 
 
 def _processor() -> str:
-    """The processor's name: Linux keeps it where Python does not look."""
+    """Return the name of the processor, which Python does not find on Linux."""
     try:
         named = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
@@ -69,5 +69,6 @@ def _processor() -> str:
 
 
 def _gpu() -> str:
+    """Return the name of the GPU; empty if torch is not imported or has none."""
     torch = sys.modules.get("torch")
     return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else ""

@@ -1,4 +1,4 @@
-"""The same numbers from the same seed."""
+"""Settings of torch under which the same seed gives the same numbers."""
 
 import os
 from collections.abc import Iterator
@@ -8,14 +8,15 @@ from typing import Any
 
 @contextmanager
 def reproducible(threads: int) -> Iterator[None]:
-    """Within it, torch computes on `threads` threads, by deterministic algorithms; afterwards as before.
+    """Let torch compute by deterministic algorithms and on `threads` CPU threads within the context.
 
-    A GPU's matrix products are deterministic by a setting that counts for the whole process.
+    Afterwards all settings and the state of the global generator are as before, but for
+    CUBLAS_WORKSPACE_CONFIG, which matrix products on a GPU need and which holds for the whole process.
 
-    The global generator is put back too. Fresh memory is not filled with NaN, as torch else does in this mode
-    so that reads of it show: that costs a fifth of the time of a small network.
+    In this mode torch fills fresh memory with NaN, so that reads of it show. That is turned off here, because
+    it takes a fifth of the time of a small network.
     """
-    import torch  # here, because only a job that computes needs it
+    import torch  # here, so that planning needs no torch
 
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic

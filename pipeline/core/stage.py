@@ -1,11 +1,13 @@
-"""What every stage is: `run(params, inputs, workspace, progress)`, a function of its parameters and inputs alone.
+"""The form of every stage: a function `run(params, inputs, workspace, progress)`.
 
-It writes its product into `workspace`, which survives a crash: run again there, it goes on and ends with the
-same bytes. What only resuming needs goes into `workspace/scratch`. Files are written by store.write_atomic,
-and hold no times and no names of machines.
+It depends on its parameters and inputs alone.
+
+A stage writes its product into `workspace`, which survives a crash: when it is run there again, it resumes
+and ends with the same bytes. Files that only resuming needs go into `workspace/scratch`. All files are
+written by store.write_atomic, and hold no times and no names of machines.
 """
 
 from collections.abc import Callable
 
 Progress = Callable[[int, int, str], None]
-"""Called with how much is done, how much there is, and what it is."""
+"""A function that a stage calls with how much is done, how much there is, and what it is doing."""

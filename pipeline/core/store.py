@@ -1,13 +1,12 @@
-"""Artifacts by content hash: written beside, renamed into place when whole, checked when used.
+"""The store: artifacts of finished jobs, workspaces of jobs under way, and locks.
 
-    <root>/artifacts/<kind>/<key>/            a finished job's product, with manifest.json
-    <root>/work/<kind>/<key>/                 a job under way; survives a crash, so that the job can go on
-    from it <root>/work/<kind>/<key>/scratch/         what only resuming needs; dropped when the job is
-    finished <root>/work/<kind>/<key>/scratch/failed   why the job failed when it was last tried
-    <root>/locks/<kind>-<key>                 held by whoever makes that artifact
+    <root>/artifacts/<kind>/<key>/            the artifact of a finished job, with manifest.json
+    <root>/work/<kind>/<key>/                 the workspace of a job under way; survives a crash
+    <root>/work/<kind>/<key>/scratch/         files that only resuming needs; deleted when the job finishes
+    <root>/work/<kind>/<key>/scratch/failed   why the last attempt failed
+    <root>/locks/<kind>-<key>                 locked by the process that makes that artifact
 
-A folder under artifacts/ exists only when it is whole, for it comes there by one rename after everything in
-it is on the disk.
+A folder under artifacts/ is always whole: it gets there by one rename, after all its files are on the disk.
 """
 
 import contextlib
@@ -24,11 +23,14 @@ from typing import Any
 from pipeline.core.errors import UserError
 
 MANIFEST = "manifest.json"
-"""The one file of an artifact that no job may write."""
+"""The file of an artifact that the store writes, and no job."""
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write `data` beside `path`, flush it to the disk and rename it into place: `path` is old, absent, or whole."""
+    """Write `data` to a temporary file, flush it to the disk and rename it to `path`.
+
+    After a crash at any moment, `path` is as before or complete.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -42,14 +44,19 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The hash of the file at `path`, read in pieces."""
+    """Return the SHA-256 hash of the file at `path`, which is read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
 class Damage:
-    """Why an artifact can't be used: the file at fault and what is wrong with it."""
+    """Why an artifact cannot be used.
+
+    Attributes:
+        file: The file at fault.
+        wrong: What is wrong with it.
+    """
 
     file: str
     wrong: str
@@ -59,17 +66,17 @@ class Damage:
 
 
 class Store:
-    """The artifacts under one root folder, which several processes and machines may share."""
+    """The store under one root folder, which several processes and machines may share."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def path(self, kind: str, key: str) -> Path:
-        """Where the artifact is, or will be."""
+        """Return the folder where the artifact is, or will be."""
         return self.root / "artifacts" / kind / key
 
     def workspace(self, kind: str, key: str) -> Path:
-        """The folder in which a job makes its product; the same one after a crash."""
+        """Return the folder in which a job writes its product, the same one after a crash."""
         folder = self.root / "work" / kind / key
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -82,15 +89,23 @@ class Store:
         return folder
 
     def manifest(self, kind: str, key: str) -> dict[str, Any]:
-        """What is known of a finished artifact: `files`, `label`, `params`, `inputs`, `seconds`, and in those of late `made_with` and `remarks`."""
+        """Return the manifest of an artifact: `files`, `label`, `params`, `inputs`, `seconds` and more."""
         manifest: dict[str, Any] = json.loads((self.path(kind, key) / MANIFEST).read_text())
         return manifest
 
     def commit(self, kind: str, key: str, about: dict[str, Any]) -> Path:
-        """Make the workspace of a finished job its artifact.
+        """Turn the workspace of a finished job into its artifact.
 
         Every file is flushed and hashed first, and the rename comes last: a crash at any moment leaves either
-        a workspace to go on from, or a whole artifact.
+        a workspace in which the job resumes, or a whole artifact.
+
+        Args:
+            kind: The kind of the job.
+            key: The key of the job.
+            about: What the manifest has beside `files`.
+
+        Returns:
+            The folder of the artifact.
         """
         work, final = self.workspace(kind, key), self.path(kind, key)
         shutil.rmtree(work / "scratch", ignore_errors=True)
@@ -104,10 +119,10 @@ class Store:
         return final
 
     def damage(self, kind: str, key: str, *, thorough: bool = False) -> Damage | None:
-        """What is wrong with the artifact, or None if it is whole.
+        """Return what is wrong with the artifact, or None if it is whole.
 
-        A file whose size and modification time are those in the manifest is taken as unchanged unless
-        `thorough`; any other one is hashed.
+        A file is hashed if its size or modification time is not that of the manifest; if `thorough`, every
+        file is.
         """
         folder = self.path(kind, key)
         try:
@@ -128,11 +143,11 @@ class Store:
         return None
 
     def has(self, kind: str, key: str) -> bool:
-        """Whether the artifact is there (see `damage` for whether it is whole)."""
+        """Tell whether the artifact exists; `damage` tells whether it is whole."""
         return self.path(kind, key).is_dir()
 
     def discard(self, kind: str, key: str) -> None:
-        """Take an artifact out of its place in one step, then delete it."""
+        """Move an artifact away in one step, then delete it."""
         doomed = self.root / "work" / f"discarded-{kind}-{key}-{os.getpid()}"
         doomed.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
@@ -140,27 +155,28 @@ class Store:
             shutil.rmtree(doomed)
 
     def note_failure(self, kind: str, key: str, reason: str | None) -> None:
-        """Keep why a job failed, until it is tried again (None) or finished."""
+        """Keep the reason why a job failed; None deletes it, when the job is tried again."""
         if reason is not None:
             write_atomic(self._failed(kind, key), reason)
         else:
             self._failed(kind, key).unlink(missing_ok=True)
 
     def failure(self, kind: str, key: str) -> str | None:
-        """Why the job failed when it was last tried, or None if it did not."""
+        """Return the reason why the last attempt failed, or None."""
         try:
             return self._failed(kind, key).read_text()
         except FileNotFoundError:
             return None
 
     def _failed(self, kind: str, key: str) -> Path:
+        """Return the file that has the reason why a job failed."""
         return self.root / "work" / kind / key / "scratch" / "failed"
 
     @contextlib.contextmanager
     def lock(self, kind: str, key: str) -> Iterator[None]:
-        """Hold the right to make this artifact; waits for another process that holds it.
+        """Hold the lock of an artifact within the context, after waiting for another process that holds it.
 
-        The kernel drops the lock when its holder dies, so a killed job never blocks the next one.
+        The kernel releases the lock when its holder dies, so that a killed job never blocks another.
         """
         path = self.root / "locks" / f"{kind}-{key}"
         try:

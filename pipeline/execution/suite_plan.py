@@ -6,10 +6,9 @@ from pathlib import Path
 
 from pipeline import config
 from pipeline.classify import plugins, registry
-from pipeline.config import MorphSuite, Suite
+from pipeline.config import AnySuite
 from pipeline.core.errors import UserError
-from pipeline.planning.graph import Plan, make_plan
-from pipeline.planning.morphs import MorphPlan, make_morph_plan
+from pipeline.planning.graph import AnyPlan, make_plan
 
 
 def use_plugins(paths: Iterable[Path]) -> None:
@@ -17,15 +16,12 @@ def use_plugins(paths: Iterable[Path]) -> None:
     registry.use([plugins.given(path) for path in paths])
 
 
-def plan_of(suite: Suite | MorphSuite) -> Plan | MorphPlan:
+def plan_of(suite: AnySuite) -> AnyPlan:
     """Expand a suite into its graph of jobs.
 
     Raises:
         UserError: The suite cannot be run, because a method, a dataset, weights or a task does not exist.
     """
-    if isinstance(suite, MorphSuite):
-        base_model = config.resolve_base_model(suite.base_model)
-        return make_morph_plan(suite, config.read_card(suite.dataset), base_model)
     suite = config.resolve_pretrained(suite)
     for check in _method_checks(suite):
         check()
@@ -33,25 +29,25 @@ def plan_of(suite: Suite | MorphSuite) -> Plan | MorphPlan:
     return make_plan(suite, card, config.resolve_base_model(suite.base_model), registry.plugged_in())
 
 
-def faults_of(suite: Suite | MorphSuite) -> list[str]:
+def faults_of(suite: AnySuite) -> list[str]:
     """Say why a suite cannot be run: one sentence for each fault, none if `plan_of` takes the suite."""
     checks: list[Callable[[], object]] = [
         partial(config.read_card, suite.dataset),
         partial(config.resolve_base_model, suite.base_model),
+        partial(config.resolve_pretrained, suite),
+        *_method_checks(suite),
     ]
-    if isinstance(suite, Suite):
-        checks += [partial(config.resolve_pretrained, suite), *_method_checks(suite)]
     found = [sentence for check in checks for sentence in _sentences(check)]
     return list(dict.fromkeys(found or _sentences(partial(plan_of, suite))))
 
 
-def _method_checks(suite: Suite) -> Iterator[Callable[[], None]]:
+def _method_checks(suite: AnySuite) -> Iterator[Callable[[], None]]:
     """Yield the checks of the suite's methods: that each exists, and fits the setting."""
-    for method in suite.methods:
+    for method in suite.classifiers:
         yield partial(_check_method, method, suite.setting)
 
 
-def _check_method(method: config.MethodSpec, setting: config.Setting) -> None:
+def _check_method(method: config.MethodSpec, setting: str) -> None:
     registry.check_method(method)
     registry.check_setting(method.name, setting)
 

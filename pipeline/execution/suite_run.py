@@ -13,17 +13,16 @@ from pipeline.core.store import Store
 from pipeline.execution.progress import JobsDone, ProgressBars
 from pipeline.execution.scheduler import Execute, Outcome, find_missing
 from pipeline.planning import preflight
-from pipeline.planning.graph import Plan
+from pipeline.planning.graph import AnyPlan
 from pipeline.planning.kinds.finetune import FinetuneParams
 from pipeline.planning.kinds.t_predictor import TPredictorParams
 from pipeline.planning.kinds.train import TrainParams
-from pipeline.planning.morphs import MorphPlan
 
 Executor = Literal["local", "ray"]
 
 
 def run_plan(
-    plan: Plan | MorphPlan,
+    plan: AnyPlan,
     store: Store,
     *,
     executor: Executor = "local",
@@ -59,7 +58,7 @@ def run_plan(
 
 
 def _make(
-    plan: Plan | MorphPlan,
+    plan: AnyPlan,
     jobs: list[Job],
     store: Store,
     capacity: Capacity,

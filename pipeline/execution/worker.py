@@ -19,7 +19,7 @@ from typing import Literal, TextIO
 from pipeline.classify import registry
 from pipeline.core.errors import Remark, UserError
 from pipeline.core.job import Job
-from pipeline.core.provenance import made_with
+from pipeline.core.provenance import provenance
 from pipeline.core.stage import Progress
 from pipeline.core.store import Store
 from pipeline.planning.cost import CPU, memory_advice
@@ -89,7 +89,7 @@ def make_artifact(job: Job, store: Store, send: Send) -> None:
             "seconds": time.monotonic() - start,
             "device": device_name(),
             "inputs": {role: needed.key for role, needed in job.inputs.items()},
-            "made_with": made_with(),
+            "made_with": provenance(),
             "remarks": remarks,
         }
         if job.plugin is not None:

@@ -3,59 +3,82 @@
 Pure: imports no torch, reads and writes nothing.
 """
 
+import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from pipeline.config import MORPHS, BaseModelSpec, DatasetCard, MethodSpec, Suite, task_name
+from pipeline.config import AnySuite, BaseModelSpec, DatasetCard
 from pipeline.core.job import Job
 from pipeline.core.plugin import Plugin
-from pipeline.planning import dg, uda
-from pipeline.planning.kinds.prepare import PrepareParams
-from pipeline.planning.kinds.train import TrainParams
-from pipeline.planning.stages import AdapterJobs, Stages, TaskJobs
-from pipeline.planning.tasks import suite_tasks
+
+PLANNERS = {
+    "uda": "pipeline.planning.trainings",
+    "dg": "pipeline.planning.trainings",
+    "morph": "pipeline.planning.morphs",
+}
+"""The module that plans suites of a setting, by its function `plan_suite`."""
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One training of a suite: where its records stand in a table, and the job that makes them.
+class Cell(ABC):
+    """One result of a suite, and the job that makes it.
 
     Attributes:
-        task: The name of the task.
-        method: The label of the method, which a suite can set to something else than its name.
-        augmentation: The augmentation.
-        seed: The seed.
-        job: The training.
+        job: The job whose artifact holds the result.
     """
 
-    task: str
-    method: str
-    augmentation: str
-    seed: int
+    FIELDS: ClassVar[tuple[str, ...]]
+    """The attributes that `--only` selects cells by."""
+
     job: Job
+
+    def field(self, name: str) -> str:
+        """Return one of `FIELDS` as text."""
+        return str(getattr(self, name))
+
+    @property
+    def own_jobs(self) -> list[Job]:
+        """The jobs that belong to this cell alone: if one of them fails, so does the cell."""
+        return [self.job]
+
+
+SuiteT = TypeVar("SuiteT", bound=AnySuite)
+CellT = TypeVar("CellT", bound=Cell)
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(ABC, Generic[SuiteT, CellT]):
     """A suite with its graph and its cells.
 
     Attributes:
         suite: The suite.
         card: The card of its dataset.
         jobs: All jobs, each after its inputs.
-        data: The job that prepares the dataset.
-        base: The job that makes the images of the control, if the suite has it.
-        tasks: The jobs of stages one and two of each task, by the task's name.
-        cells: All trainings.
+        cells: All cells, in the order of the suite.
     """
 
-    suite: Suite
+    compared_unit: ClassVar[str]
+    """What one of `compared` is called."""
+
+    suite: SuiteT
     card: DatasetCard
     jobs: list[Job]
-    data: Job
-    base: Job | None
-    tasks: dict[str, TaskJobs]
-    cells: list[Cell]
+    cells: list[CellT]
+
+    @property
+    @abstractmethod
+    def compared(self) -> list[str]:
+        """What the suite compares: the names of its tasks, or its kinds of morphs."""
+
+    def part(self, cells: list[CellT]) -> Self:
+        """Return the plan of some of its cells, and of the jobs that they need."""
+        needed = set(ordered(cell.job for cell in cells))
+        return replace(self, cells=cells, jobs=[job for job in self.jobs if job in needed])
+
+
+AnyPlan = Plan[Any, Any]
 
 
 def ordered(last: Iterable[Job]) -> list[Job]:
@@ -74,9 +97,12 @@ def ordered(last: Iterable[Job]) -> list[Job]:
 
 
 def make_plan(
-    suite: Suite, card: DatasetCard, base_model: BaseModelSpec, plugins: Mapping[str, Plugin] | None = None
-) -> Plan:
-    """Return the plan of `suite`.
+    suite: AnySuite,
+    card: DatasetCard,
+    base_model: BaseModelSpec,
+    plugins: Mapping[str, Plugin] | None = None,
+) -> AnyPlan:
+    """Return the plan of a suite of any setting.
 
     Args:
         suite: The suite.
@@ -87,82 +113,6 @@ def make_plan(
     Raises:
         UserError: The suite names a task, a domain or an analogy that this dataset does not have.
     """
-    data = Job("prepare", PrepareParams(card=card), {}, f"prepare {card.name}")
-    stages = Stages(suite, card, base_model, data)
-    base = stages.generate("base", None, {}) if "base" in suite.augmentations else None
-    tasks: dict[str, TaskJobs] = {}
-    cells: list[Cell] = []
-    for sources, target in suite_tasks(suite, card):
-        adapters = {
-            name: _adapter_jobs(stages, name, sources, target)
-            for name in suite.augmentations
-            if suite.adapter_of(name) is not None or name in MORPHS
-        }
-        tasks[task_name(suite.setting, sources, target)] = TaskJobs(sources, target, adapters)
-        made = {name: jobs.made for name, jobs in adapters.items()}
-        if base is not None:
-            made["base"] = {"base": base}
-        for method in suite.methods:
-            plugin = (plugins or {}).get(method.name)
-            for augmentation in suite.augmentations:
-                inputs = {"data": data} | made.get(augmentation, {})
-                params = _train_params(suite, card, sources, target, method, augmentation)
-                cells += [_cell(suite, method, params, seed, inputs, plugin) for seed in suite.seeds]
-    # The long jobs come first: the jobs that are left at the end, when workers run out of work, are then
-    # short.
-    long = [job for task in tasks.values() for jobs in task.adapters.values() for job in jobs.of_stage_two]
-    jobs = ordered([*long, *(cell.job for cell in cells)])
-    return Plan(suite, card, jobs, data, base, tasks, cells)
-
-
-def _adapter_jobs(stages: Stages, name: str, sources: tuple[str, ...], target: str) -> AdapterJobs:
-    """Return the jobs of an augmentation, which is an adapter's or, under dg, a morphing method's."""
-    if stages.suite.setting == "uda":
-        return uda.adapter_jobs(stages, name, sources[0], target)
-    if stages.suite.adapter_of(name) is not None:
-        return dg.adapter_jobs(stages, name, sources)
-    return dg.morph_jobs(stages, name, sources)
-
-
-def _train_params(
-    suite: Suite,
-    card: DatasetCard,
-    sources: tuple[str, ...],
-    target: str,
-    method: MethodSpec,
-    augmentation: str,
-) -> TrainParams:
-    """Return the parameters of a training; the seed is the suite's first."""
-    mixed = augmentation != "none"
-    return TrainParams(
-        dataset=card.name,
-        setting=suite.setting,
-        sources=list(sources),
-        target=target,
-        classes=card.classes,
-        image_size=card.image_size,
-        method=method.name,
-        hyperparameters=method.hyperparameters,
-        augmentation=augmentation,
-        made_fraction=suite.mix.made_fraction if mixed else None,
-        made_weight=suite.mix.made_weight if mixed else 1.0,
-        settings=suite.train_settings(method),
-        selections=suite.selections,
-        seed=suite.seeds[0],
-        threads=suite.threads,
-    )
-
-
-def _cell(
-    suite: Suite,
-    method: MethodSpec,
-    params: TrainParams,
-    seed: int,
-    inputs: dict[str, Job],
-    plugin: Plugin | None,
-) -> Cell:
-    """Return the cell of one seed."""
-    name = suite.label(method)
-    label = f"train {params.task} {name} {params.augmentation} seed {seed}"
-    job = Job("train", params.model_copy(update={"seed": seed}), inputs, label, plugin)
-    return Cell(params.task, name, params.augmentation, seed, job)
+    planner = importlib.import_module(PLANNERS[suite.setting])
+    plan: AnyPlan = planner.plan_suite(suite, card, base_model, plugins or {})
+    return plan

@@ -1,50 +1,45 @@
-"""`--only task=Ar->Cl,method=MCC`: a part of a plan."""
-
-from dataclasses import replace
+"""`--only task=Ar->Cl,method=MCC`: take a part of a plan."""
 
 from pipeline.config import nearest
 from pipeline.core.errors import UserError
-from pipeline.planning.graph import Cell, Plan, ordered
-
-FIELDS = ("task", "method", "augmentation", "seed")
+from pipeline.planning.graph import AnyPlan
 
 
-def pick(plan: Plan, only: str) -> Plan:
-    """Return the part of `plan` that `only` selects: the cells, and the jobs that they depend on.
+def pick(plan: AnyPlan, only: str) -> AnyPlan:
+    """Return the part of `plan` that `only` names.
 
     Args:
-        plan: The plan of a suite.
-        only: FIELD=VALUE, several of which are separated by commas. Values of one field are alternatives.
-            Case does not matter.
+        plan: The plan.
+        only: FIELD=VALUE, separated by commas; a field may be given several values. Case does not matter.
 
     Raises:
-        UserError: `only` names a field or a value that the suite does not have.
+        UserError: A field or a value does not exist in the suite.
     """
+    fields = plan.cells[0].FIELDS
     wanted: dict[str, set[str]] = {}
     for part in only.split(","):
         name, equals, value = (text.strip() for text in part.partition("="))
-        if name not in FIELDS or not equals:
+        if name not in fields or not equals:
             raise UserError(
-                f"--only {part.strip()!r}: expected FIELD=VALUE, such as seed=0; for FIELD "
-                f"{nearest(name, FIELDS)}"
+                f"--only {part.strip()!r}: expected FIELD=VALUE, such as {_example(plan)}; for FIELD "
+                f"{nearest(name, fields)}"
             )
-        wanted.setdefault(name, set()).add(_as_in_suite(plan, name, value))
-    cells = [cell for cell in plan.cells if all(_value(cell, name) in wanted[name] for name in wanted)]
-    selected = set(ordered(cell.job for cell in cells))
-    jobs = [job for job in plan.jobs if job in selected]
-    tasks = {name: task for name, task in plan.tasks.items() if name in {cell.task for cell in cells}}
-    return replace(plan, cells=cells, jobs=jobs, tasks=tasks)
+        wanted.setdefault(name, set()).add(_known(plan, name, value))
+    return plan.part(
+        [cell for cell in plan.cells if all(cell.field(name) in values for name, values in wanted.items())]
+    )
 
 
-def _value(cell: Cell, name: str) -> str:
-    """Return the value that a cell has in one of FIELDS."""
-    return str(getattr(cell, name))
+def _example(plan: AnyPlan) -> str:
+    """A selection that is possible."""
+    cell = plan.cells[0]
+    return f"{cell.FIELDS[-1]}={cell.field(cell.FIELDS[-1])}"
 
 
-def _as_in_suite(plan: Plan, name: str, value: str) -> str:
-    """Return `value` in the case in which the suite has it."""
-    values = dict.fromkeys(_value(cell, name) for cell in plan.cells)
+def _known(plan: AnyPlan, name: str, value: str) -> str:
+    """`value` as the suite writes it."""
+    values = dict.fromkeys(cell.field(name) for cell in plan.cells)
     for known in values:
         if known.lower() == value.lower():
-            return known
+            return str(known)
     raise UserError(f"--only {name}={value}: {plan.suite.name} has no such {name}; {nearest(value, values)}")

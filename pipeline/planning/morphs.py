@@ -1,52 +1,65 @@
-"""A suite of morphs becomes a graph of jobs: morphs of each kind by each method, and their scores."""
+"""A suite of morphs becomes a plan: morphs of each kind by each method, and their scores."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.config import BaseModelSpec, DatasetCard, MorphKind, MorphMethod, MorphSuite
 from pipeline.core.job import Job
-from pipeline.planning.graph import ordered
+from pipeline.core.plugin import Plugin
+from pipeline.planning.graph import Cell, Plan, ordered
 from pipeline.planning.kinds.morphs import MorphsParams
 from pipeline.planning.kinds.prepare import PrepareParams
 from pipeline.planning.kinds.score import ScoreParams
 
 
 @dataclass(frozen=True)
-class MorphPlan:
-    """A suite of morphs with its graph.
+class MorphCell(Cell):
+    """The morphs of one kind by one method, and their scores.
 
     Attributes:
-        suite: The suite.
-        card: The card of its dataset.
-        jobs: All jobs, each after its inputs.
-        scores: The jobs that score morphs, by kind and method.
+        kind: The kind of morphs.
+        method: The method.
     """
 
-    suite: MorphSuite
-    card: DatasetCard
-    jobs: list[Job]
-    scores: dict[tuple[str, str], Job]
+    FIELDS = ("kind", "method")
+
+    kind: MorphKind
+    method: MorphMethod
 
     @property
-    def tasks(self) -> list[str]:
-        """What is compared: the kinds of morphs."""
-        return list(self.suite.kinds)
+    def morphs(self) -> Job:
+        """The job that makes the morphs."""
+        return self.job.inputs["morphs"]
+
+    @property
+    def own_jobs(self) -> list[Job]:
+        """The morphs and their scores."""
+        return [self.job, self.morphs]
 
 
-def make_morph_plan(suite: MorphSuite, card: DatasetCard, base_model: BaseModelSpec) -> MorphPlan:
-    """Return the plan of `suite`.
+@dataclass(frozen=True)
+class MorphPlan(Plan[MorphSuite, MorphCell]):
+    """A suite of morphs with its graph and its cells."""
 
-    Args:
-        suite: The suite.
-        card: The card of its dataset.
-        base_model: Its base model, with the revision that config.resolve_base_model found.
-    """
+    compared_unit = "kind"
+
+    @property
+    def compared(self) -> list[str]:
+        """The kinds of morphs."""
+        return list(dict.fromkeys(cell.kind for cell in self.cells))
+
+
+def plan_suite(
+    suite: MorphSuite, card: DatasetCard, base_model: BaseModelSpec, plugins: Mapping[str, Plugin]
+) -> MorphPlan:
+    """Return the plan of a suite of morphs; see `graph.make_plan`."""
     data = Job("prepare", PrepareParams(card=card), {}, f"prepare {card.name}")
-    scores: dict[tuple[str, str], Job] = {
-        (kind, method): _score_job(suite, card, base_model, kind, method, data)
+    cells = [
+        MorphCell(_score_job(suite, card, base_model, kind, method, data), kind, method)
         for kind in suite.kinds
         for method in suite.methods
-    }
-    return MorphPlan(suite, card, ordered(scores.values()), scores)
+    ]
+    return MorphPlan(suite, card, ordered(cell.job for cell in cells), cells)
 
 
 def _score_job(

@@ -22,7 +22,7 @@ from pipeline.planning.cost import (
     scratch,
     takes_gpu,
 )
-from pipeline.planning.graph import Plan
+from pipeline.planning.graph import AnyPlan
 from pipeline.planning.network_sizes import GIB
 
 GUESS = 60.0
@@ -122,25 +122,25 @@ def describe(job: Job, needs: Needs, store: Store) -> dict[str, Any]:
     }
 
 
-def as_json(plan: Plan, store: Store, capacity: Capacity) -> dict[str, Any]:
+def as_json(plan: AnyPlan, store: Store, capacity: Capacity) -> dict[str, Any]:
     """Return the jobs of a plan, with what each needs on the device of `assumed_device`."""
     estimator = Estimator(store, assumed_device(plan, capacity))
     jobs = [describe(job, estimator.needs(job), store) for job in plan.jobs]
     return {"suite": plan.suite.name, "device": estimator.device, "jobs": jobs}
 
 
-def assumed_device(plan: Plan, capacity: Capacity) -> str:
+def assumed_device(plan: AnyPlan, capacity: Capacity) -> str:
     """Return the device that hours are for: a stated GPU, if a job needs one and there is none here."""
     return GPU if not capacity.gpus and any(map(needs_gpu, plan.jobs)) else device(capacity)
 
 
-def as_text(plan: Plan, store: Store, capacity: Capacity) -> str:
+def as_text(plan: AnyPlan, store: Store, capacity: Capacity) -> str:
     """Return a table of what a plan needs, with a line for each kind of job."""
     table = as_json(plan, store, capacity)
     jobs = table["jobs"]
     lines = [
         f"{plan.suite.name}: {plan.suite.title}",
-        f"{len(plan.tasks)} tasks: {', '.join(plan.tasks)}",
+        f"{_count(len(plan.compared), plan.compared_unit)}: {', '.join(plan.compared)}",
         f"{'':>12} {'jobs':>6} {'done':>6} {'hours':>8} {'disk GiB':>9} {'GPU GiB':>8}  rate",
     ]
     for kind in dict.fromkeys(job["kind"] for job in jobs):
@@ -148,6 +148,11 @@ def as_text(plan: Plan, store: Store, capacity: Capacity) -> str:
     lines.append(_line("all", jobs, with_rates=False))
     todo = [job for job in plan.jobs if not store.has(job.kind, job.key)]
     return "\n".join([*lines, *_remarks(plan, todo, table, capacity), f"store: {store.root}"])
+
+
+def _count(number: int, unit: str) -> str:
+    """Return a number with its unit."""
+    return f"{number} {unit}{'s' * (number != 1)}"
 
 
 def _line(name: str, jobs: list[dict[str, Any]], *, with_rates: bool) -> str:
@@ -162,7 +167,7 @@ def _line(name: str, jobs: list[dict[str, Any]], *, with_rates: bool) -> str:
     return f"{counts} {hours:8.2f} {disk:9.2f} {memory:>8}  {rates}".rstrip()
 
 
-def _remarks(plan: Plan, todo: list[Job], table: dict[str, Any], capacity: Capacity) -> list[str]:
+def _remarks(plan: AnyPlan, todo: list[Job], table: dict[str, Any], capacity: Capacity) -> list[str]:
     """Return the sentences below the table, which say what its numbers rest on."""
     if not todo:
         return ["everything is done; `run` only draws tables and plots"]

@@ -1,1 +1,1 @@
-"""From records and artifacts to tables and pictures, in seconds and without torch."""
+"""Records, tables, figures and pages of finished jobs. Imports no torch."""

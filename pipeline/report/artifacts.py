@@ -1,13 +1,23 @@
-"""The artifacts from which the pictures of a suite are drawn."""
+"""The artifacts that the figures of a suite are drawn from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.core.job import Job
+from pipeline.core.store import Store
+
 
 @dataclass(frozen=True)
 class AdapterArtifacts:
-    """What one adapter left for one task, None where there is nothing (yet). made: by set, as plan.AdapterJobs."""
+    """The artifacts of one adapter for one task; None where a job is not finished.
+
+    Attributes:
+        finetune: The fine-tuned adapter.
+        times: The t-predictor (dg).
+        flow: The domain flow (uda).
+        made: The sets of made images, by name.
+    """
 
     finetune: Path | None = None
     times: Path | None = None
@@ -17,7 +27,14 @@ class AdapterArtifacts:
 
 @dataclass(frozen=True)
 class TaskArtifacts:
-    """The artifacts of one task. adapters: by name. trained: by (method, augmentation, seed)."""
+    """The artifacts of one task.
+
+    Attributes:
+        sources: The source domains.
+        target: The target domain.
+        adapters: By the adapter's name.
+        trained: Trainings by (method, augmentation, seed).
+    """
 
     sources: tuple[str, ...]
     target: str
@@ -27,12 +44,21 @@ class TaskArtifacts:
 
 @dataclass(frozen=True)
 class Artifacts:
-    """What the pictures of a suite are drawn from. classes: names by label. tasks: in the order of the suite.
+    """The artifacts of a suite, whose folders are named by their keys: the same name means the same content.
 
-    The folder of an artifact is named by its key: the same name means the same content.
+    Attributes:
+        classes: Class names by label.
+        data: The prepared dataset.
+        base: The images of the control.
+        tasks: By task, in the order of the suite.
     """
 
     classes: Sequence[str]
     data: Path | None
     base: Path | None
     tasks: Mapping[str, TaskArtifacts]
+
+
+def artifact(job: Job | None, store: Store) -> Path | None:
+    """Return the folder of a job's artifact, or None if the job is not finished."""
+    return store.path(job.kind, job.key) if job is not None and store.has(job.kind, job.key) else None

@@ -1,4 +1,4 @@
-"""drawn.json: what the files of a results folder were drawn from, so that what would come out the same is not drawn again."""
+"""drawn.json: the fingerprint of what a results folder was drawn from; redraw it only if that changed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,37 +11,40 @@ from pipeline.core.store import write_atomic
 FILE, PAGE = "drawn.json", "index.html"
 
 
-class Drawn(Strict):
-    """What was drawn from that of which `mark` is the stamp (stamp.stamp).
+class DrawnFiles(Strict):
+    """The files of a results folder.
 
-    files: by path, size in bytes and time of change in ns. said: what is printed of it, a sentence each.
+    Attributes:
+        fingerprint: The fingerprint of everything that they were drawn from.
+        files: Size in bytes and time of change in ns, by path.
+        sentences: What is printed below the table.
     """
 
-    mark: str
+    fingerprint: str
     files: dict[str, tuple[int, int]]
-    said: list[str]
+    sentences: list[str]
 
 
-def read(folder: Path, mark: str) -> Drawn | None:
-    """What is in `folder`, if it was drawn from the same and no file of it is gone or was changed."""
+def read(folder: Path, fingerprint: str) -> DrawnFiles | None:
+    """Return the files of `folder` if their fingerprint is the same and no file is gone or changed."""
     try:
-        drawn = Drawn.model_validate_json((folder / FILE).read_bytes())
+        drawn = DrawnFiles.model_validate_json((folder / FILE).read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
-    same = drawn.mark == mark and all(_state(Path(path)) == state for path, state in drawn.files.items())
-    return drawn if same else None
+    unchanged = all(_state(Path(path)) == state for path, state in drawn.files.items())
+    return drawn if drawn.fingerprint == fingerprint and unchanged else None
 
 
-def write(folder: Path, mark: str, files: Sequence[Path], said: Sequence[str]) -> Drawn:
-    """Note what was drawn."""
+def write(folder: Path, fingerprint: str, files: Sequence[Path], sentences: Sequence[str]) -> DrawnFiles:
+    """Write drawn.json for files that were just drawn."""
     states = {str(path): state for path in files if (state := _state(path)) is not None}
-    drawn = Drawn(mark=mark, files=states, said=list(said))
+    drawn = DrawnFiles(fingerprint=fingerprint, files=states, sentences=list(sentences))
     write_atomic(folder / FILE, drawn.model_dump_json(indent=1) + "\n")
     return drawn
 
 
 def _state(path: Path) -> tuple[int, int] | None:
-    """(size, time of change), None of a file that is not there."""
+    """Size and time of change of a file; None if it does not exist."""
     try:
         stat = path.stat()
     except FileNotFoundError:

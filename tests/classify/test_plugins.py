@@ -313,7 +313,7 @@ def test_a_training_that_diverges_is_recorded_as_failed_and_the_others_go_on(
     assert reason.startswith(
         "method Mine: the loss became nan at step 12 of 20; try a lower train.learning_rate"
     )
-    kept = store.workspace("train", plan.cells[0].job.key) / "scratch" / "checkpoint.safetensors"
+    kept = store.workspace("train", plan.cells[0].job.key) / "scratch" / "checkpoint.pt"
     assert f"the last good checkpoint, {kept}, is kept" in reason
     assert kept.exists()
     table = (folder / "tables" / "accuracy_last.md").read_text()

@@ -1,4 +1,4 @@
-"""What a manifest tells of versions: what there is, and nothing that is guessed."""
+"""Provenance has the versions that are in use, and nothing that is guessed."""
 
 import platform
 import shutil
@@ -14,8 +14,8 @@ from pipeline.core import provenance
 from pipeline.core.paths import ROOT
 
 
-def test_versions_are_those_in_use():
-    found = provenance.made_with()
+def test_versions_are_those_in_use() -> None:
+    found = provenance.provenance()
     assert found["terrabench"] == __version__
     assert found["python"] == platform.python_version()
     assert found["numpy"] == np.__version__
@@ -23,7 +23,7 @@ def test_versions_are_those_in_use():
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="asks git")
-def test_the_commit_and_whether_files_differ_from_it(tmp_path: Path):
+def test_the_commit_and_whether_files_differ_from_it(tmp_path: Path) -> None:
     def git(*words: str) -> str:
         who = ["-c", "user.name=x", "-c", "user.email=x@x"]
         done = subprocess.run(
@@ -45,6 +45,7 @@ def test_the_commit_and_whether_files_differ_from_it(tmp_path: Path):
     assert provenance._commit(tmp_path / "within") == "", "a folder in somebody else's checkout"
 
 
-def test_no_torch_is_imported():
-    code = "import sys; from pipeline.core.provenance import made_with; made_with(); assert 'torch' not in sys.modules"
+def test_no_torch_is_imported() -> None:
+    code = "import sys; from pipeline.core.provenance import provenance; provenance()"
+    code += "; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)

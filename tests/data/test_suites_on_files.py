@@ -29,7 +29,7 @@ from pipeline.diffusion.finetune import stage as finetune
 from pipeline.execution.worker import make_artifact
 from pipeline.planning.graph import Plan, make_plan
 from pipeline.report.collect import gather
-from pipeline.report.write import write_tables
+from pipeline.report.trainings import write_accuracies
 from tests.data.layout_samples import OFFICE_HOME, PACS, VISDA, write_folders
 
 pytestmark = [
@@ -108,7 +108,7 @@ class Ran:
         recorded, said = gather(self.plan, self.store, self.results / "records.csv")
         assert recorded is not None
         assert said == []
-        write_tables(self.suite, list(self.plan.tasks), card.classes, recorded, self.results)
+        write_accuracies(self.suite, list(self.plan.tasks), card.classes, recorded, self.results)
         self.records: pd.DataFrame = recorded
 
     def jobs(self, kind: str) -> list[Job]:

@@ -35,8 +35,8 @@ def features() -> tuple[np.ndarray, np.ndarray]:
 
 def test_fid_is_that_of_torch_fidelity(features: tuple[np.ndarray, np.ndarray]) -> None:
     made, real = features
-    told = [fid_features_to_statistics(torch.from_numpy(one)) for one in features]
-    theirs = fid_statistics_to_metric(*told, verbose=False)["frechet_inception_distance"]
+    statistics = [fid_features_to_statistics(torch.from_numpy(one)) for one in features]
+    theirs = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
     assert fid(made, real) == pytest.approx(theirs, rel=1e-3)
     assert theirs > 1
     assert fid(made, made) == pytest.approx(0, abs=1e-3)

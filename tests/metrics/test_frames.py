@@ -34,7 +34,7 @@ def test_frames_are_taken_by_their_numbers_and_other_images_passed_over(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         (["f_0.png", "f_1.png", "f_3.png"], "has no frame 2: f_1.png is followed by f_3.png"),
         (["f_1.png", "f_01.png"], "f_01.png and f_1.png have the same number"),
@@ -43,8 +43,8 @@ def test_frames_are_taken_by_their_numbers_and_other_images_passed_over(tmp_path
         (["strip.png"], "has no frames"),
     ],
 )
-def test_a_folder_that_is_not_one_sequence_is_refused(tmp_path: Path, names: list[str], said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_a_folder_that_is_not_one_sequence_is_refused(tmp_path: Path, names: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         read_sequences(write(tmp_path / "out", *names))
 
 
@@ -83,10 +83,10 @@ def test_the_command_scores_by_method(tmp_path: Path, capsys: pytest.CaptureFixt
     Image.new("RGB", (32, 32), (20, 20, 20)).save(uneven / NAMES[2])
     folders = [str(tmp_path / name) for name in ("slow", "fast", "uneven")]
     assert main(["metrics", *folders, "--distance", "pixels", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["distance"] == "pixels"
-    assert "features" not in told
-    slow, fast, uneven = told["rows"]
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["distance"] == "pixels"
+    assert "features" not in answer
+    slow, fast, uneven = answer["rows"]
     assert slow["PPL"] == pytest.approx(30 / 255)
     assert fast["PPL"] == pytest.approx(60 / 255)
     assert slow["PPL variation"] == pytest.approx(0)
@@ -121,16 +121,16 @@ def test_with_few_images_kid_stands_for_fid_and_that_is_said(
         "pixels",
     ]
     assert main([*command, "--json"]) == 0
-    few, many = (told := json.loads(capsys.readouterr().out))["rows"]
+    few, many = (answer := json.loads(capsys.readouterr().out))["rows"]
     assert few["FID"] is None
     assert few["KID"] is not None
     assert many["FID"] > 0
-    assert told["notes"] == [
+    assert answer["notes"] == [
         "few: no FID, because the covariance of 128 features needs more than 128 images, "
         "and there are 12 frames and 140 reference images; KID needs no covariance"
     ]
     assert main(command) == 0
-    assert told["notes"][0] in capsys.readouterr().out
+    assert answer["notes"][0] in capsys.readouterr().out
 
 
 DIGITS = ["--features", "digits", "--distance", "pixels", "--json"]
@@ -170,13 +170,15 @@ def test_the_reference_is_any_folder_of_pictures(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """As photos of Office-Home are; what was resized is said, because resizing changes the score."""
+    """Office-Home's photos are accepted; a note counts resized ones, because that changes the score."""
     frames, reference = write(tmp_path / "f", *NAMES), noise(tmp_path / "r", *images)
     (row,), notes = scored(capsys, str(frames), *DIGITS, "--reference", str(reference))
     assert row["KID"] is not None
     assert notes[0].endswith("and there are 4 frames and 6 reference images; KID needs no covariance")
-    said = f"{resized} of 6 reference images are not 32x32, the size of the frames: their middle part is used"
-    assert [note.startswith(said) for note in notes[1:]] == [True] * bool(resized)
+    beginning = (
+        f"{resized} of 6 reference images are not 32x32, the size of the frames: their middle part is used"
+    )
+    assert [note.startswith(beginning) for note in notes[1:]] == [True] * bool(resized)
 
 
 def test_a_resized_reference_is_read_as_base_models_read_images(tmp_path: Path) -> None:

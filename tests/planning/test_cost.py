@@ -178,7 +178,7 @@ def test_no_gpu_where_one_is_needed_is_said_with_what_to_do_instead(tmp_path: Pa
     assert preflight.check(plan().jobs, Store(tmp_path), here, cpu=False) == []
 
 
-def test_too_little_gpu_memory_is_said_with_what_to_lower_in_order(tmp_path: Path) -> None:
+def test_too_little_gpu_memory_is_told_with_what_to_change_in_order(tmp_path: Path) -> None:
     said = preflight.check(
         plan(**HEAVY).jobs, Store(tmp_path), Capacity(cpus=2, gpus=(SMALL_GPU,)), cpu=False
     )
@@ -319,7 +319,7 @@ def test_a_gpu_that_is_not_there_and_a_driver_without_one(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     nvidia_smi(tmp_path, TWO_GPUS)
-    with pytest.raises(UserError, match=r"'7' is none of the GPUs.*0 \(GPU-aaaa\)"):
+    with pytest.raises(UserError, match=r"'7' is not one of the GPUs.*0 \(GPU-aaaa\)"):
         hardware.gpus()
     nvidia_smi(tmp_path, "no devices", code=9)
     assert hardware.gpus() == ()

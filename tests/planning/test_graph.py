@@ -7,7 +7,7 @@ import pytest
 
 from pipeline import config
 from pipeline.core.errors import UserError
-from pipeline.planning.graph import Plan, make_plan
+from pipeline.planning.graph import AnyPlan, make_plan
 from pipeline.planning.tasks import parse_task
 
 CARD = config.read_card("digits")
@@ -15,11 +15,11 @@ SUITE = config.read_suite("digits")
 BASE = SUITE.base_model.model_copy(update={"revision": "r1"})
 
 
-def plan(**changes: object) -> Plan:
+def plan(**changes: object) -> AnyPlan:
     return make_plan(SUITE.model_copy(update=changes), CARD, BASE)
 
 
-def keys(one: Plan, kind: str) -> set[str]:
+def keys(one: AnyPlan, kind: str) -> set[str]:
     return {job.key for job in one.jobs if job.kind == kind}
 
 

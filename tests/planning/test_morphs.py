@@ -10,12 +10,12 @@ from pipeline.config import BaseModelSpec
 from pipeline.core.errors import UserError
 from pipeline.core.paths import ROOT
 from pipeline.planning.graph import make_plan
-from pipeline.planning.morphs import make_morph_plan
+from pipeline.planning.job_filter import pick
 from pipeline.report.tables import morphs
 
 TEXT = (ROOT / "benchmarks" / "morph.yaml").read_text()
 SUITE, CARD, BASE = (
-    config.read_any_suite("morph"),
+    config.read_suite("morph"),
     config.read_card("digits"),
     BaseModelSpec(name="mini", revision="r"),
 )
@@ -26,7 +26,7 @@ def broken(tmp_path: Path, old: str, new: str) -> str:
     path = tmp_path / "mine.yaml"
     path.write_text(TEXT.replace(old, new))
     with pytest.raises(UserError) as caught:
-        config.read_any_suite(path)
+        config.read_suite(path)
     return str(caught.value)
 
 
@@ -45,15 +45,29 @@ def test_mistakes_are_told_with_line_and_field(tmp_path: Path) -> None:
 
 def test_commands_of_trainings_say_that_this_is_another_suite() -> None:
     with pytest.raises(
-        UserError, match="morph is a suite of morphs, which only `run`, `plan`, `tables` and `verify` take"
+        UserError,
+        match=r"morph is a suite of setting morph; this command needs a suite of trainings \(setting uda",
     ):
-        config.read_suite("morph")
+        config.read_training_suite("morph")
+
+
+def test_a_part_is_selected_by_kind_and_method() -> None:
+    part = pick(make_plan(SUITE, CARD, BASE), "kind=Images,method=terra,method=ddim")
+    assert [(cell.kind, cell.method) for cell in part.cells] == [("images", "ddim"), ("images", "terra")]
+    assert [job.kind for job in part.jobs] == ["prepare", "morphs", "score", "morphs", "score"]
+    assert part.compared == ["images"]
+    with pytest.raises(
+        UserError, match="expected FIELD=VALUE, such as method=ddim; for FIELD there are: kind, method"
+    ):
+        pick(make_plan(SUITE, CARD, BASE), "task=images")
 
 
 def test_a_plan_has_morphs_and_scores_of_each_kind_and_method_after_their_inputs() -> None:
-    plan = make_morph_plan(SUITE, CARD, BASE)
-    assert list(plan.scores) == [(kind, method) for kind in SUITE.kinds for method in SUITE.methods]
-    assert [job.kind for job in plan.jobs] == ["prepare", *["morphs", "score"] * len(plan.scores)]
+    plan = make_plan(SUITE, CARD, BASE)
+    assert [(cell.kind, cell.method) for cell in plan.cells] == [
+        (kind, method) for kind in SUITE.kinds for method in SUITE.methods
+    ]
+    assert [job.kind for job in plan.jobs] == ["prepare", *["morphs", "score"] * len(plan.cells)]
     assert len({job.key for job in plan.jobs}) == len(plan.jobs)
 
 
@@ -61,7 +75,7 @@ def test_another_network_scores_anew_and_makes_no_morph_again() -> None:
     other = SUITE.model_copy(update={"features": "inception"})
     keys = [
         {kind: [job.key for job in plan.jobs if job.kind == kind] for kind in ("morphs", "score")}
-        for plan in (make_morph_plan(SUITE, CARD, BASE), make_morph_plan(other, CARD, BASE))
+        for plan in (make_plan(SUITE, CARD, BASE), make_plan(other, CARD, BASE))
     ]
     assert keys[0]["morphs"] == keys[1]["morphs"]
     assert not set(keys[0]["score"]) & set(keys[1]["score"])

@@ -61,7 +61,7 @@ def write_artifact(store: Store, cell: Cell, accuracy: float) -> None:
 @pytest.fixture
 def tables(suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
     """Runs `tables`; its exit code and what it says on standard error. Pictures are tested elsewhere."""
-    monkeypatch.setattr("pipeline.report.write.write_plots", lambda *_: [])
+    monkeypatch.setattr("pipeline.report.write.write_figures", lambda *_: [])
 
     def run() -> tuple[int, str]:
         options = ["--store", str(tmp_path / "store"), "--results", str(tmp_path)]
@@ -182,7 +182,10 @@ def test_records_of_different_versions_are_told_of(tables, cells, tmp_path):
     assert said in (file.parent / "index.html").read_text()
 
 
-def test_scores_of_morphs_are_said_to_be_no_records_of_trainings(capsys: pytest.CaptureFixture[str]) -> None:
+def test_morphs_are_not_compared_with_trainings(capsys: pytest.CaptureFixture[str]) -> None:
     reference = ROOT / "results" / "reference"
     assert cli.main(["compare", str(reference / "morph"), str(reference / "digits")]) == 2
-    assert "morph/records.csv holds scores of morphs" in capsys.readouterr().err
+    assert (
+        "run A holds records of morph methods, run B of trainings; compare two runs of one kind"
+        in capsys.readouterr().err
+    )

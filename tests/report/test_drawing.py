@@ -14,5 +14,5 @@ def test_without_a_terminal_one_line_tells_how_many_and_quiet_tells_nothing(
             progress(done, 3, "tsne_MN-to-MM")
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith("" if quiet else "drawing 3 pictures;")
+    assert said.err.startswith("" if quiet else "drawing 3 figures;")
     assert said.err.count("\n") == (not quiet)

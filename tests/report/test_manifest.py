@@ -22,7 +22,7 @@ def test_what_was_drawn_from_the_same_is_known(tmp_path: Path, files: list[Path]
     found = manifest.read(tmp_path, "a")
     assert found is not None
     assert list(found.files) == list(map(str, files))
-    assert found.said == ["Made images help."]
+    assert found.sentences == ["Made images help."]
 
 
 def edited(path: Path) -> None:

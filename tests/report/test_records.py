@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.core.paths import ROOT
-from pipeline.report import records
+from pipeline.report import records, training_records
 from pipeline.report.tables.accuracy import accuracy_table
 from tests.report.report_samples import TASKS, make_row, make_suite
 
@@ -16,7 +16,7 @@ def test_numbers_come_back_in_full_precision(tmp_path):
     row = make_row("MN->MM", "none", 0, 100 / 3, per_class=[200 / 3, math.nan, 0.0], seconds=0.1 + 0.2)
     records.write(tmp_path / "records.csv", [row])
     read = records.read(tmp_path / "records.csv")
-    assert list(read.columns) == [*records.COLUMNS, *records.LATER]
+    assert list(read.columns) == training_records.SCHEMA.names
     (back,) = read.to_dict("records")
     assert back["accuracy"] == 100 / 3
     assert back["seconds"] == 0.1 + 0.2
@@ -24,7 +24,9 @@ def test_numbers_come_back_in_full_precision(tmp_path):
     assert back["per_class"][0] == 200 / 3
     assert math.isnan(back["per_class"][1])
     assert back["per_class"][2] == 0.0
-    assert {name: back[name] for name in records.CELL} == {name: row[name] for name in records.CELL}
+    assert {name: back[name] for name in training_records.CELL} == {
+        name: row[name] for name in training_records.CELL
+    }
 
 
 def test_the_file_itself(tmp_path):
@@ -45,17 +47,14 @@ def test_columns_beyond_the_known_ones_are_kept(tmp_path, rows):
     assert list(records.read(tmp_path / "records.csv")["note"]) == ["fine"] * len(rows)
 
 
-REFERENCES = [
-    table.parents[1] / "records.csv"  # those of trainings, and not the scores of morphs
-    for table in sorted(ROOT.glob("results/reference/*/tables/accuracy_last.csv"))
-]
+REFERENCES = sorted(ROOT.glob("results/reference/*/records.csv"))
 
 
 @pytest.mark.parametrize("path", REFERENCES, ids=str)
-def test_records_from_before_the_later_columns_are_read(path: Path):
+def test_reference_records_are_read(path: Path):
     read = records.read(path)
     assert set(read["status"]) == {"done"}
-    assert read["accuracy"].notna().all()
+    assert read[records.schema_of(read).measures[0].column].notna().all()
 
 
 def test_a_failed_training_is_a_record_that_is_missing(tmp_path, rows):
@@ -65,18 +64,23 @@ def test_a_failed_training_is_a_record_that_is_missing(tmp_path, rows):
     assert read["reason"][0] == "the loss became nan"
     assert math.isnan(read["accuracy"][0])
     assert read["per_class"][0] == []
-    for found in (records.missing(read, make_suite(), TASKS), records.failed(read, make_suite(), TASKS)):
-        assert found[records.CELL].to_dict("records") == [{name: rows[0][name] for name in records.CELL}]
+    for found in (
+        training_records.missing(read, make_suite(), TASKS),
+        training_records.failed(read, make_suite(), TASKS),
+    ):
+        assert found[training_records.CELL].to_dict("records") == [
+            {name: rows[0][name] for name in training_records.CELL}
+        ]
     table = accuracy_table(read, make_suite(), TASKS, "last")
-    assert "Missing: 1 of 12 trainings, 1 of them failed, for the reason in records.csv (" in table.caption
+    assert "Missing: 1 of 12 trainings, 1 of them failed, with the reason in records.csv (" in table.caption
     assert table.rows[0].tasks[0].mean == rows[1]["accuracy"]
 
 
 def test_a_header_alone_is_no_record(tmp_path):
-    records.write(tmp_path / "records.csv", [])
+    (tmp_path / "records.csv").write_text(",".join(training_records.SCHEMA.names) + "\n")
     empty = records.read(tmp_path / "records.csv")
     assert len(empty) == 0
-    assert len(records.missing(empty, make_suite(), TASKS)) == 12
+    assert len(training_records.missing(empty, make_suite(), TASKS)) == 12
 
 
 def test_a_row_that_could_not_be_read_is_not_written(tmp_path):
@@ -98,11 +102,11 @@ def test_a_row_that_could_not_be_read_is_not_written(tmp_path):
         ("digits_cnn,1", "digits_cnn,0", "line 3: repeats the record of line 2; remove one of them"),
         (",1.5,0123,", ",inf,0123,", "line 2, column seconds: expected a number from 0"),
         (",1.5,0123,0.1.0,,done,\n", "\n", "line 2: 11 fields, 17 expected"),
-        (",12.5,", ",,", "line 3: a record without accuracy is a failed one, and no other is"),
+        (",12.5,", ",,", "line 3: a record without accuracy must be of status failed, and no other may be"),
         (
             "0.1.0,,done",
             "0.1.0,,failed",
-            "line 2: a record without accuracy is a failed one, and no other is",
+            "line 2: a record without accuracy must be of status failed, and no other may be",
         ),
         ("0.1.0,,done", "0.1.0,,doing", "line 2, column status: expected done or failed, not 'doing'"),
         ("library", "status", "line 1: the column 'status' stands there more than once"),
@@ -137,11 +141,14 @@ def test_no_file(tmp_path):
 
 def test_missing_and_stray_records(frame):
     suite = make_suite()
-    assert records.missing(frame, suite, TASKS).empty
-    assert records.strays(frame, suite, TASKS).empty
+    assert training_records.missing(frame, suite, TASKS).empty
+    assert training_records.strays(frame, suite, TASKS).empty
     third = make_suite(seeds=[0, 1, 2], augmentations=["none"])
-    lacking = records.missing(frame, third, TASKS)
+    lacking = training_records.missing(frame, third, TASKS)
     assert list(lacking["task"]) == TASKS
     assert set(lacking["seed"]) == {2}
-    assert len(records.strays(frame, third, TASKS)) == 8
-    assert len(records.strays(frame, make_suite(train={"backbone": "other", "iterations": 1}), TASKS)) == 12
+    assert len(training_records.strays(frame, third, TASKS)) == 8
+    assert (
+        len(training_records.strays(frame, make_suite(train={"backbone": "other", "iterations": 1}), TASKS))
+        == 12
+    )

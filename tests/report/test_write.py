@@ -15,7 +15,8 @@ from pipeline.core.paths import ROOT
 from pipeline.data.image_sets import DomainArrays, save_domain
 from pipeline.report import records
 from pipeline.report.artifacts import AdapterArtifacts, Artifacts, TaskArtifacts
-from pipeline.report.write import list_pictures, write_report
+from pipeline.report.plots.figures import list_figures
+from pipeline.report.write import write_report
 from tests.report.report_samples import CLASSES, make_row, make_suite, silent
 
 
@@ -124,7 +125,7 @@ def test_a_sweep_is_rows_of_its_own(tmp_path, artifacts):
     assert list(table["method"]) == ["ELS eps=0.0", "ELS eps=0.2"]
     assert list(table["MN->UC"]) == [50.0, 51.0]
     trained = replace(artifacts.tasks["MN->MM"], trained={("ELS eps=0.2", "none", 0): tmp_path / "trained"})
-    pictures = list_pictures(suite, found, replace(artifacts, tasks={"MN->MM": trained}))
+    pictures = list_figures(suite, found, replace(artifacts, tasks={"MN->MM": trained}))
     assert pictures[-1].name == "tsne_MN-to-MM_ELS-eps=0.2_none"
     assert all(" " not in path.name for path in written)
 
@@ -137,7 +138,7 @@ def test_distances_are_a_picture_if_a_training_has_a_mark_in_it(tmp_path, frame,
     )
     trained = replace(artifacts.tasks["MN->MM"], trained={("ERM", augmentation, 0): tmp_path / "trained"})
     names = [
-        picture.name for picture in list_pictures(suite, frame, replace(artifacts, tasks={"MN->MM": trained}))
+        picture.name for picture in list_figures(suite, frame, replace(artifacts, tasks={"MN->MM": trained}))
     ]
     assert ("distance" in names) == (augmentation == "none")
 
@@ -165,7 +166,7 @@ def test_nothing_made_yet(tmp_path, frame):
 
 def test_no_torch_is_imported_and_letters_are_embedded(features):
     code = (
-        "import sys; from pathlib import Path; from pipeline.report import records, tables, write, tsne\n"
+        "import sys; from pathlib import Path; from pipeline.report import records, write; from pipeline.report.plots import tsne\n"
         f"pdf = tsne.draw(Path({str(features)!r}), {CLASSES!r}, ('MN', 'MM'), 'title')['.pdf']\n"
         "assert b'/CIDFontType2' in pdf and b'/Type3' not in pdf, 'letters have to stay letters'\n"
         "assert 'sklearn' in sys.modules\n"

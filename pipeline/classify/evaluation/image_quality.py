@@ -16,6 +16,7 @@ from pipeline.classify.network import Network, build_network
 from pipeline.classify.training.batches import Labelled, check_labels, joined, make_pool
 from pipeline.classify.training.loop import Loop
 from pipeline.config import TrainSettings
+from pipeline.core.checkpoint import CHECKPOINT
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import derive
 from pipeline.data.generated import load_generated
@@ -96,7 +97,7 @@ def _judge(data: Path, target: str, settings: TrainSettings, seed: int) -> Judge
     method = make_method("ERM", {}, network, derive(seed, "method"))
     pool = make_pool(train, size, network.mean, network.std, settings.augment_shift)
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint, labelled = Path(folder) / "checkpoint.safetensors", Labelled(pool, None, None)
+        checkpoint, labelled = Path(folder) / CHECKPOINT, Labelled(pool, None, None)
         loop = Loop(network, method, labelled, None, None, settings, derive(seed, "batches"), checkpoint)
         loop.run(lambda done, total, what: None)
     return Judge(network, classes, size, extract(network, pool).numpy().astype(np.float64))

@@ -94,8 +94,7 @@ class Loop:
 
     def run(self, progress: Progress) -> None:
         """Train to the end; fills `evaluations` and `history`. Diverged if a loss is no longer finite."""
-        if self.checkpoint.exists():
-            self._resume()
+        self._resume()
         self.network.train()
         self._check_batch()
         total = self.settings.iterations
@@ -248,7 +247,11 @@ class Loop:
         save_checkpoint(self.checkpoint, tensors, self.optimizer, about)
 
     def _resume(self) -> None:
-        tensors, about = load_checkpoint(self.checkpoint, self.optimizer)
+        """Take over the state of the last checkpoint, if there is one."""
+        restored = load_checkpoint(self.checkpoint, self.optimizer)
+        if restored is None:
+            return
+        tensors, about = restored
         for name, module in self._modules().items():
             module.load_state_dict(_under(f"{name}.", tensors))
         self.scaler.load_state_dict(about["scaler"])

@@ -21,6 +21,7 @@ from pipeline.classify.training.dg_batches import DomainBatches, split_domain
 from pipeline.classify.training.loop import Loop, Watched
 from pipeline.classify.training.transforms import Inputs, MakePool
 from pipeline.config import MADE_SETS
+from pipeline.core.checkpoint import CHECKPOINT
 from pipeline.core.errors import UserError
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import derive
@@ -49,7 +50,7 @@ def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress:
         # Crops are taken of files, so that a training does not hold all made images.
         load = load_generated if params.settings.crop == "none" else generated_files
         made = {name: load(inputs[name]) for name in entering}
-        loop = _make_loop(params, inputs["data"], made, workspace / "scratch" / "checkpoint.safetensors")
+        loop = _make_loop(params, inputs["data"], made, workspace / "scratch" / CHECKPOINT)
         loop.run(progress)
         labels, predictions = target_predictions(
             inputs["data"], params.target, params.selections, loop.evaluations

@@ -7,6 +7,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from pipeline.config import FinetuneSettings
+from pipeline.core.checkpoint import CHECKPOINT
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
@@ -34,8 +35,8 @@ def train_adapter(tuner: Tuner, workspace: Path, progress: Progress) -> list[lis
 
     Of several processes, the first alone writes.
     """
-    settings, state = tuner.settings, workspace / "scratch" / "checkpoint.safetensors"
-    log = tuner.resume(state) if state.exists() else []
+    settings, state = tuner.settings, workspace / "scratch" / CHECKPOINT
+    log = tuner.resume(state)
     tuner.accelerator.wait_for_everyone()  # lest the first write a checkpoint before all have read the last
     for step in range(len(log), settings.steps):
         log.append([step, *tuner.step(step)])

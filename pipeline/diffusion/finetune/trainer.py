@@ -161,8 +161,11 @@ class Tuner:
         save_checkpoint(path, tensors, self.optimizer, log)
 
     def resume(self, path: Path) -> list[list[float]]:
-        """Take over what `save` wrote, and return its log."""
-        tensors, log = load_checkpoint(path, self.optimizer)
+        """Take over what `save` wrote, and return its log, which is empty if there is nothing to resume."""
+        restored = load_checkpoint(path, self.optimizer)
+        if restored is None:
+            return []
+        tensors, log = restored
         self._set(tensors)
         for name, tensor in self.average.items():
             tensor.copy_(tensors[f"ema.{name}"])

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from sklearn.metrics import silhouette_score
 
 from pipeline.config import TPredictorSettings
-from pipeline.core.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.core.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from pipeline.core.errors import Remark, UserError
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import derive, shuffled
@@ -72,8 +72,9 @@ def train_predictor(
     optimizer = torch.optim.Adam(predictor.parameters(), lr=settings.learning_rate)
     steps = math.ceil(settings.epochs * len(images) / settings.batch_size)
     log: list[dict[str, float]] = []
-    if checkpoint.exists():
-        tensors, log = load_checkpoint(checkpoint, optimizer)
+    restored = load_checkpoint(checkpoint, optimizer)
+    if restored is not None:
+        tensors, log = restored
         predictor.load_state_dict(tensors)
     predictor.train()
     order, size = derive(settings.seed, "t_predictor batches"), settings.batch_size
@@ -150,7 +151,7 @@ def run(params: TPredictorParams, inputs: dict[str, Path], workspace: Path, prog
         train = [sets[domain, "train"].images for domain in params.domains]
         images = np.concatenate(train)
         domains = np.repeat(np.arange(len(train)), [len(part) for part in train])
-        checkpoint = workspace / "scratch" / "checkpoint.safetensors"
+        checkpoint = workspace / "scratch" / CHECKPOINT
         log = train_predictor(predictor, images, domains, params.settings, checkpoint, progress)
         times = pd.concat(
             [

@@ -1,4 +1,4 @@
-"""Tables as HTML: in the page, and an accuracy table as a file of its own. Names are text, whatever is in them."""
+"""HTML templates, and an accuracy table as an HTML file of its own. Names are escaped, whatever they hold."""
 
 from functools import cache
 from pathlib import Path
@@ -6,15 +6,15 @@ from pathlib import Path
 import jinja2
 
 from pipeline.report.tables import accuracy
-from pipeline.report.tables import write as tables
+from pipeline.report.tables.names import RULE_NAMES, arrow
 
 PARTS = Path(__file__).parent
-"""Where templates, style and script are."""
+"""The folder of templates, style and script."""
 
 
 @cache
-def surroundings() -> jinja2.Environment:
-    """What templates are filled in by: everything is escaped, and a name that is not there is an error."""
+def environment() -> jinja2.Environment:
+    """Return what renders templates: everything is escaped, and an undefined name is an error."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PARTS),
         autoescape=True,
@@ -22,19 +22,19 @@ def surroundings() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters |= {"arrow": tables.arrow, "full_label": full_label}
+    made.filters |= {"arrow": arrow, "full_label": full_label}
     return made
 
 
 def full_label(row: accuracy.Row) -> str:
-    """A row's name that stands by itself, wherever sorting puts it: `MCC + Terra`."""
+    """Return a row's name that can be understood wherever sorting puts the row: `MCC + Terra`."""
     return row.label if row.heads_block else f"{row.method} {row.label}"
 
 
 def accuracy_html(table: accuracy.AccuracyTable) -> str:
-    """A document with `table` and its caption, to open in a browser or to copy into a text."""
-    rule = accuracy.RULES[table.selection]
-    return surroundings().from_string(DOCUMENT).render(table=table, rule=rule)
+    """Return a document with `table` and its caption, to open in a browser or to copy into a text."""
+    rule = RULE_NAMES[table.selection]
+    return environment().from_string(DOCUMENT).render(table=table, rule=rule)
 
 
 DOCUMENT = """\

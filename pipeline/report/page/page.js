@@ -1,6 +1,6 @@
 "use strict";
 
-// The places of `values` in order; what is missing ("") comes last either way, and equals stay as they were.
+// The indices of `values` in sorted order; missing values ("") come last in both directions, and ties keep their order.
 function order(values, descending) {
   const compare = (a, b) => (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b);
   return values.map((_, place) => place).sort((i, j) => {
@@ -10,7 +10,7 @@ function order(values, descending) {
   });
 }
 
-// Numbers begin with the greatest, names with A; a second press turns that round, a third brings the suite's order.
+// Numbers are sorted from the greatest, names from A; a second click reverses that, a third restores the suite's order.
 function makeSortable(table) {
   const body = table.tBodies[0], rows = [...body.rows], heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
@@ -31,7 +31,9 @@ function makeSortable(table) {
 }
 
 function offerRules() {
-  const choice = document.getElementById("rules"), parts = [...document.querySelectorAll(".rule")];
+  const choice = document.getElementById("rules");
+  if (!choice) return;
+  const parts = [...document.querySelectorAll(".rule")];
   const show = () => {
     const chosen = choice.querySelector(":checked").value;
     parts.forEach((part) => { part.hidden = part.dataset.rule !== chosen; });
@@ -41,7 +43,7 @@ function offerRules() {
   show();
 }
 
-// Esc, the keeping of focus inside, and its return to the button are the dialog element's own.
+// The dialog element itself handles Esc and the focus.
 function enlargePictures() {
   const dialog = document.getElementById("large"), image = dialog.querySelector("img");
   const all = [...document.querySelectorAll(".enlarge img")];

@@ -1,4 +1,4 @@
-"""A results folder on this machine's own address, for a browser on it."""
+"""Serve a results folder to a browser on this machine."""
 
 import os
 import sys
@@ -13,23 +13,31 @@ from pipeline.core.errors import UserError
 HOST = "127.0.0.1"
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves files without a line for each request."""
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves files without logging each request."""
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def server(folder: Path, port: int) -> ThreadingHTTPServer:
-    """A server of the files in `folder`, to this machine alone. port: 0 takes any that is free."""
+    """Return a server of the files in `folder` that only this machine can reach.
+
+    Args:
+        folder: The folder.
+        port: The port; 0 takes any that is free.
+
+    Raises:
+        UserError: The port cannot be taken.
+    """
     try:
-        return ThreadingHTTPServer((HOST, port), partial(Quiet, directory=str(folder)))
+        return ThreadingHTTPServer((HOST, port), partial(QuietHandler, directory=str(folder)))
     except OSError as error:
         raise UserError(f"port {port} can't be taken ({error.strerror}); name another with --port") from error
 
 
 def serve(folder: Path, port: int, say: Callable[[str], None] = print) -> None:
-    """Serve `folder` until Ctrl-C, and open it where there is a screen."""
+    """Serve `folder` until Ctrl-C, and open it in a browser if there is a display."""
     with server(folder, port) as running:
         url = f"http://{HOST}:{running.server_port}/"
         say(f"{folder} is at {url} (Ctrl-C ends it)")

@@ -1,8 +1,8 @@
-"""How far apart a trained network sees source and target, before and after Terra.
+"""Draw how far apart a trained network sees source and target, with and without made images.
 
 The proxy A-distance (Ben-David et al., "Analysis of representations for domain adaptation", NIPS 2006) is
-2 (1 - 2 err), where err is the error of a linear classifier that tells the two sets apart: 2 where it always can,
-0 where it can only guess, and below 0 where it does worse than that.
+2 (1 - 2 err), where err is the error of a linear classifier that tells two sets apart. It is 2 where the
+classifier is always right, 0 where it guesses, and negative where it is worse than a guess.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from pipeline.core.errors import UserError
 from pipeline.report.plots import style
 
 SEED = 0
-"""Of the split into halves, and of the classifier."""
+"""Seed of the split into halves and of the classifier."""
 
 LINES = {
     ("none", "source"): ("source, trained without made images", "o", False),
@@ -28,15 +28,17 @@ LINES = {
     ("terra", "adapted"): ("adapted source", "^", True),
     ("terra", "generated"): ("generated target", "D", True),
 }
-"""What is held against the target: (augmentation of the training, set), with its name, marker, and whether filled."""
+"""What is compared with the target, by augmentation of the training and set: its name, marker and whether
+filled.
+"""
 
 MEASURED = {augmentation for augmentation, _ in LINES}
-"""The augmentations whose trainings have a mark at all."""
+"""The augmentations whose trainings have a marker."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """The features.npz of one training: which it was, and where."""
+    """The features.npz of one training."""
 
     task: str
     method: str
@@ -45,10 +47,11 @@ class Network:
 
 
 def proxy_a_distance(first: np.ndarray, second: np.ndarray, seed: int = SEED) -> float:
-    """The proxy A-distance, from -2 to 2, of two sets of features [n, d] and [m, d].
+    """Return the proxy A-distance, from -2 to 2, of two sets of features [n, d] and [m, d].
 
-    A linear SVM (C = 1, the sets weighted alike) learns from half of each, standardised, and is tested on the
-    other half; err is the mean of the two sets' errors, so that sets of unequal size make no difference.
+    A linear SVM (C = 1, with balanced class weights) is trained on half of each set, standardised, and tested
+    on the
+    other half. err is the mean of the two sets' errors, so that the sizes of the sets make no difference.
     """
     from sklearn.metrics import balanced_accuracy_score
     from sklearn.model_selection import train_test_split
@@ -58,24 +61,32 @@ def proxy_a_distance(first: np.ndarray, second: np.ndarray, seed: int = SEED) ->
     from threadpoolctl import threadpool_limits
 
     features, which = np.concatenate([first, second]), np.repeat([0, 1], [len(first), len(second)])
-    seen, tested, of_seen, of_tested = train_test_split(
+    train, test, train_sets, test_sets = train_test_split(
         features, which, test_size=0.5, random_state=seed, stratify=which
     )
-    machine = LinearSVC(class_weight="balanced", dual=False, random_state=seed)
-    with threadpool_limits(1):  # sums taken in another order would give another number on another machine
-        told = make_pipeline(StandardScaler(), machine).fit(seen, of_seen).predict(tested)
-    return float(2 * (1 - 2 * (1 - balanced_accuracy_score(of_tested, told))))
+    svm = LinearSVC(class_weight="balanced", dual=False, random_state=seed)
+    with threadpool_limits(1):  # another order of summation would give another number on another machine
+        predicted = make_pipeline(StandardScaler(), svm).fit(train, train_sets).predict(test)
+    return float(2 * (1 - 2 * (1 - balanced_accuracy_score(test_sets, predicted))))
 
 
 def measure(networks: Sequence[Network]) -> pd.DataFrame:
-    """A row for each set that a network saw beside the target: task, method, augmentation, set, distance."""
+    """Measure the distance to the target of each set that a network saw.
+
+    Returns:
+        A row for each set: task, method, augmentation, set, distance.
+
+    Raises:
+        UserError: Features hold NaN or infinity.
+    """
     rows = []
     for network in networks:
         with np.load(network.features, allow_pickle=False) as arrays:
             sets = {name.removesuffix(".features"): arrays[name] for name in arrays if "features" in name}
         if not all(np.isfinite(features).all() for features in sets.values()):
             raise UserError(
-                f"{network.features} holds features that are not finite: training diverged; lower learning_rate"
+                f"{network.features} holds NaN or infinity in its features: training diverged; "
+                "lower learning_rate"
             )
         about = (network.task, network.method, network.augmentation)
         for augmentation, name in LINES:
@@ -85,7 +96,11 @@ def measure(networks: Sequence[Network]) -> pd.DataFrame:
 
 
 def draw(networks: Sequence[Network], title: str) -> dict[str, bytes]:
-    """The distances to the target as {".csv", ".pdf", ".png"}: tasks down, a panel for each method."""
+    """Draw the distances to the target: tasks down, a panel for each method.
+
+    Returns:
+        The files by suffix, `.csv`, `.pdf` and `.png`.
+    """
     found = measure(networks)
     tasks, methods = list(found["task"].unique())[::-1], list(found["method"].unique())
     place = {task: index for index, task in enumerate(tasks)}
@@ -99,7 +114,7 @@ def draw(networks: Sequence[Network], title: str) -> dict[str, bytes]:
         panels[0].set_yticks(range(len(tasks)), [task.replace("->", "→") for task in tasks])
         figure.supxlabel(
             "proxy A-distance to the target's test images: 2 (1 − 2 err) of a linear SVM on halves, seed "
-            f"{SEED};\n2: told apart by the network's features, 0: not at all",
+            f"{SEED};\n2: the features tell the sets apart, 0: they do not",
             size=7.5,
             color=style.FAINT,
             x=0.01,
@@ -111,7 +126,7 @@ def draw(networks: Sequence[Network], title: str) -> dict[str, bytes]:
 
 
 def _panel(axes: Axes, found: pd.DataFrame, place: Mapping[str, int]) -> None:
-    """One method's distances: a mark for each set, about the line of its task, each kind at its own height."""
+    """One method's distances: markers around the line of each task, each set at its own height."""
     heights = 0.55 * (0.5 - np.arange(len(LINES)) / (len(LINES) - 1))
     kinds = zip(heights, style.COLOURS, LINES.items(), strict=False)
     for height, colour, (key, (name, marker, filled)) in kinds:
@@ -137,7 +152,7 @@ def _panel(axes: Axes, found: pd.DataFrame, place: Mapping[str, int]) -> None:
 
 
 def _legend(figure: Figure, panels: Sequence[Axes], title: str) -> None:
-    """Each mark once, whichever panels have it, under the title of the whole."""
+    """A legend with each marker once, under the title of the figure."""
     marks = {
         name: mark for axes in panels for mark, name in zip(*axes.get_legend_handles_labels(), strict=True)
     }

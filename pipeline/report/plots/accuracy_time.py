@@ -1,26 +1,30 @@
-"""Accuracy against the time that a training took: what a better row costs."""
+"""Draw accuracy against training time: what a better row costs."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pipeline.report.plots import style
-from pipeline.report.tables.accuracy import AccuracyTable, shown
+from pipeline.report.tables.accuracy import AccuracyTable
+from pipeline.report.tables.names import augmentation_name
 
 MARKS = {"none": "o", "base": "s", "terra": "^"}
 OTHERS = "DvPX*<>"
-"""The marks of other augmentations, in turn."""
+"""Markers of other augmentations, in turn."""
 
 STROKES = ("-", "--", ":", "-.")
-"""Of the lines of the first eight methods, the next eight, and so on: there are no more colours."""
+"""Line styles of the first eight methods, the next eight, and so on, because there are eight colours."""
 
 
 def points(table: AccuracyTable, records: pd.DataFrame) -> pd.DataFrame:
-    """method, augmentation, seconds (median of the row's trainings), accuracy and error (percent): rows of `table`."""
+    """Return the rows of `table` that average over all tasks.
+
+    Returns:
+        Columns method, augmentation, seconds (median of the row's trainings), accuracy and error (percent).
+    """
     there = records[(records["selection"] == table.selection) & records["accuracy"].notna()]
-    seconds = there.groupby(["method", "augmentation"])[
-        "seconds"
-    ].median()  # other work on the machine lengthens some
+    # The median, because other work on the machine lengthens some trainings.
+    seconds = there.groupby(["method", "augmentation"])["seconds"].median()
     rows = [
         (
             row.method,
@@ -30,13 +34,17 @@ def points(table: AccuracyTable, records: pd.DataFrame) -> pd.DataFrame:
             row.average.error,
         )
         for row in table.rows
-        if row.averaged == len(row.tasks)  # an average over fewer tasks stands for other work
+        if row.averaged == len(row.tasks)  # averages over fewer tasks are not comparable
     ]
     return pd.DataFrame(rows, columns=["method", "augmentation", "seconds", "accuracy", "error"])
 
 
 def draw(found: pd.DataFrame, title: str) -> dict[str, bytes]:
-    """The `points` as {".pdf", ".png"}: colour says the method, the mark what was added to its training."""
+    """Draw `points`: the colour tells the method, the marker the augmentation.
+
+    Returns:
+        The files by suffix, `.pdf` and `.png`.
+    """
     with style.house_style():
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.add_subplot()
@@ -45,7 +53,7 @@ def draw(found: pd.DataFrame, title: str) -> dict[str, bytes]:
             for place, name in enumerate(found["augmentation"].unique())
         }
         entries = [
-            Line2D([], [], ls="", marker=mark, color=style.INK, label=shown(name) or "alone")
+            Line2D([], [], ls="", marker=mark, color=style.INK, label=augmentation_name(name) or "alone")
             for name, mark in marks.items()
         ]
         for index, (method, rows) in enumerate(found.groupby("method", sort=False)):
@@ -53,12 +61,12 @@ def draw(found: pd.DataFrame, title: str) -> dict[str, bytes]:
             stroke = STROKES[index // len(style.COLOURS) % len(STROKES)]
             axes.plot(rows["seconds"], rows["accuracy"], stroke, color=colour, linewidth=0.9, alpha=0.5)
             entries.append(Line2D([], [], ls=stroke, color=colour, linewidth=2, label=method))
-            for row in rows.itertuples():
+            for row in rows.to_dict("records"):
                 axes.errorbar(
-                    row.seconds,
-                    row.accuracy,
-                    yerr=None if pd.isna(row.error) else row.error,
-                    fmt=marks[row.augmentation],
+                    row["seconds"],
+                    row["accuracy"],
+                    yerr=None if pd.isna(row["error"]) else row["error"],
+                    fmt=marks[row["augmentation"]],
                     color=colour,
                     markersize=6,
                     elinewidth=1,
@@ -66,7 +74,7 @@ def draw(found: pd.DataFrame, title: str) -> dict[str, bytes]:
                 )
         if found["seconds"].max() > 10 * found["seconds"].min():
             axes.set_xscale("log")
-        else:  # from 0, so that what is mere noise of the clock looks small
+        else:  # from 0, so that noise of the clock looks small
             axes.set_xlim(0, 1.08 * found["seconds"].max())
         axes.grid(color="#E6E6E6", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)

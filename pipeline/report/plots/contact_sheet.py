@@ -1,4 +1,4 @@
-"""Contact sheets: made images by class, adapted ones beneath their sources, images by t, and domains as they flow."""
+"""Draw contact sheets: images by class, adapted images, images by t, domain flows and morphs."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,18 @@ GAP = 4
 """Pixels between neighbouring images."""
 BETWEEN_CLASSES = 12
 ENLARGED_TO = 128
-"""Images are shown at twice their size, but no larger than this many pixels."""
+"""Images are printed at twice their size, but with at most this many pixels a side."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of images; `heading` names the class, on its first line alone, `note` what the line shows."""
+    """One line of images.
+
+    Attributes:
+        heading: The class, on its first line only.
+        note: What the line shows.
+        images: The images.
+    """
 
     heading: str
     note: str
@@ -38,10 +44,19 @@ def draw(
     sources: Mapping[str, np.ndarray] | None = None,
     per_class: int = 12,
 ) -> dict[str, bytes]:
-    """{".png", ".pdf"} of the first `per_class` images of each class of a `generate` artifact, in its manifest's order.
+    """Draw the first images of each class of a `generate` artifact, in the order of its manifest.
 
-    sources: for adapted images, the source images uint8 [H, W, 3] by name: each is then shown above its
-    adapted one, so that one sees what was kept and what changed.
+    Args:
+        artifact: The folder of the artifact.
+        classes: Class names by label.
+        title: The title.
+        sources: For adapted images, the source images uint8 [H, W, 3] by name. Each is printed above its
+            adapted
+            image, so that one sees what changed.
+        per_class: The number of images of each class.
+
+    Returns:
+        The files by suffix, `.png` and `.pdf`.
     """
     manifest = read_manifest(artifact)
     lines = []
@@ -55,20 +70,28 @@ def draw(
                 Line(name, "source", [_source(sources, source, artifact) for source in rows["source"]])
             )
             lines.append(Line("", "adapted", made))
-    subtitle = f"the first {per_class} of each class, in order; {len(manifest)} images in all"
+    most = max((len(line.images) for line in lines), default=0)
+    subtitle = f"the first {most} of each class, in order; {len(manifest)} images in all"
     return _files(_sheet(lines, title, subtitle))
 
 
 def draw_times(artifact: Path, classes: Sequence[str], title: str, *, most: int = 24) -> dict[str, bytes]:
-    """{".png", ".pdf"} of an `interpolate` artifact: a row for each t, the first image of each class across, all of the same noise.
+    """Draw an `interpolate` artifact: a row for each t, the first image of each class, from one noise.
 
-    most: rows to show, evenly spread over the points in their order, which is stated where there are more.
+    Args:
+        artifact: The folder of the artifact.
+        classes: Class names by label.
+        title: The title.
+        most: The number of rows; where there are more points, rows are spread evenly over them.
+
+    Returns:
+        The files by suffix, `.png` and `.pdf`.
     """
     manifest = read_manifest(artifact)
     times = manifest["t"].unique()
-    shown = times[np.unique(np.linspace(0, len(times) - 1, min(most, len(times))).round().astype(int))]
+    chosen = times[np.unique(np.linspace(0, len(times) - 1, min(most, len(times))).round().astype(int))]
     lines = []
-    for t in shown:
+    for t in chosen:
         first = manifest[manifest["t"] == t].drop_duplicates("label").sort_values("label")
         heading, scale = "t = " + ", ".join(t.split()), first["scale"].iloc[0]
         lines.append(
@@ -78,17 +101,20 @@ def draw_times(artifact: Path, classes: Sequence[str], title: str, *, most: int 
                 [_open(artifact / file) for file in first["file"]],
             )
         )
-    subtitle = f"{len(shown)} of {len(times)} points, an image of each class from one noise; {len(manifest)} images in all"
+    subtitle = (
+        f"{len(chosen)} of {len(times)} points, an image of each class from one noise; "
+        f"{len(manifest)} images in all"
+    )
     return _files(_sheet(lines, title, subtitle, classes))
 
 
 def draw_flow(artifact: Path, sources: Mapping[str, np.ndarray], title: str) -> dict[str, bytes]:
-    """{".png", ".pdf"} of a `flow` artifact: a row for each source example, itself first, then as it is made at each t."""
+    """Draw a `flow` artifact: a row for each source image: the image, then what was made of it at each t."""
     manifest = read_manifest(artifact)
     lines = []
     for name, rows in manifest.groupby("source", sort=False):
         made = [_open(artifact / file) for file in rows["file"]]
-        lines.append(Line(rows["class"].iloc[0], "", [_source(sources, name, artifact), *made]))
+        lines.append(Line(rows["class"].iloc[0], "", [_source(sources, str(name), artifact), *made]))
     times = [f"t = {t}" for t in manifest["t"].unique()]
     subtitle = (
         "t = 0: the source domain; t = 1: the target; beyond 1, what leads from one to the other, exaggerated"
@@ -97,7 +123,7 @@ def draw_flow(artifact: Path, sources: Mapping[str, np.ndarray], title: str) -> 
 
 
 def draw_morphs(folders: Mapping[str, Path], title: str) -> dict[str, bytes]:
-    """{".png", ".pdf"} of morphs between the same ends, by method: a row of frames for each."""
+    """Draw morphs between the same two ends: a row of frames for each method."""
     lines = [
         Line(method, "", [_open(path) for path in sorted(folder.glob("frame_*.png"))])
         for method, folder in folders.items()
@@ -121,7 +147,7 @@ def _source(sources: Mapping[str, np.ndarray], name: str, artifact: Path) -> Ima
 def _sheet(
     lines: Sequence[Line], title: str, subtitle: str, columns_named: Sequence[str] = ()
 ) -> Image.Image:
-    """The lines under each other, what they are to their left, title above, and the names of columns if there are."""
+    """The lines below each other with their names to the left, the title above, and names of the columns."""
     large, bold, plain = _font(17, bold=True), _font(14, bold=True), _font(11)
     side = min(2 * max(image.width for line in lines for image in line.images), ENLARGED_TO)
     names = max(max(bold.getlength(line.heading), plain.getlength(line.note)) for line in lines)
@@ -150,7 +176,7 @@ def _sheet(
 
 
 def _tops(lines: Sequence[Line], side: int, first: int) -> list[int]:
-    """The upper edge of every line: close together within a class, further apart between classes."""
+    """The upper edge of every line; lines of one class stand closer together."""
     tops = [first]
     for line in lines[1:]:
         tops.append(tops[-1] + side + (BETWEEN_CLASSES if line.heading else GAP))
@@ -158,7 +184,7 @@ def _tops(lines: Sequence[Line], side: int, first: int) -> list[int]:
 
 
 def _enlarged(image: Image.Image, side: int) -> Image.Image:
-    """`image` at side x side: pixels stay sharp when enlarged, and are averaged when made smaller."""
+    """Resize to side x side: enlarged pixels stay sharp, reduced ones are averaged."""
     larger = side >= image.width
     return image.resize((side, side), Image.Resampling.NEAREST if larger else Image.Resampling.LANCZOS)
 

@@ -1,4 +1,4 @@
-"""A picture that is drawn only if it is not there as it would be drawn."""
+"""Draw a figure only if its inputs changed since it was last drawn."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,27 +9,40 @@ from pipeline.report import fingerprint
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture to be drawn. `draw` gives bytes by suffix, .png among them, by `made_of` alone."""
+class FigureSpec:
+    """A figure that can be drawn.
+
+    Attributes:
+        name: The name of its files, without suffix.
+        depends_on: Everything that the figure depends on; `repr` of it enters the fingerprint.
+        suffixes: The suffixes of its files; `.png` is among them.
+        draw: Draws the figure, and returns the bytes of its files by suffix.
+    """
 
     name: str
-    made_of: tuple[object, ...]
+    depends_on: tuple[object, ...]
     suffixes: tuple[str, ...]
     draw: Callable[[], dict[str, bytes]]
 
 
 def file_name(task: str) -> str:
-    """What names of files call a task: MN-to-MM, or to-MM where all other domains are sources."""
+    """Return a task as file names spell it: `MN-to-MM`, or `to-MM` for the held-out domain `MM`."""
     return task.replace("->", "-to-").removeprefix("-")
 
 
-def draw_picture(picture: Picture, folder: Path) -> list[Path]:
-    """Draw `picture` unless it is there as it would be drawn; the PNG last, for it bears the stamp."""
-    paths = {suffix: folder / f"{picture.name}{suffix}" for suffix in picture.suffixes}
-    mark = fingerprint.stamp(*picture.made_of)
+def draw_if_changed(figure: FigureSpec, folder: Path) -> list[Path]:
+    """Draw `figure` into `folder`, unless its files are there and its inputs have not changed.
+
+    The PNG is written last, because it holds the fingerprint.
+
+    Returns:
+        The paths of its files.
+    """
+    paths = {suffix: folder / f"{figure.name}{suffix}" for suffix in figure.suffixes}
+    mark = fingerprint.compute(*figure.depends_on)
     if not (fingerprint.is_current(paths[".png"], mark) and all(path.exists() for path in paths.values())):
-        drawn = picture.draw()
-        drawn[".png"] = fingerprint.stamped(drawn[".png"], mark)
+        drawn = figure.draw()
+        drawn[".png"] = fingerprint.embed(drawn[".png"], mark)
         for suffix in sorted(drawn):  # .pdf before .png
             write_atomic(paths[suffix], drawn[suffix])
     return list(paths.values())

@@ -1,4 +1,4 @@
-"""The losses of a fine-tuning against its steps."""
+"""Draw the losses of a fine-tuning against its steps."""
 
 import itertools
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from pipeline.report.plots import style
 
 NAMES = {"source_loss": "source (t = 0)", "target_loss": "target (t = 1)"}
-"""What parts of a batch are called, other than by the domain that their column names."""
+"""Names of parts of a batch that are not called by their domain."""
 
 
 def lines(columns: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """The columns of losses.csv to draw, each with its name and colour: the parts of a batch, then all of it."""
+    """Return the columns of losses.csv to draw, with name and colour: parts of a batch, then the whole."""
     parts = [column for column in columns if column.endswith("_loss")]
     colours = itertools.cycle(style.COLOURS)
     named = {part: (NAMES.get(part, part.removesuffix("_loss")), next(colours)) for part in parts}
@@ -22,9 +22,15 @@ def lines(columns: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 
 def draw(losses: Path, title: str, window: int | None = None) -> dict[str, bytes]:
-    """{".png", ".pdf"} of losses.csv (step, loss, a column NAME_loss for each part of a batch): each step faint, its mean bold.
+    """Draw losses.csv: each step faint, the running mean bold.
 
-    window: the steps that a mean is over; by default a twentieth of all.
+    Args:
+        losses: A file with columns step, loss, and NAME_loss for each part of a batch.
+        title: The title.
+        window: The number of steps of a mean; by default a twentieth of all.
+
+    Returns:
+        The files by suffix, `.png` and `.pdf`.
     """
     table = pd.read_csv(losses)
     window = window or max(1, len(table) // 20)
@@ -32,7 +38,7 @@ def draw(losses: Path, title: str, window: int | None = None) -> dict[str, bytes
         figure = Figure(figsize=(6.4, 3.2), layout="constrained")
         axes = figure.add_subplot()
         highest = 0.0
-        for column, (name, colour) in lines(list(table)).items():
+        for column, (name, colour) in lines([str(column) for column in table]).items():
             mean = table[column].rolling(window, min_periods=1).mean()
             highest = max(highest, mean.max())
             if column != "loss":  # their mean: a third cloud would only hide the others

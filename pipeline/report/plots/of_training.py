@@ -1,4 +1,4 @@
-"""The pictures of stage three: features, confusions and A-distances of trained networks."""
+"""List the figures of stage three: features, confusions and A-distances of trained networks."""
 
 import re
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from pathlib import Path
 from pipeline.config import Suite
 from pipeline.report.artifacts import Artifacts, TaskArtifacts
 from pipeline.report.plots import a_distance, confusion, tsne
-from pipeline.report.plots.figure_cache import Picture
-from pipeline.report.tables import accuracy
+from pipeline.report.plots.figure_cache import FigureSpec
+from pipeline.report.tables.names import row_name, rule_name
 
 
-def distances(suite: Suite, artifacts: Artifacts) -> list[Picture]:
-    """The A-distances that the networks of each row's first seed see."""
+def distances(suite: Suite, artifacts: Artifacts) -> list[FigureSpec]:
+    """Return the figure of A-distances, measured with the network of each row's first seed."""
     networks = []
     for task, made in artifacts.tasks.items():
         for method, augmentation in product(map(suite.label, suite.methods), suite.augmentations):
@@ -26,48 +26,46 @@ def distances(suite: Suite, artifacts: Artifacts) -> list[Picture]:
     title = "How far from the target: before and after made images"
     parts = (title, [(net.task, net.method, net.augmentation, net.features.parent.name) for net in networks])
     draw = partial(a_distance.draw, networks, title)
-    return [Picture("distance", parts, (".png", ".pdf", ".csv"), draw)]
+    return [FigureSpec("distance", parts, (".png", ".pdf", ".csv"), draw)]
 
 
 def _first_trained(
     suite: Suite, made: TaskArtifacts, method: str, augmentation: str
 ) -> tuple[int, Path] | None:
-    """The first seed whose training is there, and its artifact."""
+    """The first seed that has a training, and its artifact."""
     found = ((seed, made.trained.get((method, augmentation, seed))) for seed in suite.seeds)
     return next(((seed, folder) for seed, folder in found if folder is not None), None)
 
 
-def network_pictures(
-    name: str, shown: str, made: TaskArtifacts, classes: Sequence[str], suite: Suite
-) -> list[Picture]:
-    """Of stage three: for each method, the features of the network that saw most, at the first seed."""
+def network_figures(
+    name: str, heading: str, made: TaskArtifacts, classes: Sequence[str], suite: Suite
+) -> list[FigureSpec]:
+    """Return a t-SNE figure for each method: the first seed's features with the suite's first adapter."""
     most = [name for name in suite.augmentations if suite.adapter_of(name)] or suite.augmentations[-1:]
     augmentation = most[0]
-    made_by = accuracy.shown(augmentation)
-    added = f" + {made_by}" if made_by else ""
-    pictures = []
+    figures = []
     for method in map(suite.label, suite.methods):
         trained = _first_trained(suite, made, method, augmentation)
         if trained is None:
             continue
         seed, artifact = trained
-        title = f"{shown}: {method}{added}, seed {seed}"
+        title = f"{heading}: {row_name(method, augmentation)}, seed {seed}"
         domains = (", ".join(made.sources), made.target)
         draw = partial(tsne.draw, artifact / "features.npz", classes, domains, title)
         parts = (artifact.name, classes, domains, title)
         file = _slug(f"tsne_{name}_{method}_{augmentation}")
-        pictures.append(Picture(file, parts, (".png", ".pdf"), draw))
-    return pictures
+        figures.append(FigureSpec(file, parts, (".png", ".pdf"), draw))
+    return figures
 
 
 def confusions(
-    name: str, shown: str, made: TaskArtifacts, classes: Sequence[str], suite: Suite
-) -> list[Picture]:
-    """Of stage three: for each method its confusions under the suite's first selection rule, over all seeds there are.
+    name: str, heading: str, made: TaskArtifacts, classes: Sequence[str], suite: Suite
+) -> list[FigureSpec]:
+    """Return a figure for each method: its confusion matrices under the first selection rule, over all seeds.
 
-    Trainings from before there was predictions.npz have none.
+    A training without predictions.npz is left out.
     """
-    selection, pictures = suite.selections[0], []
+    selection, figures = suite.selections[0], []
     for method in map(suite.label, suite.methods):
         found = {}
         for augmentation in suite.augmentations:
@@ -76,7 +74,7 @@ def confusions(
             found[augmentation] = [file for file in files if file.exists()]
         found = {augmentation: files for augmentation, files in found.items() if files}
         if found:
-            title = f"{shown}: {method}, confusions ({accuracy.short_rule(selection)})"
+            title = f"{heading}: {method}, confusions ({rule_name(selection)})"
             parts = (
                 {key: [file.parent.name for file in files] for key, files in found.items()},
                 classes,
@@ -84,10 +82,10 @@ def confusions(
             )
             draw = partial(confusion.draw, found, selection, classes, title)
             file = _slug(f"confusion_{name}_{method}")
-            pictures.append(Picture(file, parts, (".png", ".pdf"), draw))
-    return pictures
+            figures.append(FigureSpec(file, parts, (".png", ".pdf"), draw))
+    return figures
 
 
 def _slug(name: str) -> str:
-    """A name of a file without what shells and addresses take for something else."""
+    """Replace the characters that shells and URLs treat specially."""
     return re.sub(r"[^\w.+=-]+", "-", name)

@@ -1,4 +1,7 @@
-"""The average ranks of a suite's rows on a line, those that a test does not tell apart joined (Demsar 2006, figure 1)."""
+"""Draw the average ranks of a suite's rows on a line, and join those that a test does not tell apart.
+
+After figure 1 of Demšar 2006, Statistical Comparisons of Classifiers over Multiple Data Sets.
+"""
 
 from math import ceil
 
@@ -6,15 +9,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.report.plots import style
+from pipeline.report.tables.names import row_name
 from pipeline.report.tables.significance import Ranks, alike
-from pipeline.report.tables.significance_text import ranks_caption, row_name
+from pipeline.report.tables.significance_text import ranks_caption
 
 _LINE = 0.26
-"""Inches that a label, and the bar of a group, takes."""
+"""Inches of a label, and of the bar of a group."""
 
 
 def draw(ranks: Ranks, title: str) -> dict[str, bytes]:
-    """PNG and PDF of `ranks`, which have a critical difference. The best is at the left."""
+    """Draw `ranks`, which have a critical difference; the best is on the left.
+
+    Returns:
+        The files by suffix, `.png` and `.pdf`.
+    """
     groups = alike(ranks.average, ranks.critical or 0.0)
     beneath = 1 + len(groups) + ceil(len(ranks.rows) / 2)
     with style.house_style():
@@ -31,7 +39,7 @@ def draw(ranks: Ranks, title: str) -> dict[str, bytes]:
 
 
 def _scale(axes: Axes, ranks: Ranks, bottom: float) -> None:
-    """The line of ranks, from 1 to their number, and above it the length of the critical difference."""
+    """Draw the axis of ranks, and above it the length of the critical difference."""
     highest = len(ranks.rows)
     critical = ranks.critical or 0.0
     axes.set(xlim=(1 - 0.45 * (highest - 1), highest + 0.45 * (highest - 1)), ylim=(bottom, 2.6))
@@ -45,7 +53,7 @@ def _scale(axes: Axes, ranks: Ranks, bottom: float) -> None:
 
 
 def _labels(axes: Axes, ranks: Ranks, start: int) -> None:
-    """Names beneath, the better half at the left, each with a line up to its rank."""
+    """Write the names below, the better half on the left, each with a line up to its rank."""
     count = len(ranks.rows)
     margin = 0.06 * (count - 1)
     for place, (row, average) in enumerate(zip(ranks.rows, ranks.average, strict=True)):
@@ -53,11 +61,11 @@ def _labels(axes: Axes, ranks: Ranks, start: int) -> None:
         height = -(start + (place if left else count - 1 - place) + 0.3)
         end = 1 - margin if left else count + margin
         axes.plot([average, average, end], [0, height, height], color=style.FAINT, linewidth=0.7)
-        said = f"{row_name(*row)}  {average:.2f}" if left else f"{average:.2f}  {row_name(*row)}"
+        label = f"{row_name(*row)}  {average:.2f}" if left else f"{average:.2f}  {row_name(*row)}"
         axes.text(
             end - margin / 4 if left else end + margin / 4,
             height,
-            said,
+            label,
             ha="right" if left else "left",
             va="center",
         )

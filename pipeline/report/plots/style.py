@@ -1,9 +1,10 @@
-"""The house style of figures, and figures as bytes that depend on nothing but what is drawn."""
+"""The style of all figures, and functions that turn a figure into bytes that depend on its content alone."""
 
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -11,12 +12,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
-"""Okabe and Ito's palette, told apart by colour-blind readers and in grey print."""
+"""Okabe and Ito's palette, which colour-blind readers can tell apart."""
 
 INK = "#262626"
 FAINT = "#767676"
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": 9,
     "text.color": INK,
@@ -38,7 +39,7 @@ _STYLE = {
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Within it, figures are drawn in this project's style, whatever the user's matplotlibrc says."""
+    """Draw in this project's style within the context, whatever the user's matplotlibrc says."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
@@ -46,21 +47,21 @@ def house_style() -> Iterator[None]:
 
 
 def png(figure: Figure) -> bytes:
-    """`figure` as PNG, without date or program in it."""
+    """Return `figure` as PNG, without date or program name."""
     file = io.BytesIO()
     figure.savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()
 
 
 def pdf(figure: Figure) -> bytes:
-    """`figure` as PDF, without date in it."""
+    """Return `figure` as PDF, without date."""
     file = io.BytesIO()
     figure.savefig(file, format="pdf", metadata={"CreationDate": None})
     return file.getvalue()
 
 
 def picture_pdf(image: Image.Image, dots: float = 100.0) -> bytes:
-    """A PDF of one page that is `image`, `dots` pixels to the inch, with no pixel changed."""
+    """Return a PDF of one page with `image`, unchanged, at `dots` pixels per inch."""
     with house_style():
         figure = Figure(figsize=(image.width / dots, image.height / dots), dpi=dots)
         figure.figimage(np.asarray(image))
@@ -70,6 +71,6 @@ def picture_pdf(image: Image.Image, dots: float = 100.0) -> bytes:
 
 
 def font_file(bold: bool = False) -> Path:
-    """The file of the font that figures use, for pictures drawn without matplotlib."""
+    """Return the file of the figures' font, for pictures that are drawn without matplotlib."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name

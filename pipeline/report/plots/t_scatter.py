@@ -1,4 +1,4 @@
-"""The predicted t of every image, coloured by domain, with the points at which new domains are made over it."""
+"""Draw the predicted t of every image, coloured by domain, and the points at which new domains are made."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -14,17 +14,25 @@ from pipeline.core.errors import UserError
 from pipeline.report.plots import style
 
 SHAPES = ("o", "^", "s", "D", "v", "P", "X", "*")
-"""The mark of each domain, as its colour is: a picture printed in grey can be read too."""
+"""The marker of each domain, beside its colour, so that a figure printed in grey can be read."""
 
 BINS = 60
-"""Of the histogram over the range of a t of one dimension."""
+"""Bins of the histogram of a one-dimensional t."""
 
 
 def draw(times: Path, points: Sequence[Sequence[float]], title: str) -> dict[str, bytes]:
-    """The picture of times.csv (domain, split, name, t0[, t1, t2]) as {".png": bytes, ".pdf": bytes}.
+    """Draw times.csv: a histogram for a one-dimensional t, a plane for two dimensions, three for three.
 
-    points: the grid's, each of as many numbers as t has dimensions; none may be drawn. A t of one dimension is a
-    histogram for each domain, one of two a plane, one of three its three planes. UserError if the dimensions differ.
+    Args:
+        times: A file with columns domain, split, name, t0[, t1, t2].
+        points: The points of the grid, each with as many numbers as t has dimensions; may be empty.
+        title: The title.
+
+    Returns:
+        The files by suffix, `.png` and `.pdf`.
+
+    Raises:
+        UserError: The points have another number of dimensions.
     """
     table = pd.read_csv(times, dtype={"domain": str}, keep_default_na=False)
     columns = [name for name in ("t0", "t1", "t2") if name in table]
@@ -41,18 +49,23 @@ def draw(times: Path, points: Sequence[Sequence[float]], title: str) -> dict[str
             _plane(axes, table, columns[across], columns[up], grid[:, [across, up]])
         figure.suptitle(title, x=0.01, ha="left", size=10, weight="bold")
         handles, labels = figure.axes[0].get_legend_handles_labels()
-        below = (
-            {"loc": "outside lower left", "ncols": 5} if len(planes) > 1 else {"loc": "outside right upper"}
+        several = len(planes) > 1
+        figure.legend(
+            handles,
+            labels,
+            handletextpad=0.4,
+            markerscale=1.5,
+            loc="outside lower left" if several else "outside right upper",
+            ncols=5 if several else 1,
         )
-        figure.legend(handles, labels, handletextpad=0.4, markerscale=1.5, **below)
         return {".png": style.png(figure), ".pdf": style.pdf(figure)}
 
 
 def _marks(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame, str, str]]:
-    """Of every domain its name, its rows, its colour and its mark."""
+    """Name, rows, colour and marker of every domain."""
     groups = table.groupby("domain", sort=False)
     return [
-        (domain, rows, style.COLOURS[i % len(style.COLOURS)], SHAPES[i % len(SHAPES)])
+        (str(domain), rows, style.COLOURS[i % len(style.COLOURS)], SHAPES[i % len(SHAPES)])
         for i, (domain, rows) in enumerate(groups)
     ]
 
@@ -62,22 +75,32 @@ def _grid_label(grid: np.ndarray) -> str:
 
 
 def _histograms(axes: Axes, table: pd.DataFrame, grid: np.ndarray) -> None:
-    """A histogram for each domain, and the grid as marks on its axis."""
+    """Draw a histogram for each domain, and the grid as markers on its axis."""
     low, high = table["t0"].min(), table["t0"].max()
-    edges = np.linspace(low, high, BINS + 1) if high > low else 1
+    edges: int | list[float] = list(np.linspace(low, high, BINS + 1)) if high > low else 1
     for domain, rows, colour, _ in _marks(table):
         axes.hist(rows["t0"], bins=edges, color=colour, alpha=0.75, label=f"{domain} ({len(rows)})")
     if len(grid):
         for t in grid:
             axes.axvline(t, color=style.FAINT, linewidth=0.6, linestyle=":", zorder=0)
-        ends = {"ls": "", "marker": "+", "ms": 9, "mew": 1.4, "color": style.INK, "clip_on": False}
-        axes.plot(grid, np.zeros(len(grid)), label=_grid_label(grid), zorder=3, **ends)
+        axes.plot(
+            grid,
+            np.zeros(len(grid)),
+            label=_grid_label(grid),
+            ls="",
+            marker="+",
+            ms=9,
+            mew=1.4,
+            color=style.INK,
+            clip_on=False,
+            zorder=3,
+        )
     axes.spines[["top", "right"]].set_visible(False)
     axes.set(xlabel="predicted t", ylabel="images")
 
 
 def _plane(axes: Axes, table: pd.DataFrame, across: str, up: str, grid: np.ndarray) -> None:
-    """Two dimensions of t; points of the grid that fall on one another are drawn once."""
+    """Draw two dimensions of t; grid points with the same coordinates are drawn once."""
     for domain, rows, colour, shape in _marks(table):
         axes.scatter(
             rows[across],

@@ -1,6 +1,6 @@
-"""The features of a trained network as in the Terra paper: source, target, and what was made between them.
+"""Draw t-SNE embeddings of a trained network's features of real and made images, as in the Terra paper.
 
-t-SNE (van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 9, 2008) as scikit-learn has it.
+t-SNE: van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 9, 2008; computed by scikit-learn.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from pipeline.core.errors import UserError
 from pipeline.report.plots import style
 
 SETS = ("source", "target", "adapted", "generated", "interpolated", "base")
-"""The sets that features.npz may hold: `S.features` float32 [n, d] and `S.labels` [n] of each."""
+"""The sets that features.npz may hold: `S.features` float32 [n, d] and `S.labels` [n] of each set S."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """How the points of a set are drawn: real images filled, made ones hollow."""
+    """The marker of a set: filled for real images, hollow for made ones."""
 
     shape: str
     filled: bool
@@ -39,7 +39,7 @@ MARKS = {
 
 @dataclass(frozen=True)
 class Points:
-    """Features [n, d] with the class and the set (index into SETS) of each."""
+    """Features [n, d] with the class and the set (index into `SETS`) of each point."""
 
     features: np.ndarray
     labels: np.ndarray
@@ -47,7 +47,11 @@ class Points:
 
 
 def read_points(features: Path, labels: Sequence[int]) -> Points:
-    """The points of features.npz whose class is among `labels`, set by set."""
+    """Read the points of features.npz whose class is among `labels`, set by set.
+
+    Raises:
+        UserError: There are fewer than three points, or features hold NaN or infinity.
+    """
     parts = []
     with np.load(features, allow_pickle=False) as arrays:
         for index, name in enumerate(SETS):
@@ -60,17 +64,17 @@ def read_points(features: Path, labels: Sequence[int]) -> Points:
     points = Points(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
     if not np.isfinite(points.features).all():
         raise UserError(
-            f"{features} holds features that are not finite: training diverged; lower learning_rate"
+            f"{features} holds NaN or infinity in its features: training diverged; lower learning_rate"
         )
     return points
 
 
 def embed(features: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
-    """float32 [n, 2] of features [n, d]; the same bytes each time, whatever the number of cores."""
-    from sklearn.manifold import TSNE  # takes a second to import, which tables need not wait for
+    """Embed features [n, d] into float32 [n, 2]; the bytes do not depend on the number of cores."""
+    from sklearn.manifold import TSNE  # takes a second to import; tables do not need it
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1):  # sums taken in another order would be amplified into another picture
+    with threadpool_limits(1):  # rounding in another order would be amplified into another picture
         return TSNE(perplexity=perplexity, random_state=seed, init="pca").fit_transform(features)
 
 
@@ -84,11 +88,20 @@ def draw(
     perplexity: float = 30.0,
     seed: int = 0,
 ) -> dict[str, bytes]:
-    """The picture of `labels` in features.npz as {".png": bytes, ".pdf": bytes}.
+    """Draw the points of `labels` in features.npz.
 
-    classes: all class names, by label. domains: names of source and target. labels: at most eight, for there
-    are no more colours that everybody can tell apart. The perplexity is lowered where there are fewer than
-    three times as many points; the one used is stated in the picture, as is the seed.
+    Args:
+        features: The file.
+        classes: All class names by label.
+        domains: The names of source and target.
+        title: The title.
+        labels: At most eight, because there are eight colours that everybody can tell apart.
+        perplexity: Lowered where there are fewer than three times as many points; the figure states the one
+            used.
+        seed: The random seed.
+
+    Returns:
+        The files by suffix, `.png` and `.pdf`.
     """
     points = read_points(features, labels)
     perplexity = min(perplexity, len(points.labels) // 3)
@@ -109,7 +122,7 @@ def draw(
 
 
 def _scatter(axes: Axes, places: np.ndarray, points: Points, labels: Sequence[int]) -> None:
-    """Every set in turn, the made ones over the real ones: hollow marks hide nothing."""
+    """Draw every set in turn, made images over real ones, because hollow markers hide nothing."""
     for index, name in enumerate(SETS):
         for colour, label in zip(style.COLOURS, labels, strict=False):
             x, y = places[(points.sets == index) & (points.labels == label)].T
@@ -129,7 +142,7 @@ def _scatter(axes: Axes, places: np.ndarray, points: Points, labels: Sequence[in
 def _legend(
     figure: Figure, points: Points, classes: Sequence[str], domains: tuple[str, str], labels: Sequence[int]
 ) -> None:
-    """Sets by mark and classes by colour, to the right of the picture."""
+    """A legend to the right: sets by marker, classes by colour."""
     names = {
         "source": f"source ({domains[0]})",
         "target": f"target ({domains[1]})",

@@ -1,0 +1,1 @@
+"""Tables and statistics that are computed from records, and their file formats."""

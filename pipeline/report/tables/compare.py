@@ -1,4 +1,4 @@
-"""Two runs cell by cell: which accuracies changed, and which of these by more than their noise. From records alone."""
+"""Compare two runs cell by cell, from their records: what changed, and what by more than noise."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -11,56 +11,75 @@ import pandas as pd
 from scipy import stats
 
 from pipeline.core.errors import UserError
-from pipeline.report.records import CELL
-from pipeline.report.tables.accuracy import signed
-from pipeline.report.tables.significance_text import row_name
-from pipeline.report.tables.write import arrow
+from pipeline.report.records import schema_of
+from pipeline.report.schema import Measure, Schema
+from pipeline.report.tables.names import signed
 
 LEVEL = 0.05
-"""The share of false alarms among the changes beyond noise that is accepted."""
-
-IDENTITY = [name for name in CELL if name not in ("suite", "seed")]
-"""What makes a cell the same in both runs. Not the suite: a part of one may be compared with the whole."""
+"""Significance level after adjustment, and thus the accepted share of false alarms among the changes."""
 
 SETTINGS = ("suite", "version", "library")
-"""The columns of which a run has few values, and which differ where it was made otherwise."""
+"""Columns with few values per run; a difference here tells that the runs were made differently."""
 
 NOISE, CHANGED, SAME, UNKNOWN = "within noise", "beyond noise", "same", "noise unknown"
 
+MOST_NAMES = 6
+"""So many cells that only one run has are named."""
+
 RULE = (
-    f"Beyond noise: Welch's t-test between the seeds of A and of B, two-sided, with Benjamini and Hochberg's adjustment for the "
-    f"number of cells tested, p < {LEVEL}. A cell with one seed in either run tells nothing of its noise, and is not tested."
+    "Beyond noise: Welch's two-sided t-test between the seeds of A and of B, p-values adjusted for the "
+    f"number of cells by Benjamini and Hochberg's rule, p < {LEVEL}. The noise of a cell with one seed in "
+    "either run is unknown, and the cell is not tested."
 )
 
 
 @dataclass(frozen=True)
 class Change:
-    """One cell of both runs. a, b: mean accuracies in percent; difference: b less a, in points; p: adjusted."""
+    """One measure of one cell that both runs have.
+
+    Attributes:
+        cell: The columns that identify the cell.
+        name: The name of the cell in words.
+        measure: The column that was compared.
+        a: The mean over seeds in A.
+        b: The mean over seeds in B.
+        difference: b minus a.
+        better: Whether b is better; None if the difference is 0.
+        seeds_a: The number of seeds in A.
+        seeds_b: The number of seeds in B.
+        p: The adjusted p-value, None if the noise is unknown.
+        verdict: `same`, `within noise`, `beyond noise` or `noise unknown`.
+    """
 
     cell: dict[str, str]
+    name: str
+    measure: str
     a: float
     b: float
     difference: float
+    better: bool | None
     seeds_a: int
     seeds_b: int
     p: float | None
     verdict: str
 
-    @property
-    def name(self) -> str:
-        """The cell in words."""
-        row = row_name(self.cell["method"], self.cell["augmentation"])
-        return f"{arrow(self.cell['task'])} {row} ({self.cell['backbone']}, {self.cell['selection']})"
-
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs. only_a, only_b: cells that one alone has an accuracy of. settings: by name, the values in A and in B.
+    """Two runs.
 
-    keys: of the trainings that both have, how many were made from the same settings, inputs and code ("same"), how many of
-    those came out otherwise ("same, but another accuracy"), and how many were made from others ("other").
+    Attributes:
+        unit: What one record is of: "training".
+        changes: All measures of all cells that both runs have.
+        only_a: The names of cells that A alone has a value of.
+        only_b: The names of cells that B alone has a value of.
+        settings: By column of `SETTINGS`, the values in A and in B, where they differ.
+        keys: How many jobs that both runs have are `same` (made with the same settings, inputs and code), how
+            many of
+            these have `same, but another accuracy`, and how many are `other`.
     """
 
+    unit: str
     changes: tuple[Change, ...]
     only_a: tuple[dict[str, str], ...]
     only_b: tuple[dict[str, str], ...]
@@ -69,52 +88,87 @@ class Comparison:
 
     @property
     def differs(self) -> bool:
-        """Whether a cell changed by more than its noise."""
+        """Whether a cell changed by more than noise."""
         return any(change.verdict == CHANGED for change in self.changes)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, for --json."""
+        """Return everything, as `--json` prints it."""
         return asdict(self) | {"rule": RULE, "differs": self.differs}
 
 
+CellKey = tuple[str, ...]
+Values = dict[CellKey, np.ndarray]
+
+
 def compare(a: pd.DataFrame, b: pd.DataFrame) -> Comparison:
-    """What changed from the records `a` to the records `b`. A record of a failed training counts as none."""
-    cells_a, cells_b = _cells(a, "A"), _cells(b, "B")
-    shared = [cell for cell in cells_a if cell in cells_b]
-    tested = _adjusted([welch(cells_a[cell], cells_b[cell]) for cell in shared])
+    """Compare the records `b` with the records `a`. A record of a failed job counts as missing.
+
+    Raises:
+        UserError: One run holds trainings and the other morphs, or a run holds several suites with the same
+            cells.
+    """
+    schema, other = schema_of(a), schema_of(b)
+    if schema is not other:
+        raise UserError(
+            f"run A holds records of {schema.unit}s, run B of {other.unit}s; compare two runs of one kind"
+        )
+    cells = identity(schema)
+    measures = [
+        (measure, _values(a, measure, cells), _values(b, measure, cells)) for measure in schema.measures
+    ]
+    for records, run in ((a, "A"), (b, "B")):
+        _check_one_suite(records, run, schema)
+    shared = [
+        (measure, cell, in_a[cell], in_b[cell])
+        for measure, in_a, in_b in measures
+        for cell in in_a
+        if cell in in_b
+    ]
+    adjusted = _adjusted([welch(x, y) for _, _, x, y in shared])
+    _, main_a, main_b = measures[0]
     return Comparison(
+        unit=schema.unit,
         changes=tuple(
-            _change(cell, cells_a[cell], cells_b[cell], p) for cell, p in zip(shared, tested, strict=True)
+            _change(schema, measure, dict(zip(cells, cell, strict=True)), x, y, p)
+            for (measure, cell, x, y), p in zip(shared, adjusted, strict=True)
         ),
-        only_a=tuple(_named(cell) for cell in cells_a if cell not in cells_b),
-        only_b=tuple(_named(cell) for cell in cells_b if cell not in cells_a),
+        only_a=tuple(dict(zip(cells, cell, strict=True)) for cell in main_a if cell not in main_b),
+        only_b=tuple(dict(zip(cells, cell, strict=True)) for cell in main_b if cell not in main_a),
         settings={
             name: values
             for name in SETTINGS
-            if (values := (sorted(set(a[name])), sorted(set(b[name]))))[0] != values[1]
+            if name in a and (values := (sorted(set(a[name])), sorted(set(b[name]))))[0] != values[1]
         },
-        keys=_keys(a, b),
+        keys=_keys(a, b, schema),
     )
 
 
-def _cells(records: pd.DataFrame, run: str) -> dict[tuple[str, ...], np.ndarray]:
-    """The accuracies over seeds of each cell."""
-    repeated = records[records.duplicated([*IDENTITY, "seed"])]
-    if len(repeated):
+def identity(schema: Schema) -> list[str]:
+    """Return the columns that identify a cell in both runs: not the suite, because a part may be compared."""
+    return [name for name in schema.identity if name not in ("suite", "seed")]
+
+
+def _check_one_suite(records: pd.DataFrame, run: str, schema: Schema) -> None:
+    if records.duplicated([name for name in schema.identity if name != "suite"]).any():
         suites = ", ".join(sorted(set(records["suite"])))
         raise UserError(
             f"run {run} has records of several suites ({suites}) with the same cells; keep those of one"
         )
-    there = records[records["accuracy"].notna()]
-    return {cell: group.to_numpy() for cell, group in there.groupby(IDENTITY, sort=False)["accuracy"]}
 
 
-def _named(cell: Sequence[str]) -> dict[str, str]:
-    return dict(zip(IDENTITY, cell, strict=True))
+def _values(records: pd.DataFrame, measure: Measure, cells: list[str]) -> Values:
+    """The values of a measure over seeds, by cell."""
+    known = records[records[measure.column].notna()]
+    values: dict[CellKey, list[float]] = {}
+    for cell, value in zip(
+        known[cells].itertuples(index=False, name=None), known[measure.column], strict=True
+    ):
+        values.setdefault(tuple(map(str, cell)), []).append(float(value))
+    return {cell: np.array(numbers) for cell, numbers in values.items()}
 
 
 def welch(a: np.ndarray, b: np.ndarray) -> float | None:
-    """P of Welch's t-test of two samples, two-sided; None if one has fewer than two values."""
+    """Return the two-sided p-value of Welch's t-test, or None if a sample has fewer than two values."""
     if min(len(a), len(b)) < 2:
         return None
     error = sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
@@ -124,13 +178,15 @@ def welch(a: np.ndarray, b: np.ndarray) -> float | None:
 
 
 def _adjusted(p: Sequence[float | None]) -> list[float | None]:
-    """`p` adjusted for the number of those that are not None."""
+    """Adjust the p-values that are not None by Benjamini and Hochberg's rule."""
     known = [value for value in p if value is not None]
     adjusted = iter(stats.false_discovery_control(known) if known else [])
     return [None if value is None else float(next(adjusted)) for value in p]
 
 
-def _change(cell: Sequence[str], a: np.ndarray, b: np.ndarray, p: float | None) -> Change:
+def _change(
+    schema: Schema, measure: Measure, cell: dict[str, str], a: np.ndarray, b: np.ndarray, p: float | None
+) -> Change:
     difference = float(b.mean() - a.mean())
     if len(a) == len(b) and np.array_equal(np.sort(a), np.sort(b)):
         verdict = SAME
@@ -138,51 +194,79 @@ def _change(cell: Sequence[str], a: np.ndarray, b: np.ndarray, p: float | None) 
         verdict = UNKNOWN
     else:
         verdict = CHANGED if p < LEVEL else NOISE
-    return Change(_named(cell), float(a.mean()), float(b.mean()), difference, len(a), len(b), p, verdict)
-
-
-def _keys(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, int]:
-    both = a.merge(b, on=[*IDENTITY, "seed"], suffixes=("_a", "_b"))
-    trainings = [name for name in [*IDENTITY, "seed"] if name != "selection"]
-    same_key = both["key_a"] == both["key_b"]
-    moved = (both["accuracy_a"] != both["accuracy_b"]) & both[["accuracy_a", "accuracy_b"]].notna().any(
-        axis=1
+    return Change(
+        cell=cell,
+        name=schema.cell_name(cell),
+        measure=measure.column,
+        a=float(a.mean()),
+        b=float(b.mean()),
+        difference=difference,
+        better=None if difference == 0 else (difference > 0) == measure.higher_is_better,
+        seeds_a=len(a),
+        seeds_b=len(b),
+        p=p,
+        verdict=verdict,
     )
+
+
+def _keys(a: pd.DataFrame, b: pd.DataFrame, schema: Schema) -> dict[str, int]:
+    """How many jobs of both runs have the same key, and how many of these other values."""
+    same_record = [name for name in schema.identity if name != "suite"]
+    both = a.merge(b, on=same_record, suffixes=("_a", "_b"))
+    same_job = [name for name in same_record if name not in schema.variants]
+    same_key = both["key_a"] == both["key_b"]
+    moved = pd.Series(False, index=both.index)
+    for measure in schema.measures:
+        in_a, in_b = both[f"{measure.column}_a"], both[f"{measure.column}_b"]
+        moved |= (in_a != in_b) & (in_a.notna() | in_b.notna())
     count = {"same": same_key, "same, but another accuracy": same_key & moved, "other": ~same_key}
-    return {name: int((~both[rows].duplicated(trainings)).sum()) for name, rows in count.items()}
+    return {name: int((~both[rows].duplicated(same_job)).sum()) for name, rows in count.items()}
 
 
 def described(found: Comparison, a: Path, b: Path) -> str:
-    """For a terminal: the changes beyond noise, the greatest first, then what else is to be known."""
+    """Describe a comparison for a terminal: changes beyond noise, the largest first, then the rest."""
     counts = {verdict: 0 for verdict in (SAME, NOISE, CHANGED, UNKNOWN)}
     for change in found.changes:
         counts[change.verdict] += 1
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    lines = [f"A: {a}", f"B: {b}", f"{len(found.changes)} cells in both: {told}"]
+    summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    several = len({change.measure for change in found.changes}) > 1
+    values = "values" if several else "cells"
+    lines = [f"A: {a}", f"B: {b}", f"{len(found.changes)} {values} in both: {summary}"]
     for verdict in (CHANGED, UNKNOWN):
         moved = [change for change in found.changes if change.verdict == verdict]
         lines += [f"\n{verdict}:"] * bool(moved)
-        lines += [_line(change) for change in sorted(moved, key=lambda change: -abs(change.difference))]
+        for measure in dict.fromkeys(change.measure for change in moved):
+            own = [change for change in moved if change.measure == measure]
+            lines += [_line(change, several) for change in sorted(own, key=lambda one: -abs(one.difference))]
     lines += _only(found.only_a, "A") + _only(found.only_b, "B")
     for name, (in_a, in_b) in found.settings.items():
-        told_a, told_b = (", ".join(value or "none" for value in values) for values in (in_a, in_b))
-        lines.append(f"{name}: A {told_a}; B {told_b}")
+        list_a, list_b = (", ".join(value or "none" for value in values) for values in (in_a, in_b))
+        lines.append(f"{name}: A {list_a}; B {list_b}")
     keys = found.keys
     lines.append(
-        f"trainings in both: {keys['same']} of the same settings, inputs and code ({keys['same, but another accuracy']} of "
-        f"them came out otherwise), {keys['other']} of others"
+        f"{found.unit}s in both: {keys['same']} with the same settings, inputs and code "
+        f"({keys['same, but another accuracy']} of them with other results), {keys['other']} with others"
     )
     return "\n".join([*lines, RULE])
 
 
-def _line(change: Change) -> str:
+def _line(change: Change, several: bool) -> str:
+    """One change; `several`: whether its measure has to be named."""
     p = "" if change.p is None else f"  p = {change.p:.2g}"
-    return f"  {signed(change.difference):>6}  {change.a:.1f} to {change.b:.1f}{p}  {change.name}"
+    if not several:
+        return f"  {signed(change.difference):>6}  {change.a:.1f} to {change.b:.1f}{p}  {change.name}"
+    better = {True: " (better)", False: " (worse)", None: ""}[change.better]
+    numbers = f"{signed(change.difference, 4):>8}  {change.a:.4g} to {change.b:.4g}"
+    return f"  {numbers}{p}  {change.measure}, {change.name}{better}"
 
 
 def _only(cells: Iterable[dict[str, str]], run: str) -> list[str]:
-    """How many cells one run alone has, and in which rows."""
-    names = [f"{row_name(cell['method'], cell['augmentation'])} {arrow(cell['task'])}" for cell in cells]
-    shown = list(dict.fromkeys(names))
-    more = f", and {len(shown) - 6} more" if len(shown) > 6 else ""
-    return [f"only in {run}: {len(names)} cells: {', '.join(shown[:6])}{more}"] if names else []
+    """How many cells only one run has, and which."""
+    named = [", ".join(value for name, value in cell.items() if name not in HIDDEN) for cell in cells]
+    distinct = list(dict.fromkeys(named))
+    more = f", and {len(distinct) - MOST_NAMES} more" if len(distinct) > MOST_NAMES else ""
+    return [f"only in {run}: {len(named)} cells: {'; '.join(distinct[:MOST_NAMES])}{more}"] if named else []
+
+
+HIDDEN = ("dataset", "setting", "backbone", "selection", "distance", "features")
+"""Columns that are not named where only one run has a cell."""

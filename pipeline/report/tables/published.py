@@ -1,6 +1,6 @@
-"""A suite's accuracies beside those that others published: ours, theirs and the difference.
+"""Compare a suite's accuracies with published figures: ours, theirs, and the difference.
 
-Published figures are the CSV files under results/published/, a user's own among them.
+Published figures are CSV files under `results/published/`; users may add their own.
 """
 
 import csv as csv_module
@@ -13,42 +13,47 @@ import pandas as pd
 from pipeline.config import Suite
 from pipeline.core.errors import UserError
 from pipeline.core.paths import base_folder, shipped_folder
-from pipeline.report.tables.accuracy import RULES as RULE_NAMES
-from pipeline.report.tables.accuracy import AccuracyTable, Cell, Row, accuracy_table, signed
-from pipeline.report.tables.significance_text import row_name
-from pipeline.report.tables.write import arrow, latex_escape, latex_table, markdown_escape, pipe_table
+from pipeline.report.tables.accuracy import AccuracyTable, Row, TableCell, accuracy_table
+from pipeline.report.tables.formats import latex_escape, latex_table, markdown_escape, pipe_table
+from pipeline.report.tables.names import RULE_NAMES, arrow, row_name, signed
 
 COLUMNS = ("dataset", "setting", "method", "backbone", "task", "accuracy", "selection", "source")
-"""The columns of a file of published figures. It may have `augmentation` too, which is otherwise `none`."""
+"""Required columns of a file of published figures. An optional column `augmentation` defaults to `none`."""
 
 SAME_RULE = {
     "training-domain validation set": "source",
     "test-domain validation set (oracle)": "oracle",
 }
-"""What others call the selection rules of this benchmark; any other name stands for itself."""
+"""What papers call the selection rules of this benchmark. Any other name stands for itself."""
 
 AVERAGE, OVERALL = "avg", "overall"
-"""The tasks that stand for a mean, and for the accuracy over all images where that mean is one over classes."""
+"""The tasks that stand for a mean, and for the accuracy over all images where that mean is one over classes.
+"""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One column of a comparison: our cell, and their figure in percent; either may be missing."""
+    """One column of a comparison: our cell and the published figure in percent. Either may be missing."""
 
-    ours: Cell
+    ours: TableCell
     theirs: float | None
 
     @property
     def difference(self) -> float | None:
-        """Ours less theirs, in points."""
+        """Ours minus theirs, in points."""
         return None if self.ours.mean is None or self.theirs is None else self.ours.mean - self.theirs
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One row of ours beside one source's. pairs: the columns of the table, then the average.
+    """One row of ours beside the figures of one source.
 
-    averaged: the columns that the averages are over, ours and theirs alike.
+    Attributes:
+        method: The method's label.
+        augmentation: The augmentation.
+        source: Where the published figures are from.
+        pairs: The columns of the table, then the average.
+        averaged: The number of columns that both averages are over.
     """
 
     method: str
@@ -60,36 +65,34 @@ class Comparison:
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """Every row of one accuracy table that has a published counterpart."""
+    """The rows of an accuracy table that have a published counterpart."""
 
     table: AccuracyTable
     comparisons: tuple[Comparison, ...]
 
     @property
     def sources(self) -> list[str]:
-        """Where the figures are from, in the order of their first use, which numbers them."""
+        """The sources in the order of their first use, which numbers them."""
         return list(dict.fromkeys(comparison.source for comparison in self.comparisons))
 
     @property
     def caption(self) -> str:
-        """What a reader has to know to compare."""
+        """The caption: what the numbers are, and the list of sources."""
         listed = "; ".join(f"[{number}] {source}" for number, source in enumerate(self.sources, start=1))
         seeds, rule = self.table.seeds, RULE_NAMES.get(self.table.selection, self.table.selection)
         number = f"mean ± standard error over {seeds} seeds" if seeds > 1 else "one seed"
         fewer = any(pair.ours.fewer_seeds for comparison in self.comparisons for pair in comparison.pairs)
         return (
-            f"Ours (test accuracy in percent on {self.table.dataset}, {number}; checkpoint: {rule}), the published figure, "
-            "and ours less theirs in points. –: no figure"
-            + "; †: fewer seeds"
-            * fewer
-            + ". Averages are over the tasks "
-            "that both have, and say how many where these are not all. Backbones are the same by name, whatever their "
-            f"weights. Published: {listed}."
+            f"Ours (test accuracy in percent on {self.table.dataset}, {number}; checkpoint: {rule}), the "
+            "published figure, and ours minus theirs in points. –: no figure"
+            f"{'; †: fewer seeds' * fewer}. Averages are over the tasks that both have, and say how many "
+            "where these are not all. Backbones are the same by name, whatever their weights. "
+            f"Published: {listed}."
         )
 
 
 def files() -> list[Path]:
-    """Find the files of published figures: those that come with the project, and the user's own in results/published."""
+    """Return the files of published figures: those of the project, and the user's in results/published."""
     folders = dict.fromkeys((shipped_folder("published"), base_folder() / "results" / "published"))
     return [path for folder in folders for path in sorted(folder.glob("*.csv"))]
 
@@ -98,7 +101,7 @@ def read_all(paths: Iterable[Path]) -> pd.DataFrame:
     """Read the published figures in CSV files.
 
     Raises:
-        UserError: A file is not as it has to be; the sentence names the file, the line and the column.
+        UserError: A file is not as it has to be; the message names file, line and column.
     """
     rows: list[dict[str, str | float]] = []
     first: dict[tuple, str] = {}
@@ -114,7 +117,7 @@ def read_all(paths: Iterable[Path]) -> pd.DataFrame:
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str | float]]]:
-    """The lines of a file, each with its number (from 1), checked."""
+    """The checked lines of a file, each with its line number from 1."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark before UTF-8
             lines = csv_module.DictReader(file, strict=True)
@@ -145,24 +148,25 @@ def _row(line: dict[str | None, str | None], where: str) -> dict[str, str | floa
         raise UserError(f"{where}, column {empty}: empty; fill it in, or remove the line")
     row["augmentation"] = str(line.get("augmentation") or "none")
     try:
-        row["accuracy"] = float(row["accuracy"])
-        if not 0 <= row["accuracy"] <= 100:  # not a number fails this too
-            raise ValueError(row["accuracy"])
+        accuracy = float(line["accuracy"] or "")
+        if not 0 <= accuracy <= 100:  # NaN fails this too
+            raise ValueError(accuracy)
     except ValueError as error:
         raise UserError(
-            f"{where}, column accuracy: expected a percentage from 0 to 100, not {str(line['accuracy'])!r}; correct it, or "
-            "remove the line"
+            f"{where}, column accuracy: expected a percentage from 0 to 100, not {str(line['accuracy'])!r}; "
+            "correct it, or remove the line"
         ) from error
-    return row
+    return row | {"accuracy": accuracy}
 
 
 def published_table(
     records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selection: str, figures: pd.DataFrame
 ) -> PublishedTable | None:
-    """The rows of a suite that have a counterpart in `figures`, beside it; None if there is none.
+    """Return the rows of a suite that have a counterpart in `figures`, or None if there are none.
 
-    The counterpart has the same dataset, setting, method, augmentation, backbone and selection rule. Under dg
-    others name the domain held out alone, often by its first letter.
+    A counterpart has the same dataset, setting, method, augmentation, backbone and selection rule. Under dg,
+    papers
+    name the held-out domain alone, often by its first letter.
     """
     fits = (figures["dataset"] == suite.dataset) & (figures["setting"] == suite.setting)
     fits &= figures["selection"].replace(SAME_RULE) == selection
@@ -185,14 +189,14 @@ def published_table(
 
 
 def _architecture(backbone: str) -> str:
-    """Timm's name without the weights: resnet50 of resnet50.tv_in1k."""
+    """The name of a timm model without its weights: `resnet50` of `resnet50.tv_in1k`."""
     return backbone.split(".")[0]
 
 
 def _compared(
     row: Row, columns: Sequence[str], of_task: dict[str, float], source: str, suite: Suite
 ) -> Comparison:
-    """Our `row` beside the figures of one source, by the task as that names it."""
+    """Our `row` beside the figures of one source, whose task names may differ from ours."""
     pairs = [
         Pair(cell, of_task.get(_their_name(task, columns, of_task)))
         for task, cell in zip(columns, row.tasks, strict=True)
@@ -204,7 +208,7 @@ def _compared(
     elif len(shared) == len(pairs) == len(single) or (not single and suite.tasks == "all"):
         average = Pair(row.average, of_task.get(AVERAGE, _mean(pair.theirs for pair in shared)))
     else:
-        ours = Cell(_mean(pair.ours.mean for pair in shared))
+        ours = TableCell(_mean(pair.ours.mean for pair in shared))
         average = Pair(ours, _mean(pair.theirs for pair in shared))
     return Comparison(row.method, row.augmentation, source, (*pairs, average), len(shared))
 
@@ -215,7 +219,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _their_name(task: str, tasks: Sequence[str], theirs: Container[str]) -> str:
-    """What others call `task`: the same, or the domain held out, or the one start of its name that no other domain has."""
+    """The name of `task` in a paper: the same, the held-out domain, or a prefix that no other domain has."""
     domain = task.removeprefix("->")
     if task in theirs or domain == task:
         return task
@@ -226,12 +230,12 @@ def _their_name(task: str, tasks: Sequence[str], theirs: Container[str]) -> str:
 
 
 def header(published: PublishedTable) -> list[str]:
-    """The names of the columns of `lines`."""
+    """Return the names of the columns of `lines`."""
     return ["Method", *map(arrow, published.table.columns), "Avg"]
 
 
 def lines(published: PublishedTable) -> list[list[str]]:
-    """Three lines for each comparison: ours, the published figures, the difference."""
+    """Return three lines for each comparison: ours, the published figures, the difference."""
     found = []
     for comparison in published.comparisons:
         ours, theirs, differences = _shown(comparison)
@@ -243,7 +247,7 @@ def lines(published: PublishedTable) -> list[list[str]]:
 
 
 def markdown(published: PublishedTable) -> str:
-    """The lines as a pipe table."""
+    """Return the lines as a pipe table."""
     escaped = [[_escaped_name(name), *numbers] for name, *numbers in lines(published)]
     title = f"### {markdown_escape(published.table.title)}: beside published figures"
     table = pipe_table(header(published), escaped)
@@ -251,12 +255,12 @@ def markdown(published: PublishedTable) -> str:
 
 
 def _escaped_name(name: str) -> str:
-    """A line's name in Markdown, where [1] that no address follows stands as it is."""
+    """A line's name in Markdown; `[1]` stays as it is, because no address follows it."""
     return name if name.startswith("published [") else markdown_escape(name)
 
 
 def latex(published: PublishedTable) -> str:
-    """The same as a table environment to \\input."""
+    r"""Return the lines as a table environment for `\input`."""
     escaped = [
         (place % 3 == 0, [("\\quad " if place % 3 else "") + latex_escape(name), *map(latex_escape, numbers)])
         for place, (name, *numbers) in enumerate(lines(published))
@@ -267,7 +271,7 @@ def latex(published: PublishedTable) -> str:
 
 
 def csv(published: PublishedTable) -> str:
-    """One line for each figure that has a counterpart, to two decimals; `task` is avg for the averages."""
+    """Return one line for each figure with a counterpart, to two decimals; `task` is `avg` for averages."""
     table = published.table
     figures = [
         {
@@ -295,12 +299,12 @@ def csv(published: PublishedTable) -> str:
 
 
 def _shown(comparison: Comparison) -> tuple[list[str], list[str], list[str]]:
-    """The columns of the three lines of a comparison, to one decimal, a dash for what is missing."""
-    ours = [pair.ours.number + pair.ours.rest for pair in comparison.pairs[:-1]]
+    """The columns of the three lines of a comparison, to one decimal, with a dash for what is missing."""
+    ours = [pair.ours.number + pair.ours.suffix for pair in comparison.pairs[:-1]]
     theirs = ["–" if pair.theirs is None else f"{pair.theirs:.1f}" for pair in comparison.pairs]
     differences = ["–" if pair.difference is None else signed(pair.difference) for pair in comparison.pairs]
     average = replace(comparison.pairs[-1].ours, remark="")  # what is said there is of the gain
-    ours.append(average.number + average.rest)
+    ours.append(average.number + average.suffix)
     if 0 < comparison.averaged < len(comparison.pairs) - 1:
         differences[-1] += f" ({comparison.averaged} of {len(comparison.pairs) - 1})"
     return ours, theirs, differences

@@ -1,6 +1,6 @@
-"""Whether made images help: gains paired over tasks and seeds, and the ranks of all rows. Pure numbers, from records.
+"""Test whether made images help: gains paired over tasks and seeds, and the ranks of all rows.
 
-Written down by statistics_text.py and drawn by rank_diagram.py, which compute nothing.
+This module computes; `significance_text.py` writes the results down and `rank_diagram.py` draws them.
 """
 
 from collections.abc import Sequence
@@ -17,27 +17,40 @@ from pipeline.config import Suite
 from pipeline.report.tables import accuracy
 
 FEWEST_TASKS = 6
-"""Below this many tasks nothing is tested: a two-sided signed-rank test cannot give p < 0.05 (2 / 2^5 is 0.06)."""
+"""With fewer tasks nothing is tested: a two-sided signed-rank test of five cannot give p < 0.05 (2 / 2^5 is
+0.06).
+"""
 
 LEVEL = 0.05
-"""Of intervals and of the critical difference: 95 % are kept, 5 % are the risk."""
+"""Significance level of intervals and of the critical difference."""
 
 RESAMPLES = 10_000
 
 CONTROLS = ("none", "base")
-"""The augmentations that others are measured against: the method alone, and the un-adapted base model's images."""
+"""The augmentations that others are compared with: the method alone, and images of the un-adapted base model.
+"""
 
 _EXACT = 9
-"""Decimals that count when percents are compared: what differs beyond them is rounding of the same number."""
+"""Decimals that count when percents are compared; smaller differences are rounding of the same number."""
 
 
 @dataclass(frozen=True)
 class Gain:
-    """By how much a method is better with one augmentation than with another, on the trainings that both have.
+    """How much better a method is with one augmentation than with another, over the trainings that both have.
 
-    mean: points, over tasks of the mean over seeds; None if no training is shared. interval: bootstrap 95 %. p: of the
-    Wilcoxon signed-rank test over tasks, two-sided. better: tasks that gain. tasks, pairs: that both have, of `asked` and
-    `pairs_asked`. untested: why there is no interval or no p.
+    Attributes:
+        method: The method's label.
+        augmentation: The augmentation that is tested.
+        over: The augmentation that it is compared with.
+        mean: Points: the mean over tasks of the mean over seeds. None if no training is shared.
+        interval: The bootstrap interval of 95 %.
+        p: The two-sided p-value of the Wilcoxon signed-rank test over tasks.
+        better: The number of tasks that gain.
+        tasks: The number of tasks that both have, of `asked`.
+        asked: The number of tasks of the suite.
+        pairs: The number of trainings that both have, of `pairs_asked`.
+        pairs_asked: The number of trainings that the suite asks for.
+        untested: Why there is no interval or no p-value.
     """
 
     method: str
@@ -58,8 +71,14 @@ class Gain:
 class Ranks:
     """The average rank of every row (1 is best) over the tasks that all of them have.
 
-    rows: (method, augmentation), the best first. critical: Nemenyi's critical difference, None where `untested` says why.
-    left_out: rows without any result.
+    Attributes:
+        rows: (method, augmentation), the best first.
+        average: The average rank of each row.
+        tasks: The number of tasks that the ranks are over, of `asked`.
+        asked: The number of tasks of the suite.
+        critical: Nemenyi's critical difference, or None where `untested` says why.
+        untested: Why nothing is tested.
+        left_out: The rows without any result.
     """
 
     rows: tuple[tuple[str, str], ...]
@@ -73,7 +92,16 @@ class Ranks:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Those of one suite under one selection rule. rows: (method, augmentation), as its accuracy table has them."""
+    """The statistics of one suite under one selection rule.
+
+    Attributes:
+        title: The suite's title.
+        dataset: The dataset.
+        selection: The selection rule.
+        rows: (method, augmentation), in the order of the accuracy table.
+        gains: The gains of made images.
+        ranks: The ranks of all rows.
+    """
 
     title: str
     dataset: str
@@ -84,7 +112,7 @@ class Statistics:
 
 
 def statistics(records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selection: str) -> Statistics:
-    """The gains of each method by what is made for it, over each control, and the ranks of all rows."""
+    """Return the gains of each method by made images over each control, and the ranks of all rows."""
     values = grids(records, suite, tasks, selection)
     gains = [
         gain(method, augmentation, over, values[method, augmentation], values[method, over])
@@ -97,7 +125,11 @@ def statistics(records: pd.DataFrame, suite: Suite, tasks: Sequence[str], select
 def grids(
     records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selection: str
 ) -> dict[tuple[str, str], np.ndarray]:
-    """The accuracies in percent of each row, (method, augmentation), of `suite`: [tasks, seeds], NaN where none is."""
+    """Return the accuracies of each row in percent.
+
+    Returns:
+        (method, augmentation) to [tasks, seeds], NaN where a record is missing.
+    """
     asked = accuracy.measured(records, suite, tasks, selection)
     rows = product(map(suite.label, suite.methods), suite.augmentations)
     found = dict(list(asked.groupby(["method", "augmentation"])))
@@ -105,9 +137,9 @@ def grids(
 
 
 def compared(augmentations: Sequence[str]) -> list[tuple[str, str]]:
-    """Which augmentations are measured against which: what an adapter made against the controls.
+    """Return which augmentations are compared with which: those made by an adapter with the controls.
 
-    Where no adapter made anything, the images of the base model against nothing.
+    Where no adapter made images, the images of the base model are compared with no images.
     """
     made = [name for name in augmentations if name not in CONTROLS]
     made = made or [name for name in augmentations if name == "base"]
@@ -120,7 +152,7 @@ def compared(augmentations: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def gain(method: str, augmentation: str, over: str, values: np.ndarray, other: np.ndarray) -> Gain:
-    """The gain of `values` over `other`: accuracies in percent [tasks, seeds], NaN where there is none."""
+    """Return the gain of `values` over `other`: percents [tasks, seeds], NaN where one is missing."""
     differences = values - other
     there = ~np.isnan(differences)
     of_tasks = np.round(
@@ -129,7 +161,8 @@ def gain(method: str, augmentation: str, over: str, values: np.ndarray, other: n
     shared, moved = len(of_tasks), int(np.count_nonzero(of_tasks))
     interval, p, untested = None, None, ""
     if shared < FEWEST_TASKS:
-        untested = f"{shared} task{'s' * (shared != 1)}: too few for an interval or a test, which need {FEWEST_TASKS}"
+        few = f"{shared} task{'s' * (shared != 1)}"
+        untested = f"{few}: too few for an interval or a test, which need {FEWEST_TASKS}"
     else:
         gains = resampled_gains(differences[there.any(axis=1)])
         low, high = np.percentile(gains, [100 * LEVEL / 2, 100 * (1 - LEVEL / 2)])
@@ -155,10 +188,12 @@ def gain(method: str, augmentation: str, over: str, values: np.ndarray, other: n
 
 
 def signed_rank_p(gains: np.ndarray) -> float:
-    """The exact two-sided p of the Wilcoxon signed-rank test of `gains`, of which none is 0.
+    """Return the exact two-sided p-value of the Wilcoxon signed-rank test of `gains`, none of which is 0.
 
-    The chance of each sum of ranks comes from one rank after the other, each of them in it or not with equal chance.
-    scipy.stats.wilcoxon gives the same, but where sizes are tied it tries every pattern of signs: seconds for 12 gains.
+    The distribution of the sum of ranks is built rank by rank; each rank enters it with probability one half.
+    `scipy.stats.wilcoxon` gives the same p-value, but tries every pattern of signs where ranks are tied,
+    which takes
+    seconds for 12 gains.
     """
     # Equal sizes share a mean rank, which may end in .5.
     doubled = np.rint(2 * stats.rankdata(abs(gains))).astype(int)
@@ -170,11 +205,18 @@ def signed_rank_p(gains: np.ndarray) -> float:
 
 
 def resampled_gains(differences: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """Mean gains [resamples] of a bootstrap in two stages, by a generator that starts at `seed`.
+    """Return mean gains [resamples] of a two-stage bootstrap.
 
-    differences: points [tasks, seeds], paired, NaN where a seed is missing, at least one of every task there. As many tasks
-    as there are are drawn with replacement, and of each drawn as many of its seeds as it has: both which tasks a benchmark
-    is made of and how a training falls out are chance (Davison and Hinkley 1997, Bootstrap Methods, section 3.8).
+    Tasks are drawn with replacement, as many as there are. Of each drawn task, seeds are drawn with
+    replacement, as
+    many as the task has. Both the choice of tasks and the outcome of a training are random (Davison and
+    Hinkley 1997,
+    Bootstrap Methods, section 3.8).
+
+    Args:
+        differences: Points [tasks, seeds], paired, NaN where a seed is missing; each task has at least one.
+        resamples: The number of bootstrap samples.
+        seed: Seed of the generator.
     """
     weights = _weights((~np.isnan(differences)).tobytes(), differences.shape, resamples, seed)
     return weights @ np.nan_to_num(differences).ravel()
@@ -182,9 +224,11 @@ def resampled_gains(differences: np.ndarray, resamples: int = RESAMPLES, seed: i
 
 @lru_cache(maxsize=4)
 def _weights(there: bytes, shape: tuple[int, int], resamples: int, seed: int) -> np.ndarray:
-    """How much each difference [tasks x seeds] counts in each bootstrap sample, [resamples, tasks x seeds].
+    """The weight of each difference [tasks x seeds] in each bootstrap sample: [resamples, tasks x seeds].
 
-    there: of bool [tasks, seeds], whether a difference is known. All gains with the same ones have the same samples.
+    `there` holds the bytes of bool [tasks, seeds]: whether a difference is known. Gains with the same pattern
+    share
+    their samples.
     """
     generator = np.random.default_rng(seed)
     tasks, seeds = shape
@@ -203,7 +247,7 @@ def _weights(there: bytes, shape: tuple[int, int], resamples: int, seed: int) ->
 
 
 def ranks(values: dict[tuple[str, str], np.ndarray]) -> Ranks:
-    """The average ranks of rows of accuracies, each [tasks, seeds], NaN where there is none."""
+    """Return the average ranks of rows of accuracies, each [tasks, seeds], NaN where one is missing."""
     known = {row: ~np.isnan(grid) for row, grid in values.items()}
     rows = [row for row in values if known[row].any()]
     left_out = tuple(row for row in values if row not in rows)
@@ -228,22 +272,22 @@ def ranks(values: dict[tuple[str, str], np.ndarray]) -> Ranks:
 
 
 def average_ranks(accuracies: np.ndarray) -> np.ndarray:
-    """The mean over tasks of each row's rank, from accuracies [rows, tasks]: the highest is 1, equals share the mean."""
+    """Return each row's mean rank over tasks from accuracies [rows, tasks]; 1 is best; ties share a rank."""
     return stats.rankdata(-np.round(accuracies, _EXACT), axis=0).mean(axis=1)
 
 
 @cache
 def critical_difference(rows: int, tasks: int, level: float = LEVEL) -> float:
-    """How far two of `rows` average ranks over `tasks` have to be apart, by Nemenyi's test.
+    """Return by how much two of `rows` average ranks over `tasks` have to differ, by Nemenyi's test.
 
-    Demsar 2006, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, section 3.2.2.
+    Demšar 2006, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, section 3.2.2.
     """
     quantile = float(stats.studentized_range.ppf(1 - level, rows, inf)) / sqrt(2)
     return quantile * sqrt(rows * (rows + 1) / (6 * tasks))
 
 
 def alike(average: Sequence[float], critical: float) -> list[tuple[int, int]]:
-    """The widest groups that the test does not tell apart: first and last place of each in `average`, ascending."""
+    """Return the widest groups that the test does not tell apart: first and last index into `average`."""
     groups: list[tuple[int, int]] = []
     for first, lowest in enumerate(average):
         last = max(place for place, rank in enumerate(average) if rank - lowest < critical)

@@ -289,7 +289,7 @@ def test_a_loss_that_is_no_number_stops_with_step_and_method(
     monkeypatch.setattr(loop.Loop, "_forward", poisoned)
     with pytest.raises(loop.Diverged, match=r"method MCC: the loss became nan at step 8 of 12;.*is kept"):
         run(parameters(method="MCC"), {"data": prepared()}, tmp_path / "w", ignore)
-    assert (tmp_path / "w/scratch/checkpoint.safetensors").exists()
+    assert (tmp_path / "w/scratch/checkpoint.pt").exists()
     assert not (tmp_path / "w/records.json").exists()
 
 

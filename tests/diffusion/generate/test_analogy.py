@@ -70,8 +70,13 @@ def test_it_writes_the_image_a_strip_and_the_lora_of_the_analogy(
     strip, lora = tmp_path / "strip.png", tmp_path / "lora.safetensors"
     more = ("--strip", str(strip), "--lora", str(lora), "--json", "--guidance", "2", "--content-scale", "0.5")
     assert main(arguments(tmp_path, adapter, *more)) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said == {"out": str(tmp_path / "out.png"), "strip": str(strip), "lora": str(lora), "converted": []}
+    answer = json.loads(capsys.readouterr().out)
+    assert answer == {
+        "out": str(tmp_path / "out.png"),
+        "strip": str(strip),
+        "lora": str(lora),
+        "converted": [],
+    }
     with Image.open(tmp_path / "out.png") as image:
         assert image.size == (32, 32)
         out = np.asarray(image)
@@ -102,7 +107,7 @@ def test_other_sizes_and_modes_are_converted_and_it_is_said_how(
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (("--a", "a.png"), "2 images a and 1 images a-prime were given"),
         (
@@ -123,12 +128,12 @@ def test_what_cannot_be_done_is_a_sentence(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     more: tuple[str, ...],
-    said: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TERRABENCH_STORE", str(tmp_path / "store"))
     assert main(arguments(tmp_path, adapter, *more)) == 2
-    assert re.search(said, capsys.readouterr().err)
+    assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "out.png").exists()
 
 
@@ -176,8 +181,8 @@ def test_an_adapter_that_takes_no_analogies_is_refused_by_its_type(tmp_path: Pat
 
 
 def test_the_base_model_is_the_one_that_the_artifact_says(tmp_path: Path) -> None:
-    told = {"params": {"base_model": {"name": "/models/sd", "resolution": 512}}}
-    (tmp_path / "manifest.json").write_text(json.dumps(told))
+    manifest = {"params": {"base_model": {"name": "/models/sd", "resolution": 512}}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     file = tmp_path / "adapter.safetensors"
     assert analogy.default_base_model(file).resolution == 512
     assert analogy.default_base_model(tmp_path / "else" / "a.safetensors").name == "mini"

@@ -92,8 +92,8 @@ def test_a_batch_is_grids_of_the_images_of_its_analogies(
         rows_of(halves[3], theirs)
         within = embedded[0] if theirs is of_source else embedded[1]
         wanted = torch.cat([embedded[0][rows[0]], within[rows[1]], embedded[0][rows[2]]], dim=1)
-        told = batch.condition[:5] if theirs is of_source else batch.condition[5:]
-        assert torch.allclose(told, wanted, atol=1e-6), "what is seen is what is told"
+        condition = batch.condition[:5] if theirs is of_source else batch.condition[5:]
+        assert torch.allclose(condition, wanted, atol=1e-6), "the condition embeds the images of the grid"
 
 
 def test_of_exact_pairs_b_prime_is_b_changed_as_a_is(

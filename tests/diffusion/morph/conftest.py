@@ -20,7 +20,7 @@ def mini() -> BaseModel:
 def two_ends(digits_artifact: Path) -> tuple[Endpoint, Endpoint]:
     """A white three on black, and a coloured seven."""
     found = []
-    for domain, label, told in (("MN", 3, "a three"), ("SY", 7, "a seven")):
+    for domain, label, prompt in (("MN", 3, "a three"), ("SY", 7, "a seven")):
         images = load_labelled(digits_artifact, domain, "train")
-        found.append(Endpoint(images.images[np.flatnonzero(images.labels == label)[:1]], told))
+        found.append(Endpoint(images.images[np.flatnonzero(images.labels == label)[:1]], prompt))
     return tuple(found)

@@ -47,23 +47,23 @@ def pictures(tmp_path: Path) -> dict[str, str]:
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """What `morph` says as it refuses, in one line."""
     assert main(["morph", *arguments]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: ")
-    assert told.count("\n") == 1
-    return told
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
 
 
 def test_the_defaults_are_those_of_suites() -> None:
     """The parser states them itself, so as to import nothing that takes time."""
     given = build_parser().parse_args(["morph", "x", "y", "-o", "out"])
-    told = {
+    defaults = {
         "tune_steps": given.steps,
         "learning_rate": given.learning_rate,
         "rank": given.rank,
         "steps": given.sampling_steps,
         "seed": given.seed,
     }
-    assert MorphSettings().model_dump() == MorphSettings(**told).model_dump()
+    assert MorphSettings().model_dump() == MorphSettings(**defaults).model_dump()
     assert get_args(MorphMethod) == METHODS
 
 
@@ -83,14 +83,14 @@ def test_frames_strip_gif_and_what_was_done_are_written(
         str(out),
     ]
     assert main([*asked, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told == json.loads((out / "about.json").read_text())
-    assert told["method"] == "diffmorpher"
-    assert told["settings"]["perceptual"] == "digits"
-    assert told["places"][0] == 0
-    assert told["places"][-1] == 1
-    assert len(told["psnr"]) == 2
-    assert told["resized_from"] is None
+    about = json.loads(capsys.readouterr().out)
+    assert about == json.loads((out / "about.json").read_text())
+    assert about["method"] == "diffmorpher"
+    assert about["settings"]["perceptual"] == "digits"
+    assert about["places"][0] == 0
+    assert about["places"][-1] == 1
+    assert len(about["psnr"]) == 2
+    assert about["resized_from"] is None
     assert {path.name for path in out.iterdir()} == {
         "frame_000.png",
         "frame_001.png",
@@ -117,7 +117,7 @@ def test_images_of_another_size_are_resized_which_is_said(
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "more", "said"),
+    ("x", "y", "more", "message"),
     [
         ("x", "y", ["--prompt-x", "a three"], "prompt-y is missing"),
         ("x", "y", ["--prompt-x", " ", "--prompt-y", "a"], "prompt-x is missing"),
@@ -135,24 +135,24 @@ def test_mistakes_are_one_sentence(
     x: str,
     y: str,
     more: list[str],
-    said: str,
+    message: str,
     tmp_path: Path,
     pictures: dict[str, str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    told = refused(
+    error = refused(
         capsys, pictures[x], pictures[y], *more, *LITTLE, "--method", "diffmorpher", "-o", str(out)
     )
-    assert said in told
+    assert message in error
     assert not out.exists()
 
 
 def test_a_missing_file_is_named(
     tmp_path: Path, pictures: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = refused(capsys, pictures["x"], str(tmp_path / "none.png"), *PROMPTS, "-o", str(tmp_path / "out"))
-    assert "there is no file or folder" in told
+    error = refused(capsys, pictures["x"], str(tmp_path / "none.png"), *PROMPTS, "-o", str(tmp_path / "out"))
+    assert "there is no file or folder" in error
 
 
 def test_ctrl_c_leaves_nothing(
@@ -176,9 +176,9 @@ def test_ctrl_c_leaves_nothing(
 def test_help_tells_every_method_and_answers_without_torch(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["morph", "--help"])
-    told = capsys.readouterr().out
+    help_text = capsys.readouterr().out
     assert all(
-        name in told
+        name in help_text
         for name in ("ddim", "lora_interp", "terra", "diffmorpher", "terra_diffmorpher", "strip.png")
     )
 

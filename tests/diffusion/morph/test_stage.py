@@ -10,6 +10,7 @@ from PIL import Image
 
 from pipeline.config import BaseModelSpec, DomainsParams, MorphSettings
 from pipeline.data.generated import load_generated
+from pipeline.data.image_files import image_files
 from pipeline.data.image_sets import load_labelled
 from pipeline.diffusion.morph import interpolated_images, pair_loras
 from pipeline.diffusion.morph import stage as morphs
@@ -31,7 +32,7 @@ MORPH = MorphSettings(
     include=".*mid_block.*attn.*",
     learning_rate=1e-3,
 )
-TOLD = {
+PARAMETERS = {
     "domains": DomainsParams(sources=["A", "B"], words=WORDS),
     "base_model": BaseModelSpec(name="mini"),
     "pairs": 2,
@@ -51,7 +52,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def loras(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     """What pair_loras makes."""
     folder = tmp_path_factory.mktemp("loras")
-    pair_loras.run(PairLorasParams(**TOLD), {"data": data}, folder, silent)
+    pair_loras.run(PairLorasParams(**PARAMETERS), {"data": data}, folder, silent)
     return folder
 
 
@@ -89,10 +90,10 @@ def test_pair_loras_go_on_where_they_were_killed_to_the_same_bytes(
     tmp_path: Path, data: Path, loras: Path
 ) -> None:
     with pytest.raises(Killed):
-        pair_loras.run(PairLorasParams(**TOLD), {"data": data}, tmp_path, killed_after(2))
+        pair_loras.run(PairLorasParams(**PARAMETERS), {"data": data}, tmp_path, killed_after(2))
     first = tmp_path / pair_loras.pair_file(0)
     written = first.stat().st_mtime_ns
-    pair_loras.run(PairLorasParams(**TOLD), {"data": data}, tmp_path, silent)
+    pair_loras.run(PairLorasParams(**PARAMETERS), {"data": data}, tmp_path, silent)
     assert first.stat().st_mtime_ns == written
     assert product(tmp_path) == product(loras)
 
@@ -101,7 +102,7 @@ def test_pair_loras_go_on_where_they_were_killed_to_the_same_bytes(
 def test_images_between_domains_are_labelled_and_lie_between_the_two(
     method: str, tmp_path: Path, data: Path, loras: Path
 ) -> None:
-    params = BetweenParams(method=method, frames=3, **TOLD)
+    params = BetweenParams(method=method, frames=3, **PARAMETERS)
     with pytest.raises(Killed):
         interpolated_images.run(params, {"data": data, "loras": loras}, tmp_path / "cut", killed_after(1))
     for folder in ("cut", "whole"):
@@ -172,13 +173,48 @@ def test_morphs_of_a_suite_are_made_once_and_scored(kind: str, tmp_path: Path, d
     assert ("psnr" in about) == (kind == "images")
     with Image.open(tmp_path / "whole" / "001" / "frame_002.png") as image:
         assert image.size == (32, 32)
-    told = ScoreParams(
+    scores = ScoreParams(
         kind=kind, method="terra", domains=["A", "B"], distance="pixels", features="digits", threads=1
     )
-    job.run(told, {"data": data, "morphs": tmp_path / "whole"}, tmp_path / "score", silent)
+    job.run(scores, {"data": data, "morphs": tmp_path / "whole"}, tmp_path / "score", silent)
     record = json.loads((tmp_path / "score" / "record.json").read_text())
     assert (record["sequences"], record["frames"], record["FID"]) == (2, 6, None)
     # Two styles of one class have one prompt, and one fine-tuning step leaves both ends' weights alike.
     assert (record["PPL"] > 0) == (kind == "images")
     assert record["KID"] is not None
     assert (record["psnr"] is None) == (kind == "styles")
+
+
+def test_morphs_of_a_dataset_of_files_are_made_and_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its images are read as the base model reads them, for the PSNR and the reference too."""
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    images = image_files([tmp_path / f"{i}.png" for i in range(4)], np.array([0, 1, 0, 1]))
+    for module in (morphs, job):
+        monkeypatch.setattr(module, "load_labelled", lambda folder, domain, split: images)
+    params = MorphsParams(
+        kind="images",
+        method="ddim",
+        domains=["A"],
+        words=WORDS,
+        base_model=BaseModelSpec(name="mini"),
+        pairs=1,
+        several=2,
+        frames=2,
+        prompt="a {class}",
+        morph=MORPH,
+        seed=0,
+        threads=1,
+    )
+    morphs.run(params, {"data": tmp_path}, tmp_path / "morphs", silent)
+    scores = ScoreParams(
+        kind="images", method="ddim", domains=["A"], distance="pixels", features="digits", threads=1
+    )
+    job.run(scores, {"data": tmp_path, "morphs": tmp_path / "morphs"}, tmp_path / "score", silent)
+    record = json.loads((tmp_path / "score" / "record.json").read_text())
+    assert record["reference"] == 4
+    assert record["KID"] is not None
+    assert record["psnr"] > 5

@@ -20,7 +20,8 @@ from torch.distributions import MultivariateNormal, kl_divergence
 from pipeline import config
 from pipeline.backbones import DigitsCnn
 from pipeline.config import TPredictorSettings
-from pipeline.core.errors import UserError
+from pipeline.core.checkpoint import CHECKPOINT
+from pipeline.core.errors import Remark, UserError
 from pipeline.data.image_sets import DomainArrays, load_unlabelled, save_domain
 from pipeline.diffusion.t_predictor import train
 from pipeline.diffusion.t_predictor.loss import contrastive, gaussian
@@ -174,6 +175,20 @@ def test_a_killed_training_ends_with_the_same_bytes(
     train.run(parameters(), {"data": data}, tmp_path, lambda step, total, what: done.append(step))
     assert done[0] == steps // 2 * 2 + 1, "it goes on from the last checkpoint"
     assert done[-1] == 9, "three epochs of 90 images in batches of 30"
+    assert product(tmp_path) == product(artifact)
+
+
+def test_a_training_with_a_damaged_checkpoint_starts_afresh(
+    tmp_path: Path, data: Path, artifact: Path
+) -> None:
+    with pytest.raises(Killed):
+        train.run(parameters(), {"data": data}, tmp_path, killed_after(3))
+    checkpoint = tmp_path / "scratch" / CHECKPOINT
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    done: list[int] = []
+    with pytest.warns(Remark, match=f"the checkpoint {checkpoint} is damaged"):
+        train.run(parameters(), {"data": data}, tmp_path, lambda step, total, what: done.append(step))
+    assert done[0] == 1
     assert product(tmp_path) == product(artifact)
 
 

@@ -19,10 +19,12 @@ from pipeline.core.errors import UserError
 from pipeline.core.paths import ROOT
 from pipeline.planning.graph import make_plan
 from pipeline.report import records
-from pipeline.report.page import build as page
-from pipeline.report.page import html_table, reproduce_command, run_info, serve
-from pipeline.report.page.run_info import About, Stage
-from pipeline.report.tables import accuracy, per_class
+from pipeline.report.page import build, html_table, images, reproduce_command, run_info, serve
+from pipeline.report.page.run_info import RunInfo, StageTime
+from pipeline.report.plots import per_class
+from pipeline.report.suite_report import report_for
+from pipeline.report.tables import accuracy
+from pipeline.report.tables.names import row_name
 from tests.report.report_samples import CLASSES, TASKS, make_row, make_suite
 
 VOID = {"meta", "link", "img", "input", "br"}
@@ -56,15 +58,15 @@ class Seen(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def make_about(**changes: object) -> About:
+def make_about(**changes: object) -> RunInfo:
     stages = [
-        Stage(kind="finetune", done=2, jobs=2, seconds=600),
-        Stage(kind="train", done=1, jobs=12, seconds=18),
+        StageTime(kind="finetune", done=2, jobs=2, seconds=600),
+        StageTime(kind="train", done=1, jobs=12, seconds=18),
     ]
     suite = make_suite(selections=["last", "oracle"])
     card = config.read_card("digits").model_copy(update={"classes": CLASSES})
     plain = {"suite": suite, "card": card, "tasks": TASKS, "file": "benchmarks/digits.yaml", "stages": stages}
-    return About(**plain | changes)
+    return RunInfo(**plain | changes)
 
 
 @pytest.fixture
@@ -78,8 +80,8 @@ def folder(tmp_path: Path, rows: list[dict]) -> Path:
     return tmp_path / "out"
 
 
-def text_of(folder: Path, told: About) -> str:
-    return page.write(folder, told, records.read(folder / "records.csv")).read_text()
+def text_of(folder: Path, told: RunInfo) -> str:
+    return build.write_page(folder, told, records.read(folder / "records.csv")).read_text()
 
 
 def test_tables_hold_every_number_and_are_marked_up(folder):
@@ -123,10 +125,10 @@ def test_nothing_comes_from_elsewhere(folder):
     assert not re.search(r"https?://|url\(|@import", text)
     for link in seen.all("a"):
         assert link["href"].startswith("#") or (folder / link["href"]).is_file()
-    assert {"Losses of fine-tuning: MN→MM", "Other pictures: something new"} == {
+    assert {"Losses of fine-tuning: MN→MM", "Other figures: something new"} == {
         image["alt"] for image in seen.all("img") if image["alt"]
     }
-    assert {image["width"] for image in seen.all("img") if "width" in image} == {str(page.WIDEST)}
+    assert {image["width"] for image in seen.all("img") if "width" in image} == {str(images.WIDEST)}
 
 
 def test_markup_in_names_is_text(folder, rows):
@@ -150,9 +152,9 @@ def test_markup_in_names_is_text(folder, rows):
 def test_a_second_time_writes_nothing(folder):
     told = make_about()
     first = text_of(folder, told)
-    inode = (folder / page.FILE).stat().st_ino
+    inode = (folder / build.FILE).stat().st_ino
     assert text_of(folder, told) == first
-    assert (folder / page.FILE).stat().st_ino == inode
+    assert (folder / build.FILE).stat().st_ino == inode
     Image.new("RGB", (2000, 500), "black").save(folder / "plots" / "something_new.png")
     assert text_of(folder, told) != first
     again = text_of(folder, told)
@@ -174,7 +176,7 @@ def test_the_reference_run_tells_its_commit_and_fits_into_a_mail():
     told = run_info.read(folder)
     assert "commit 40df669" in told.note
     assert sum(stage.done for stage in told.stages) == 254
-    shown = (folder / page.FILE).read_text()
+    shown = (folder / build.FILE).read_text()
     assert "commit 40df669" in shown
     assert len(shown) < 3_000_000
 
@@ -183,23 +185,37 @@ def test_the_reference_run_tells_its_commit_and_fits_into_a_mail():
 def test_the_command_of_a_row_asks_for_its_jobs(tmp_path, augmentation):
     """The shell writes a suite whose trainings have the keys of that row's in the whole suite."""
     suite = config.read_suite("digits")
-    command = reproduce_command.command(
-        suite, "benchmarks/digits.yaml", "MCC", augmentation, ["my method.py"]
+    row = row_name("MCC", augmentation)
+    fields = dict(report_for("uda").rows(suite))[row]
+    command = reproduce_command.row_command(
+        suite.name, "benchmarks/digits.yaml", row, fields, ["my method.py"]
     )
     write, run = command.splitlines()
     subprocess.run(["sh", "-ec", write], cwd=tmp_path, check=True)
     assert run == f"{reproduce_command.PROGRAM} run row.yaml --plugin 'my method.py'"
     card, base = config.read_card(suite.dataset), config.resolve_base_model(suite.base_model)
-    row = make_plan(config.read_suite(tmp_path / "row.yaml"), card, base).cells
+    cells = make_plan(config.read_suite(tmp_path / "row.yaml"), card, base).cells
     whole = make_plan(suite, card, base).cells
     asked = [cell.job.key for cell in whole if (cell.method, cell.augmentation) == ("MCC", augmentation)]
-    assert [cell.job.key for cell in row] == asked
+    assert [cell.job.key for cell in cells] == asked
     assert len(asked) == 36
 
 
-def test_a_suite_of_ones_own_is_named_by_its_whole_path(tmp_path):
-    (line, *_) = reproduce_command.row_suite(make_suite(), str(tmp_path / "mine.yaml"), "ERM", "none")
-    assert json.loads(line.removeprefix("extends: ")) == str(tmp_path / "mine.yaml")
+def test_a_page_names_no_folder_of_this_machine(tmp_path, monkeypatch):
+    """It may be sent: a suite and a plug-in elsewhere are named by their files alone."""
+    assert run_info.shareable(str(tmp_path / "mine.yaml")) == "mine.yaml"
+    assert run_info.shareable("digits") == "digits"
+    assert run_info.shareable("benchmarks/digits.yaml") == "benchmarks/digits.yaml"
+    monkeypatch.chdir(tmp_path)
+    assert run_info.shareable(str(tmp_path / "suites" / "mine.yaml")) == "suites/mine.yaml"
+    (line, *_) = reproduce_command.row_suite("mine", "suites/mine.yaml", "ERM", {})
+    assert json.loads(line.removeprefix("extends: ")) == "suites/mine.yaml"
+
+
+def test_the_whole_suite_is_repeated_with_its_plugins(folder):
+    said = "".join(Seen(text_of(folder, make_about(file="mine.yaml", plugins=["my method.py"]))).words)
+    assert f"{reproduce_command.PROGRAM} run mine.yaml --plugin 'my method.py'" in said
+    assert "if you do not have mine.yaml, save the YAML above under this name" in said
 
 
 def contrast(first: str, second: str) -> float:

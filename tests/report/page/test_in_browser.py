@@ -8,8 +8,8 @@ from PIL import Image
 
 from pipeline import config
 from pipeline.report import records
-from pipeline.report.page import build as page
-from pipeline.report.page.run_info import About, Stage
+from pipeline.report.page import build
+from pipeline.report.page.run_info import RunInfo, StageTime
 from tests.report.page.browser import CHROMIUM, Browser
 from tests.report.report_samples import CLASSES, TASKS, make_suite
 
@@ -61,17 +61,17 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "plots").mkdir()
     for place, name in enumerate(("tsne_MN-to-MM_ERM_terra", "loss_MN-to-MM")):
         Image.new("RGB", (1600, 500), (200, 100 * place, 0)).save(folder / "plots" / f"{name}.png")
-    told = About(
+    told = RunInfo(
         suite=make_suite(
             selections=["last", "oracle"], methods=[{"name": "ERM", "label": "A & B_<i>"}], title="A & B_<i>"
         ),
         card=config.read_card("digits").model_copy(update={"classes": CLASSES}),
         tasks=TASKS,
         file="digits",
-        stages=[Stage(kind="train", done=12, jobs=12, seconds=18.0)],
+        stages=[StageTime(kind="train", done=12, jobs=12, seconds=18.0)],
         made_with={"python": {"3.12.0": 12}, "torch": {"2.9.0": 10, "2.10.0": 2}},
     )
-    return page.write(folder, told, records.read(folder / "records.csv"))
+    return build.write_page(folder, told, records.read(folder / "records.csv"))
 
 
 @pytest.fixture(scope="module")

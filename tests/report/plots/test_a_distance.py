@@ -57,5 +57,5 @@ def test_each_set_that_belongs_to_an_augmentation_is_measured(features):
 def test_features_that_are_not_finite_are_named(features):
     nothing = {f"{name}.features": np.full((5, 2), np.nan) for name in ("source", "target")}
     np.savez(features, **nothing)
-    with pytest.raises(UserError, match=r"features.npz holds features that are not finite"):
+    with pytest.raises(UserError, match=r"features.npz holds NaN or infinity in its features"):
         a_distance.measure([a_distance.Network("MN->MM", "ERM", "none", features)])

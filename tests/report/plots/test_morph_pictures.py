@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline import config
-from pipeline.report.plots import accuracy_time, contact_sheet
-from pipeline.report.tables import per_class
+from pipeline.report.plots import accuracy_time, contact_sheet, per_class
 
 NAMES = ["none", "base", "terra", "lora", "diffmorpher", "of_my_own"]
 

@@ -9,9 +9,8 @@ import pytest
 from rich.console import Console
 
 from pipeline.config import AdapterSpec, AnalogySpec
-from pipeline.report import records
-from pipeline.report.tables import accuracy
-from pipeline.report.tables import write as tables
+from pipeline.report import training_records
+from pipeline.report.tables import accuracy, formats, names
 from tests.report.report_samples import GRID, TASKS, make_row, make_suite
 
 
@@ -70,7 +69,7 @@ def test_the_caption_says_how_the_analogies_of_a_lorweb_were_drawn(frame):
 
 
 def test_markdown(frame):
-    assert tables.markdown(table_of(frame)) == (
+    assert formats.markdown(table_of(frame)) == (
         "### Small\n\n"
         "| Method | MN→MM | MN→UC | Avg |\n"
         "| :-- | --: | --: | --: |\n"
@@ -83,7 +82,7 @@ def test_markdown(frame):
 
 
 def test_latex(frame):
-    assert tables.latex(table_of(frame)) == (
+    assert formats.latex(table_of(frame)) == (
         "% \\usepackage{booktabs, graphicx}\n"
         "\\begin{table}[t]\n"
         "\\centering\n"
@@ -110,7 +109,7 @@ def test_latex(frame):
 
 
 def test_csv(frame):
-    assert tables.csv(table_of(frame)) == (
+    assert formats.csv(table_of(frame)) == (
         "dataset,selection,method,augmentation,MN->MM,MN->MM error,MN->UC,MN->UC error,Avg,Avg error,"
         "gain,tasks averaged,runs,runs expected\n"
         "digits,last,ERM,none,31.00,1.00,60.60,0.60,45.80,0.80,,2,4,4\n"
@@ -127,14 +126,14 @@ def shown(table, width):
 
 
 def test_terminal_as_on_paper_where_it_fits(frame):
-    text = shown(tables.terminal(table_of(frame), 100), 100)
+    text = shown(formats.terminal(table_of(frame), 100), 100)
     assert re.search(r"Method +MN→MM +MN→UC +Avg", text)
     assert re.search(r"  \+ Terra +76\.9±1\.7 +85\.1±5\.1 +81\.0±3\.4 \(\+35\.2\)", text)
     assert "Checkpoint: last iterate" in " ".join(text.split())
 
 
 def test_terminal_is_turned_where_it_does_not_fit(frame):
-    text = shown(tables.terminal(table_of(frame), 45), 45)
+    text = shown(formats.terminal(table_of(frame), 45), 45)
     assert re.search(r"MN→MM +31\.0±1\.0 +70\.5±0\.5 +76\.9±1\.7", text)
     assert re.search(r"Avg +45\.8±0\.8 +65\.6±0\.3 +81\.0±3\.4", text)
     assert re.search(r"\(\+19\.8\) +\(\+35\.2\)", text)
@@ -147,9 +146,9 @@ def test_full_suite_fits_a_terminal_of_80_columns():
     suite = make_suite(methods=["ERM", "MCC"], seeds=[0, 1, 2])
     rows = [
         cell | {"accuracy": 50.0 + 7 * cell["seed"], "version": "0.1.0"}
-        for cell in records.wanted(suite, tasks).to_dict("records")
+        for cell in training_records.wanted(suite, tasks).to_dict("records")
     ]
-    text = shown(tables.terminal(accuracy.accuracy_table(pd.DataFrame(rows), suite, tasks, "last"), 80), 80)
+    text = shown(formats.terminal(accuracy.accuracy_table(pd.DataFrame(rows), suite, tasks, "last"), 80), 80)
     assert len(re.findall(r"57\.0±4\.0", text)) == 13 * 6
     assert "…" not in text
 
@@ -164,11 +163,11 @@ def test_the_selection_rule_is_named(rows):
     )
     suite = {"selections": ["last", "oracle"]}
     oracle = table_of(frame, selection="oracle", **suite)
-    for writer in (tables.markdown, tables.latex):
+    for writer in (formats.markdown, formats.latex):
         assert "oracle (chosen on the target's test labels)" in writer(oracle)
         assert "oracle" not in writer(table_of(frame, **suite))
-    assert tables.csv(oracle).splitlines()[1].startswith("digits,oracle,ERM,none,36.00")
-    text = shown(tables.terminal(oracle, 90), 90)
+    assert formats.csv(oracle).splitlines()[1].startswith("digits,oracle,ERM,none,36.00")
+    text = shown(formats.terminal(oracle, 90), 90)
     assert "oracle (chosen on the target's test labels)" in " ".join(text.split())
 
 
@@ -177,22 +176,22 @@ def test_missing_cells_are_shown_as_missing(frame):
     fewer = (frame["augmentation"] == "base") & (frame["task"] == "MN->MM") & (frame["seed"] == 1)
     table = table_of(frame[~gone & ~fewer])
     base, terra = table.rows[1:]
-    assert terra.tasks[1].number + terra.tasks[1].rest == "–"
-    assert terra.average.number + terra.average.rest == "76.9 ± 1.7 (1 of 2, +45.9)"
+    assert terra.tasks[1].number + terra.tasks[1].suffix == "–"
+    assert terra.average.number + terra.average.suffix == "76.9 ± 1.7 (1 of 2, +45.9)"
     assert terra.average.place == 0, "an average over fewer tasks is not ranked"
     assert (base.average.place, table.rows[0].average.place) == (1, 2)
-    assert base.tasks[0].number + base.tasks[0].rest == "70.0†"
-    assert base.average.number + base.average.rest == "65.3† (+19.5)"
+    assert base.tasks[0].number + base.tasks[0].suffix == "70.0†"
+    assert base.average.number + base.average.suffix == "65.3† (+19.5)"
     assert "Missing: 3 of 12 trainings (–: no result yet; †: fewer seeds)." in table.caption
-    assert "| 76.9 ± 1.7 (1 of 2, +45.9) |" in tables.markdown(table).replace("**", "").replace("<u>", "")
-    assert "& -- &" in tables.latex(table)
-    assert "\\underline{70.0}{\\scriptsize{}$^\\dagger$}" in tables.latex(table)
-    assert tables.csv(table).splitlines()[3] == "digits,last,ERM,terra,76.90,1.70,,,76.90,1.70,45.90,1,2,4"
+    assert "| 76.9 ± 1.7 (1 of 2, +45.9) |" in formats.markdown(table).replace("**", "").replace("<u>", "")
+    assert "& -- &" in formats.latex(table)
+    assert "\\underline{70.0}{\\scriptsize{}$^\\dagger$}" in formats.latex(table)
+    assert formats.csv(table).splitlines()[3] == "digits,last,ERM,terra,76.90,1.70,,,76.90,1.70,45.90,1,2,4"
 
 
 def test_a_gain_is_taken_on_the_tasks_that_both_have(frame):
     table = table_of(frame[~((frame["augmentation"] == "none") & (frame["task"] == "MN->UC"))])
-    assert table.rows[2].average.rest == " ± 3.4 (+45.9 on 1)"
+    assert table.rows[2].average.suffix == " ± 3.4 (+45.9 on 1)"
     assert table.rows[2].gain == pytest.approx(statistics.mean(GRID["terra", "MN->MM"]) - 31.0)
     no_plain = table_of(frame[frame["augmentation"] != "none"])
     assert no_plain.rows[0].average.number == "–"
@@ -201,14 +200,14 @@ def test_a_gain_is_taken_on_the_tasks_that_both_have(frame):
 
 def test_no_records_at_all(frame):
     table = table_of(frame[:0])
-    assert {cell.number + cell.rest for row in table.rows for cell in row.cells} == {"–"}
+    assert {cell.number + cell.suffix for row in table.rows for cell in row.cells} == {"–"}
     assert "Missing: 12 of 12" in table.caption
     assert "†" not in table.caption
 
 
 def test_one_seed_has_no_error(frame):
     table = table_of(frame[frame["seed"] == 0], seeds=[0])
-    assert table.rows[0].average.rest == ""
+    assert table.rows[0].average.suffix == ""
     assert "one seed, so no error" in table.caption
 
 
@@ -228,7 +227,7 @@ def test_without_a_plain_row_the_block_is_headed_by_method_and_addition(frame):
 
 
 def test_differences_have_a_sign():
-    assert [accuracy.signed(value) for value in (1.25, -3.0, -0.04)] == ["+1.2", "−3.0", "+0.0"]
+    assert [names.signed(value) for value in (1.25, -3.0, -0.04)] == ["+1.2", "−3.0", "+0.0"]
 
 
 def test_a_repeated_record_is_never_averaged(frame):
@@ -240,20 +239,20 @@ SPECIAL = r"A & B_<i> 50% $x$ #1 {y} ~z^2 \w |v|"
 
 
 def test_latex_escapes():
-    assert tables.latex_escape(SPECIAL) == (
+    assert formats.latex_escape(SPECIAL) == (
         r"A \& B\_\textless{}i\textgreater{} 50\% \$x\$ \#1 \{y\} \textasciitilde{}z\textasciicircum{}2"
         r" \textbackslash{}w \textbar{}v\textbar{}"
     )
-    assert tables.latex_escape("±→−–†") == r"$\pm$$\to$$-$--$^\dagger$"
+    assert formats.latex_escape("±→−–†") == r"$\pm$$\to$$-$--$^\dagger$"
 
 
 def test_markdown_escapes():
-    assert tables.markdown_escape("A & B_<i> *x* |v| [y] \\") == r"A & B\_\<i\> \*x\* \|v\| \[y\] \\"
+    assert formats.markdown_escape("A & B_<i> *x* |v| [y] \\") == r"A & B\_\<i\> \*x\* \|v\| \[y\] \\"
 
 
 def test_a_wide_latex_table_takes_both_columns_of_a_page(frame):
     tasks = [f"A->{name}" for name in "BCDEFGH"]
-    text = tables.latex(table_of(frame, tasks))
+    text = formats.latex(table_of(frame, tasks))
     assert "\\begin{table*}[t]\n" in text
     assert text.endswith("\\end{table*}\n")
 
@@ -263,6 +262,6 @@ def special_table(frame):
 
 
 def test_special_characters_do_not_break_a_table(frame):
-    lines = [line for line in tables.markdown(special_table(frame)).splitlines() if line.startswith("|")]
+    lines = [line for line in formats.markdown(special_table(frame)).splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {5}
-    assert SPECIAL in pd.read_csv(io.StringIO(tables.csv(special_table(frame))))["method"].tolist()
+    assert SPECIAL in pd.read_csv(io.StringIO(formats.csv(special_table(frame))))["method"].tolist()

@@ -39,7 +39,7 @@ def test_one_accuracy_a_row(file, tmp_path, rows):
 
 def test_classes_have_numbers_where_no_card_names_them(rows):
     frame = pd.DataFrame([make_row("A->B", "none", 0, 1.0, dataset="no_such_card")])
-    assert list(export.tidy(frame)["class"]) == ["all", "0", "1"]
+    assert list(export.tidy_accuracies(frame)["class"]) == ["all", "0", "1"]
 
 
 def test_parquet_read_by_pandas(file, tmp_path, rows):
@@ -59,7 +59,7 @@ def test_parquet_read_by_pandas(file, tmp_path, rows):
 
 
 def test_curves_have_the_seed_as_their_step(frame):
-    curves = dict(export.curves(frame))
+    curves = dict(export.accuracy_curves(frame))
     assert list(curves) == [f"small_suite/{row} (digits_cnn)" for row in ("ERM", "ERM + base", "ERM + Terra")]
     assert curves["small_suite/ERM (digits_cnn)"] == {
         0: {"last/MN->MM": 30.0, "last/MN->UC": 60.0},

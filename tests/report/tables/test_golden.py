@@ -14,9 +14,9 @@ import pytest
 
 from pipeline import config
 from pipeline.report import records
-from pipeline.report.page import build as page
-from pipeline.report.page.run_info import About
-from pipeline.report.write import write_statistics, write_tables
+from pipeline.report.page import build
+from pipeline.report.page.run_info import RunInfo
+from pipeline.report.trainings import write_accuracies, write_statistics
 from tests.report.report_samples import CLASSES, make_suite
 
 FILE = Path(__file__).parent / "golden_records.csv"
@@ -42,9 +42,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory, grid: Grid) -> Path:
     folder, tasks = tmp_path_factory.mktemp("golden"), list(grid["none"])
     suite = make_suite(name="golden", tasks=tasks, methods=["MCC"])
     found = records.read(FILE)
-    write_tables(suite, tasks, CLASSES, found, folder)
+    write_accuracies(suite, tasks, CLASSES, found, folder)
     write_statistics(suite, tasks, found, folder)
-    page.write(folder, About(suite=suite, card=config.read_card("digits"), tasks=tasks, file="golden"), found)
+    build.write_page(
+        folder, RunInfo(suite=suite, card=config.read_card("digits"), tasks=tasks, file="golden"), found
+    )
     return folder
 
 
@@ -182,7 +184,7 @@ def test_accuracies_for_spreadsheets(folder, grid):
 
 
 def test_accuracies_on_the_page(folder, grid):
-    main = Cells((folder / page.FILE).read_text()).tables[0]
+    main = Cells((folder / build.FILE).read_text()).tables[0]
     assert [line[0] for line in main[1:]] == list(ROWS.values())
     for line, name in zip(main[1:], ROWS, strict=True):
         assert re.findall(r"\d+\.\d", " ".join(line[1:])) == expected_line(grid, name, 1)
@@ -214,7 +216,7 @@ def test_gains(folder, grid, over):
     sentence = f"MCC + Terra gains {mean(of_tasks):.1f} points on average over {ROWS[over]} (95 %: {low} to {high}; p = {p:.2g}), better on {better} of 7 tasks."
     assert shown in pipe_tables(text)[0]
     assert sentence in text
-    html = (folder / page.FILE).read_text()
+    html = (folder / build.FILE).read_text()
     assert shown in Cells(html).tables[1]
     assert sentence in html
 
@@ -230,4 +232,4 @@ def test_ranks(folder, grid):
             )
     shown = [[ROWS[name], f"{rank:.2f}"] for name, rank in sorted(ranks.items(), key=lambda item: item[1])]
     assert pipe_tables((folder / "tables" / "statistics_last.md").read_text())[1][1:] == shown
-    assert Cells((folder / page.FILE).read_text()).tables[2][1:] == shown
+    assert Cells((folder / build.FILE).read_text()).tables[2][1:] == shown

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.report import records
 from pipeline.report.tables import published
-from pipeline.report.write import write_published, write_tables
+from pipeline.report.trainings import write_accuracies, write_published
 from tests.report.report_samples import TASKS, make_row, make_suite
 
 HOSTILE = r"A & B_<i> 50% $x$ #1 {y} ~z^2 \w |v| \input{none} “é”"
@@ -38,7 +38,7 @@ def write_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     )
     monkeypatch.setattr(published, "folder", lambda: folder / "published")
     found = records.read(folder / "records.csv")
-    written = write_tables(suite, TASKS, [HOSTILE, "$5"], found, folder)
+    written = write_accuracies(suite, TASKS, [HOSTILE, "$5"], found, folder)
     return written + write_published(suite, TASKS, found, folder)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.report.tables import published
-from pipeline.report.write import write_published
+from pipeline.report.trainings import write_published
 from tests.report.report_samples import make_row, make_suite
 
 DOMAINS = ["Ar", "Cl", "Pr", "Rw"]

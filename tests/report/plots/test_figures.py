@@ -53,7 +53,7 @@ def test_features_that_cannot_be_drawn(features):
     with pytest.raises(UserError, match="fewer than three points"):
         tsne.read_points(features, [17])
     np.savez(features, **{"source.features": np.full((5, 2), np.nan), "source.labels": np.zeros(5, int)})
-    with pytest.raises(UserError, match="not finite"):
+    with pytest.raises(UserError, match="NaN or infinity"):
         tsne.read_points(features, [0])
 
 
@@ -161,11 +161,11 @@ def test_loss_curve(losses):
 
 def test_a_stamp_is_found_again_and_leaves_the_picture_alone(tmp_path, losses):
     plain = loss_curve.draw(losses, "MN→MM")[".png"]
-    marked = fingerprint.stamped(plain, fingerprint.stamp("a", 1))
+    marked = fingerprint.embed(plain, fingerprint.compute("a", 1))
     assert opened(marked).tobytes() == opened(plain).tobytes()
     (tmp_path / "p.png").write_bytes(marked)
-    assert fingerprint.is_current(tmp_path / "p.png", fingerprint.stamp("a", 1))
-    assert not fingerprint.is_current(tmp_path / "p.png", fingerprint.stamp("a", 2))
+    assert fingerprint.is_current(tmp_path / "p.png", fingerprint.compute("a", 1))
+    assert not fingerprint.is_current(tmp_path / "p.png", fingerprint.compute("a", 2))
     (tmp_path / "p.png").write_bytes(marked[:20])
-    assert not fingerprint.is_current(tmp_path / "p.png", fingerprint.stamp("a", 1))
-    assert not fingerprint.is_current(tmp_path / "none.png", fingerprint.stamp("a", 1))
+    assert not fingerprint.is_current(tmp_path / "p.png", fingerprint.compute("a", 1))
+    assert not fingerprint.is_current(tmp_path / "none.png", fingerprint.compute("a", 1))

@@ -1,4 +1,4 @@
-"""An accuracy table as CSV, Markdown, LaTeX, and for the terminal."""
+"""Write an accuracy table as CSV, Markdown and LaTeX, and draw it on a terminal."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,18 +10,12 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.report.tables.accuracy import AccuracyTable, Cell, accuracy_table
-
-__all__ = ["AccuracyTable", "accuracy_table", "arrow", "csv", "latex", "markdown", "terminal"]
-
-
-def arrow(task: str) -> str:
-    """A task as people read it: MN→MM."""
-    return task.replace("->", "→")
+from pipeline.report.tables.accuracy import AccuracyTable, TableCell
+from pipeline.report.tables.names import arrow
 
 
 def csv(table: AccuracyTable) -> str:
-    """Numbers alone, to two decimals, for a spreadsheet: each column is followed by one with its error."""
+    """Return the numbers alone, to two decimals; each column is followed by one with its error."""
     lines = []
     for row in table.rows:
         line: dict[str, str | float | int | None] = {
@@ -39,7 +33,7 @@ def csv(table: AccuracyTable) -> str:
 
 
 def markdown(table: AccuracyTable) -> str:
-    """A pipe table under its title, the caption beneath it."""
+    """Return a pipe table with its title above and its caption below."""
     header = ["Method", *(arrow(task) for task in table.columns), "Avg"]
     lines = [[markdown_escape(row.label), *map(_markdown_cell, row.cells)] for row in table.rows]
     title, caption = markdown_escape(table.title), markdown_escape(table.caption)
@@ -47,13 +41,18 @@ def markdown(table: AccuracyTable) -> str:
 
 
 def pipe_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
-    """A pipe table, its first column to the left: `header` is escaped here, `lines` are Markdown already."""
+    """Return the lines of a pipe table with a left-aligned first column.
+
+    Args:
+        header: Names of the columns, as plain text.
+        lines: Cells, already in Markdown.
+    """
     head = [_pipes(map(markdown_escape, header)), "| :-- |" + " --: |" * (len(header) - 1)]
     return head + [_pipes(line) for line in lines]
 
 
 def latex(table: AccuracyTable) -> str:
-    """A table environment to \\input: from seven tasks on across both columns of a page."""
+    r"""Return a table environment for `\input`; with seven tasks or more it spans both columns of a page."""
     lines = []
     for row in table.rows:
         label = ("" if row.heads_block else "\\quad ") + latex_escape(row.label)
@@ -65,7 +64,14 @@ def latex(table: AccuracyTable) -> str:
 def latex_table(
     columns: Sequence[str], lines: Iterable[tuple[bool, Sequence[str]]], caption: str, label: str
 ) -> str:
-    """A table of methods, `columns` and averages. `lines`: whether a rule stands above, and cells in LaTeX."""
+    """Return a table environment of methods, `columns` and averages.
+
+    Args:
+        columns: Names of the tasks.
+        lines: For each line, whether a rule stands above it, and its cells in LaTeX.
+        caption: The caption, as plain text.
+        label: The label, without `tab:`.
+    """
     header = ["Method", *(arrow(task) for task in columns), "Avg"]
     floating = "table*" if len(columns) > 6 else "table"
     head = [
@@ -86,7 +92,7 @@ def latex_table(
 
 
 def terminal(table: AccuracyTable, width: int | None = None) -> Table:
-    """For a terminal of `width` columns: as on paper where that fits, else tasks down and methods across."""
+    """Return the table for a terminal of `width` columns; if too wide, tasks go down and methods across."""
     upright, unbounded = _rich(table, turned=False), Console(width=10_000)
     fits = Measurement.get(unbounded, unbounded.options, upright).maximum <= (width or Console().width)
     return upright if fits else _rich(table, turned=True)
@@ -110,9 +116,9 @@ def _rich(table: AccuracyTable, turned: bool) -> Table:
     return shown
 
 
-def _rich_cell(cell: Cell, turned: bool) -> Text:
-    """A cell set tightly; its remark goes beneath it where the table is turned."""
-    rest = cell.rest.replace(" ± ", "±")
+def _rich_cell(cell: TableCell, turned: bool) -> Text:
+    """A cell with little space; where the table is turned, the remark goes on a line of its own."""
+    rest = cell.suffix.replace(" ± ", "±")
     if turned:
         rest = rest.replace(" (", "\n(").replace(", ", ",\n")
     return Text.assemble((cell.number, ("", "bold", "underline")[cell.place]), (rest, "dim"))
@@ -129,19 +135,19 @@ def _pipes(fields: Iterable[str]) -> str:
     return "| " + " | ".join(fields) + " |"
 
 
-def _markdown_cell(cell: Cell) -> str:
-    return ("{}", "**{}**", "<u>{}</u>")[cell.place].format(cell.number) + cell.rest
+def _markdown_cell(cell: TableCell) -> str:
+    return ("{}", "**{}**", "<u>{}</u>")[cell.place].format(cell.number) + cell.suffix
 
 
-def _latex_cell(cell: Cell) -> str:
-    """A cell whose error and remark are set small, for twelve tasks have to fit a page."""
+def _latex_cell(cell: TableCell) -> str:
+    """A cell whose error and remark are set small, because twelve tasks have to fit on a page."""
     number = ("{}", "\\textbf{{{}}}", "\\underline{{{}}}")[cell.place].format(latex_escape(cell.number))
-    rest = latex_escape(cell.rest.replace(" ± ", "±"))
+    rest = latex_escape(cell.suffix.replace(" ± ", "±"))
     return number + (f"{{\\scriptsize{{}}{rest}}}" if rest else "")
 
 
 def markdown_escape(text: str) -> str:
-    """`text` with what Markdown or HTML would take as markup made literal."""
+    """Escape the characters that Markdown or HTML would take as markup."""
     return text.translate({ord(mark): f"\\{mark}" for mark in "\\`*_{}[]<>#|~"})
 
 
@@ -154,5 +160,5 @@ _LATEX = str.maketrans(
 
 
 def latex_escape(text: str) -> str:
-    """`text` with LaTeX's special characters, and the signs that tables use, in LaTeX's own writing."""
+    """Escape LaTeX's special characters, and spell the signs of the tables in LaTeX."""
     return text.translate(_LATEX)

@@ -1,4 +1,4 @@
-"""The accuracy of each class as bars: what made images do to which class."""
+"""Draw the accuracy of each class as bars, one colour per augmentation."""
 
 from collections.abc import Sequence
 
@@ -10,46 +10,57 @@ from matplotlib.figure import Figure
 from pipeline.config import Suite
 from pipeline.core.errors import UserError
 from pipeline.report.plots import style
-from pipeline.report.tables.accuracy import MADE, shown
+from pipeline.report.tables.names import AUGMENTATION_NAMES, augmentation_name
 
 MOST = 40
-"""No more classes than these are drawn: those whose accuracy made images change most."""
+"""Draw at most this many classes: those whose accuracy differs most between augmentations."""
 
 FILL = {"none": ("#BDBDBD", ""), "base": (style.COLOURS[4], "///"), "terra": (style.COLOURS[0], "")}
 """Colour and hatching of an augmentation's bars."""
 
 OTHERS = [(style.COLOURS[i], "") for i in (2, 3, 1, 5)]
-"""Those of other augmentations, in turn."""
+"""Colour and hatching of the other augmentations, in turn."""
 
 
 def class_accuracies(records: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """One row for each (method, augmentation, seed) of `records`, a column for each class, in percent."""
+    """Return a row for each (method, augmentation, seed) of `records`, with one column per class, in percent.
+
+    Raises:
+        UserError: A record has another number of classes.
+    """
     for task, shares in zip(records["task"], records["per_class"], strict=True):
         if len(shares) != len(classes):
             raise UserError(
                 f"records.csv, task {task}, per_class: {len(shares)} accuracies for {len(classes)} classes; "
-                "write the file anew with `tables`"
+                "write the file again with `tables`"
             )
     rows = records.set_index(["method", "augmentation", "seed"])["per_class"]
     return pd.DataFrame(rows.to_list(), index=rows.index, columns=range(len(classes)))
 
 
 def draw(records: pd.DataFrame, suite: Suite, classes: Sequence[str], title: str) -> dict[str, bytes]:
-    """The bars of one task and one selection rule as {".pdf", ".png"}: a panel for each method.
+    """Draw the bars of one task and one selection rule, with a panel for each method.
 
     A bar is the mean over seeds, its line the standard error.
+
+    Returns:
+        The files by suffix, `.pdf` and `.png`.
     """
     shares = class_accuracies(records, classes)
     methods = [label for label in map(suite.label, suite.methods) if label in shares.index]
     found = shares.index.get_level_values("augmentation").unique()
-    augmentations = [*(name for name in MADE if name in found), *(name for name in found if name not in MADE)]
+    augmentations = [
+        *(name for name in AUGMENTATION_NAMES if name in found),
+        *(name for name in found if name not in AUGMENTATION_NAMES),
+    ]
     labels = _most_changed(shares)
     size = (max(6.4, 0.42 * len(labels) + 1.2), 1.5 * len(methods) + 0.9)
     with style.house_style():
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(len(methods), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         for axes, method in zip(panels, methods, strict=True):
-            _panel(axes, shares.loc[method][labels], augmentations)
+            own = shares[shares.index.get_level_values("method") == method].droplevel("method")
+            _panel(axes, own[labels], augmentations)
             axes.set_ylabel(method)
         names = [classes[label] for label in labels]
         turned = sum(map(len, names)) > 8 * len(names)
@@ -63,14 +74,14 @@ def draw(records: pd.DataFrame, suite: Suite, classes: Sequence[str], title: str
 
 
 def _most_changed(shares: pd.DataFrame) -> list[int]:
-    """The labels that are drawn, in their order: all, or the MOST whose means differ most between augmentations."""
+    """The labels to draw, ascending: all, or the `MOST` whose means differ most between augmentations."""
     means = shares.groupby(level=["method", "augmentation"]).mean().groupby(level="method")
     change = (means.max() - means.min()).max().fillna(0)
     return sorted(change.sort_values(ascending=False, kind="stable").index[:MOST])
 
 
 def _panel(axes: Axes, shares: pd.DataFrame, augmentations: Sequence[str]) -> None:
-    """One method's bars, those of a class side by side."""
+    """One method's bars, with those of a class side by side."""
     width = 0.8 / len(augmentations)
     for index, name in enumerate(augmentations):
         if name not in shares.index:
@@ -86,7 +97,7 @@ def _panel(axes: Axes, shares: pd.DataFrame, augmentations: Sequence[str]) -> No
             hatch=hatch,
             edgecolor="white",
             linewidth=0.4,
-            label=shown(name) or "alone",
+            label=augmentation_name(name) or "alone",
             error_kw={"elinewidth": 0.8, "ecolor": style.INK},
         )
     axes.set_ylim(0, 100)
