@@ -1,5 +1,6 @@
 """Checkpoints of trainings under way, from which a killed job resumes and ends with the same bytes."""
 
+import hashlib
 import io
 import os
 import warnings
@@ -16,11 +17,14 @@ from pipeline.core.store import write_atomic
 CHECKPOINT = "checkpoint.pt"
 """The name of the checkpoint in a job's scratch folder."""
 
+DIGEST = hashlib.sha256().digest_size
+"""The bytes of the hash with which a checkpoint begins."""
+
 
 def save_checkpoint(
     path: Path, tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer, about: Any
 ) -> None:
-    """Write a checkpoint in one atomic step.
+    """Write a checkpoint in one atomic step: a SHA-256 hash, and what torch.save writes.
 
     Args:
         path: The file.
@@ -36,7 +40,8 @@ def save_checkpoint(
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    write_atomic(path, buffer.getvalue())
+    data = buffer.getvalue()
+    write_atomic(path, hashlib.sha256(data).digest() + data)
 
 
 def load_checkpoint(path: Path, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], Any] | None:
@@ -50,26 +55,35 @@ def load_checkpoint(path: Path, optimizer: torch.optim.Optimizer) -> tuple[dict[
         or it is damaged.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        tensors, state, about = content["tensors"], content["optimizer"], content["about"]
+        content = read_checkpoint(path)
     except FileNotFoundError:
         return None
-    except Exception as error:  # a damaged file makes torch raise errors of many kinds
-        _put_aside(path, error)
+    if content is None:
+        _put_aside(path)
         return None
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return tensors, about
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": content["optimizer"], "param_groups": groups})
+    return content["tensors"], content["about"]
 
 
-def _put_aside(path: Path, error: Exception) -> None:
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Return `tensors`, `optimizer` and `about` of a checkpoint; None if it is damaged."""
+    data = path.read_bytes()
+    digest, saved = data[:DIGEST], data[DIGEST:]
+    if hashlib.sha256(saved).digest() != digest:
+        return None
+    content: dict[str, Any] = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
+    return content
+
+
+def _put_aside(path: Path) -> None:
     """Rename a damaged checkpoint, and say so."""
     aside = path.with_name(f"{path.name}.damaged")
     with suppress(FileNotFoundError):  # another process of the job was first
         os.replace(path, aside)
-    reason = (str(error).strip().splitlines() or [""])[0]
     warnings.warn(
-        f"the checkpoint {path} is damaged ({type(error).__name__}: {reason}); it was renamed to "
-        f"{aside.name}, and the job starts from its beginning",
+        f"the checkpoint {path} is damaged; it was renamed to {aside.name}, and the job starts from its "
+        "beginning",
         Remark,
         stacklevel=3,
     )

@@ -71,7 +71,7 @@ def test_offline_a_hub_id_that_is_not_in_the_cache_is_one_sentence(
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match=r"Hugging Face hub or its cache.*doctor") as caught:
+    with pytest.raises(UserError, match=r"Hugging Face hub nor in its cache.*doctor") as caught:
         BaseModel.load(BaseModelSpec(**spec))
     assert "\n" not in str(caught.value)
 

@@ -16,10 +16,10 @@ from pipeline.config import AdapterSpec, AnalogySpec, BaseModelSpec, Guidance, s
 from pipeline.core.errors import UserError
 from pipeline.core.store import MANIFEST, Store
 from pipeline.data.image_files import as_rgb
-from pipeline.data.upright import open_upright
-from pipeline.diffusion.adapters import load_adapter, saved_spec
+from pipeline.data.open_image import open_image
+from pipeline.diffusion.adapters import FILE, load_adapter, saved_spec
 from pipeline.diffusion.adapters.adapter import read_adapter
-from pipeline.diffusion.adapters.export import FILE, lora_factors
+from pipeline.diffusion.adapters.export import lora_factors
 from pipeline.diffusion.adapters.lora.file import write_lora
 from pipeline.diffusion.adapters.lorweb import analogy, load_encoder
 from pipeline.diffusion.base_model import BaseModel
@@ -147,7 +147,7 @@ def find_adapter(name: str, store: Path) -> LorwebFile:
             f"and no finished fine-tuning of that key in {store}"
         )
     spec = saved_spec(file)
-    if spec.type != "lorweb" or spec.analogy is None:
+    if spec.analogy is None:
         raise UserError(
             f"adapter {file} holds a {spec.type}, which takes no analogies; "
             "expected a lorweb (adapter type: lorweb)"
@@ -198,7 +198,7 @@ def read_images(options: AnalogyOptions, most: int, size: int) -> tuple[AnalogyI
 
 def _read_square(path: Path, size: int, notes: list[str]) -> np.ndarray:
     """Read one image as uint8 [size, size, 3]; add to `notes` if it was converted."""
-    image = open_upright(path)
+    image = open_image(path)
     if (image.mode, image.size) != ("RGB", (size, size)):
         width, height = image.size
         notes.append(

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from pipeline.config import AdapterSpec, BaseModelSpec, FinetuneSettings, PairParams
+from pipeline.core.checkpoint import read_checkpoint
 from pipeline.core.errors import UserError
 from pipeline.diffusion.adapters import make_adapter
 from pipeline.diffusion.base_model import BaseModel
@@ -169,7 +170,7 @@ def make_tuner(params: FinetuneParams, data: Path, folder: Path) -> Tuner:
 
 
 def test_min_snr_weighs_each_sample_by_its_own_level(tuner: Tuner) -> None:
-    batch = tuner.data.batch(0).share(2, place=1, of=4)  # one image of each domain
+    batch = tuner.data.batch(0).share(2, index=1, shares=4)  # one image of each domain
     tuner.adapter.set_condition(batch.condition)
     with torch.no_grad():
         plain, weighed = (losses(tuner.model, batch, 2, gamma) for gamma in (None, 0.01))
@@ -250,8 +251,8 @@ def test_eight_bit_adam_learns_alike_and_goes_on_to_the_same_bytes(
     wanted = changed(params, optimizer="adamw8bit").model_copy(update={"adapter": large})
     with pytest.raises(Killed):
         finetune.run(wanted, inputs, tmp_path / "cut", killed_after(3))
-    state = torch.load(tmp_path / "cut/scratch/checkpoint.pt", weights_only=True)["optimizer"]
-    quantized = [one["__bnb_optimizer_quant_state__"] for one in state.values()]
+    kept = read_checkpoint(tmp_path / "cut/scratch/checkpoint.pt")
+    quantized = [one["__bnb_optimizer_quant_state__"] for one in kept["optimizer"].values()]
     assert any(one["state1"].dtype == torch.uint8 for one in quantized)
     finetune.run(wanted, inputs, tmp_path / "cut", silent)
     assert product(tmp_path / "cut") == product(tmp_path / "adamw8bit")
