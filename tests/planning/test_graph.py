@@ -1,4 +1,4 @@
-"""The plan: what stands on what, what is shared, and what a change remakes."""
+"""The graph of a suite: inputs come first, suites share jobs, and a change makes only dependent jobs anew."""
 
 import subprocess
 import sys
