@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test smoke clean
+.PHONY: demo test smoke docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python run_benchmark.py run benchmarks/digits_demo.yaml
@@ -18,10 +18,17 @@ smoke: $(VENV)/installed
 	$(BIN)/python run_benchmark.py run benchmarks/digits_smoke.yaml --store results/smoke/store --quiet
 	$(BIN)/python run_benchmark.py bench images benchmarks/digits_smoke.yaml --store results/smoke/store
 
+docs: $(VENV)/docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(VENV)/installed: setup.cfg setup.py pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+$(VENV)/docs-installed: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@
 
 clean:

@@ -1,6 +1,7 @@
-"""Networks that make features of images, with pretrained weights or without: digits_cnn, and those of timm."""
+"""Backbones, with or without pretrained weights: digits_cnn, and the models of timm."""
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -9,13 +10,14 @@ from pipeline.core.errors import UserError
 from pipeline.core.store import sha256
 
 USUAL = ("resnet18", "resnet50", "resnet101", "vit_base_patch16_224")
-"""Some of timm's thousand, to name in an error."""
+"""The models of timm that an error message names."""
 
 
 class DigitsCnn(nn.Sequential):
-    """A small network: images [n, 3, 32, 32] to features [n, 128], with 2.1 million products an image.
+    """A small backbone: images [n, 3, 32, 32] to features [n, 128], by 2.1 million multiplications an image.
 
-    Strides instead of pooling, for on a CPU elementwise passes over large maps cost more than convolutions.
+    It has strides instead of pooling, because on a CPU elementwise passes over large maps cost more than
+    convolutions.
     """
 
     num_features = 128
@@ -39,12 +41,19 @@ def _convolution(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn
 
 
 def make_backbone(settings: TrainSettings | TPredictorSettings, field: str) -> nn.Module:
-    """The backbone of `settings`: images float [n, 3, H, W], normalised, to features [n, num_features].
+    """Make the backbone of `settings`. Weights that are not pretrained are drawn from torch's generator.
 
-    Its attributes: normalisation, the means and deviations that an image with values in [0, 1] is normalised by
-    before it comes here; image_size, the only height and width that it takes, None if it takes any.
-    Weights that are not pretrained are drawn from torch's generator. field: the part of the suite that `settings`
-    are of. UserError if there is no such backbone, or its pretrained weights can't be had or don't fit.
+    Args:
+        settings: The backbone's name and its pretrained weights.
+        field: The field of the suite that `settings` come from, for error messages.
+
+    Returns:
+        A module from normalised images float32 [n, 3, H, W] to features [n, num_features]. Its attributes:
+        `num_features`; `normalisation`, the means and standard deviations of the three channels, for values
+        in [0, 1]; `image_size`, the only height and width that it accepts, None if it accepts any.
+
+    Raises:
+        UserError: There is no such backbone, or its pretrained weights cannot be loaded or do not fit.
     """
     check_backbone(settings.backbone)
     if settings.backbone == SMALL and settings.pretrained == HUB:
@@ -58,10 +67,10 @@ def make_backbone(settings: TrainSettings | TPredictorSettings, field: str) -> n
 
 
 def check_backbone(name: str) -> None:
-    """UserError unless `name` is digits_cnn, or a model of timm, with a tag or without: `resnet50.tv_in1k`."""
+    """Raise UserError unless `name` is digits_cnn or a model of timm, such as `resnet50.tv_in1k`."""
     if name == SMALL:
         return
-    import timm  # takes seconds, which digits need not wait for
+    import timm  # takes seconds, which digits do not need
 
     models = timm.list_models()
     architecture, _, tag = name.partition(".")
@@ -78,13 +87,13 @@ def check_backbone(name: str) -> None:
 
 
 def _from_timm(settings: TrainSettings | TPredictorSettings, field: str) -> nn.Module:
-    """A model of timm without its head: images to [n, num_features]."""
+    """Make a model of timm without its head: images [n, 3, H, W] to features [n, num_features]."""
     import timm
 
     from_hub = settings.pretrained == HUB
     try:
-        backbone = timm.create_model(settings.backbone, pretrained=from_hub, num_classes=0)
-    except (OSError, RuntimeError) as error:  # no network; no weights of this model
+        backbone: Any = timm.create_model(settings.backbone, pretrained=from_hub, num_classes=0)
+    except (OSError, RuntimeError) as error:  # no network, or no weights of this model
         if not from_hub:
             raise
         reason = str(error).strip().partition("\n")[0]
@@ -95,11 +104,12 @@ def _from_timm(settings: TrainSettings | TPredictorSettings, field: str) -> nn.M
     about = backbone.default_cfg
     backbone.normalisation = about["mean"], about["std"]
     backbone.image_size = about["input_size"][-1] if about.get("fixed_input_size") else None
-    return backbone
+    model: nn.Module = backbone
+    return model
 
 
 def _load_weights(backbone: nn.Module, settings: TrainSettings | TPredictorSettings, field: str) -> None:
-    """Put the weights of the file `settings.pretrained` into `backbone`; its head's, if it has one, are left out."""
+    """Load the weights of the file `settings.pretrained`, except those of a head."""
     from timm.models import load_state_dict
 
     what, path = f"{field}.pretrained: {settings.pretrained}", Path(str(settings.pretrained))

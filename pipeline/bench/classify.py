@@ -22,10 +22,10 @@ from torchvision.transforms import functional
 from pipeline.bench.timing import Log, Measurements, timed
 from pipeline.classify.factory import make_method
 from pipeline.classify.network import Network, build_network
-from pipeline.classify.training.batches import Labelled, make_pool
+from pipeline.classify.training.batches import LabelledBatches, make_pool
 from pipeline.classify.training.loop import Loop
 from pipeline.classify.training.optimizers import make_optimizer
-from pipeline.classify.training.prefetch import ahead
+from pipeline.classify.training.prefetch import prefetch
 from pipeline.classify.training.transforms import CropPool, Inputs
 from pipeline.config import TrainSettings
 from pipeline.core.reproducibility import reproducible
@@ -128,7 +128,7 @@ def _time_loops(
     """Train once by `Loop` and once by `_train_barely`; return the seconds of both."""
     network, bare = (build_network(settings, CLASSES, seed=0) for _ in range(2))
     pool = make_pool(images, images.images.shape[1], network.mean, network.std, settings.augment_shift)
-    labelled, method = Labelled(pool, None, None), make_method("ERM", {}, network, seed=0)
+    labelled, method = LabelledBatches(pool, None, None), make_method("ERM", {}, network, seed=0)
     loop = Loop(network, method, labelled, None, None, settings, 0, checkpoint)
     optimizer = make_optimizer(bare, method, settings)
     sides = [
@@ -142,7 +142,7 @@ def _time_loops(
 
 
 def _train_barely(
-    network: Network, optimizer: torch.optim.Optimizer, labelled: Labelled, settings: TrainSettings
+    network: Network, optimizer: torch.optim.Optimizer, labelled: LabelledBatches, settings: TrainSettings
 ) -> None:
     """Train ERM with nothing but batches, loss and optimiser."""
     network.train()
@@ -232,7 +232,7 @@ def _read(pool: CropPool, workers: int) -> None:
     def batch(step: int) -> Tensor:
         return pool.augmented(shuffled(len(pool), step * BATCH, (step + 1) * BATCH, seed=0), seed=step)
 
-    for _ in ahead(batch, range(EPOCHS * steps), workers):
+    for _ in prefetch(batch, range(EPOCHS * steps), workers):
         pass
 
 

@@ -53,7 +53,7 @@ class Declaration:
 
     @property
     def gradients_per_step(self) -> int:
-        """How many gradients of the network a step computes: two if it is sharpness-aware, and has a `rho`."""
+        """The gradients of the network in a step: two if it is sharpness-aware, and has a `rho`."""
         return 2 if "rho" in self.hyperparameters else 1
 
 

@@ -103,8 +103,8 @@ class Method(nn.Module):
     * **Name.** `@method` of `pipeline.classify.registry` gives the name that suites use. The first line of
       the docstring is what `terrabench methods` prints.
     * **Hyper-parameters** are the class attributes that have both an annotation and a default: a number, a
-      bool or a string, written out. Suites may set them, within their type. They are read from the file's text
-      without importing it, together with those of base classes in the same file or in `methods/`. An
+      bool or a string, written out. Suites may set them, within their type. They are read from the file's
+      text without importing it, together with those of base classes in the same file or in `methods/`. An
       attribute without an annotation, such as `uses_target = False`, is no hyper-parameter.
     * **Modules**: `build` makes those that depend on the sizes of features and logits; `begin` those that
       depend on the network or on the number of domains. Parameters are trained at the head's learning rate;

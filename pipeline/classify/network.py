@@ -1,6 +1,6 @@
-"""The networks that classify: a backbone, an optional bottleneck, and a linear head."""
+"""The classifier: a backbone, an optional bottleneck, and a linear head."""
 
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,25 @@ from pipeline.config import TrainSettings
 
 
 class Network(nn.Module):
-    """A backbone with a linear head on its features, or on those of a bottleneck between the two.
+    """A backbone, an optional bottleneck, and a linear head.
 
-    The bottleneck is the transfer-learning library's (Linear, BatchNorm, ReLU, drawn as PyTorch draws them).
-    dropout: of the features, before the head. frozen_batchnorm: the backbone's BatchNorm layers never use or
-    gather a batch's statistics; as in DomainBed their weights are trained all the same.
-    mean, std: what an image with values in [0, 1] is normalised by, channel by channel, before it comes here.
-    image_size: the only height and width that the backbone takes, None if it takes any.
+    The bottleneck is the transfer-learning library's: Linear, BatchNorm and ReLU, initialised as PyTorch
+    does.
+
+    Args:
+        backbone: See `make_backbone`.
+        classes: The number of classes.
+        bottleneck: The width of the bottleneck; None for no bottleneck.
+        dropout: The rate of dropout on the features, before the head.
+        frozen_batchnorm: Whether the backbone's BatchNorm layers neither use nor collect the statistics of
+            batches. As in DomainBed, their weights are trained all the same.
+
+    Attributes:
+        mean: The means of the three channels that images are normalised by before they get here, for values
+            in [0, 1].
+        std: The standard deviations that they are normalised by.
+        image_size: The only height and width that the backbone accepts; None if it accepts any.
+        feature_count: The width d of the features that the head gets.
     """
 
     def __init__(
@@ -30,13 +42,15 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone, self.frozen_batchnorm = backbone, frozen_batchnorm
-        self.mean, self.std = backbone.normalisation
-        self.image_size = getattr(backbone, "image_size", None)
-        self.feature_count = bottleneck or backbone.num_features
-        self.bottleneck = nn.Identity()
+        described: Any = backbone
+        width: int = described.num_features
+        self.mean, self.std = described.normalisation
+        self.image_size: int | None = getattr(backbone, "image_size", None)
+        self.feature_count = bottleneck or width
+        self.bottleneck: nn.Module = nn.Identity()
         if bottleneck:
             self.bottleneck = nn.Sequential(
-                nn.Linear(backbone.num_features, bottleneck),
+                nn.Linear(width, bottleneck),
                 nn.BatchNorm1d(bottleneck),
                 nn.ReLU(inplace=True),
             )
@@ -44,16 +58,16 @@ class Network(nn.Module):
         self.head = nn.Linear(self.feature_count, classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """Images float [n, 3, H, W], normalised, to features [n, feature_count]: the head's input."""
+        """Return the head's input, [n, feature_count], for normalised images float32 [n, 3, H, W]."""
         return self.dropout(self.bottleneck(self.backbone(images)))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [n, feature_count] and logits [n, classes]."""
+        """Return features [n, feature_count] and logits [n, classes] of normalised images [n, 3, H, W]."""
         features = self.features(images)
         return features, self.head(features)
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode or not; frozen BatchNorm layers stay out of it."""
+        """Set training or evaluation mode; frozen BatchNorm layers stay in evaluation mode."""
         super().train(mode)
         if self.frozen_batchnorm:
             for layer in self.backbone.modules():
@@ -62,23 +76,29 @@ class Network(nn.Module):
         return self
 
     def needs_several_images(self) -> bool:
-        """Whether a BatchNorm layer would take the statistics of the next batch."""
+        """Return whether a BatchNorm layer would use the statistics of the next batch."""
         return any(isinstance(layer, _BatchNorm) and layer.training for layer in self.modules())
 
     def new_parameters(self) -> list[nn.Parameter]:
-        """Those of bottleneck and head, which no pretraining has seen."""
+        """Return the parameters of bottleneck and head, which are never pretrained."""
         return [*self.bottleneck.parameters(), *self.head.parameters()]
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device of the network."""
         return self.head.weight.device
 
 
 def build_network(settings: TrainSettings, classes: int, seed: int) -> Network:
-    """The network of `settings`; the weights that are not pretrained are drawn from `seed`.
+    """Make the network of `settings`, for classes from 0 to `classes` - 1.
 
-    UserError if there is no such backbone, or its pretrained weights can't be had or don't fit.
+    Args:
+        settings: Backbone, bottleneck, dropout and pretrained weights.
+        classes: The number of classes.
+        seed: Decides the weights that are not pretrained.
+
+    Raises:
+        UserError: There is no such backbone, or its pretrained weights cannot be loaded or do not fit.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,7 +1,7 @@
-"""Files from outside this project that declare methods: those given by --plugin, and those of installed packages.
+"""Plug-ins: files from outside this project that declare methods, given by --plugin or by installed packages.
 
-Imports no torch and runs no plug-in to plan with it: its text is read, and `classes_of` runs it where a training
-needs its class.
+Planning reads their text and neither runs a plug-in nor imports torch. `classes_of` runs a plug-in when a
+training needs its class.
 """
 
 import importlib
@@ -17,11 +17,11 @@ from pipeline.core.errors import UserError
 from pipeline.core.plugin import Plugin
 
 GROUP = "terrabench.methods"
-"""The entry points by which an installed package names its modules that declare methods."""
+"""The group of entry points by which an installed package names its modules that declare methods."""
 
 
 def given(path: Path) -> Plugin:
-    """The plug-in that the user named by --plugin."""
+    """Read the plug-in that the user gave by --plugin; UserError if `path` is no readable Python file."""
     if path.suffix != ".py":
         raise UserError(f"--plugin {path}: expected a Python file, such as my_method.py")
     if not path.is_file():
@@ -30,7 +30,11 @@ def given(path: Path) -> Plugin:
 
 
 def installed() -> list[Plugin]:
-    """The plug-ins that installed packages name in GROUP, found without importing them."""
+    """Read the plug-ins that installed packages name in GROUP, without importing them.
+
+    Raises:
+        UserError: A package names a module that does not exist, or a file is not readable.
+    """
     found: dict[str, Plugin] = {}
     for entry in entry_points(group=GROUP):
         path = _file_of(entry.module)
@@ -42,7 +46,7 @@ def installed() -> list[Plugin]:
 
 
 def _text(path: Path) -> str:
-    """What the file at `path` says."""
+    """The content of the file at `path`."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -50,7 +54,7 @@ def _text(path: Path) -> str:
 
 
 def _file_of(module: str) -> Path | None:
-    """The file of a module. find_spec alone would import the packages that a module stands in, and torch with them."""
+    """The file of a module, or None. `find_spec` alone would import its packages, and torch with them."""
     top, *rest = module.split(".")
     spec = importlib.util.find_spec(top)
     if spec is None:
@@ -67,9 +71,11 @@ def _file_of(module: str) -> Path | None:
 
 @cache
 def classes_of(plugin: Plugin) -> Mapping[str, type]:
-    """The classes under `@method` that are in the plug-in once it has run, by the method's name.
+    """Run a plug-in, and return its classes under `@method` by the method's name.
 
-    ImportError, with the plug-in's own traceback as its cause, if it does not run.
+    Raises:
+        ImportError: The plug-in fails to run. Its own traceback is the cause.
+        UserError: An installed package was changed after the run was planned.
     """
     try:
         module = _run(plugin) if plugin.module is None else _imported(plugin, plugin.module)
@@ -79,13 +85,12 @@ def classes_of(plugin: Plugin) -> Mapping[str, type]:
         raise ImportError(
             f"plug-in {plugin.path} can't be imported: {type(error).__name__}: {error}"
         ) from error
-    return {
-        made.name: made for made in vars(module).values() if isinstance(made, type) and "name" in vars(made)
-    }
+    classes = [value for value in vars(module).values() if isinstance(value, type)]
+    return {vars(one)["name"]: one for one in classes if "name" in vars(one)}
 
 
 def _run(plugin: Plugin) -> ModuleType:
-    """A module made of the plug-in's text: importing the file could find a later text, or older bytecode."""
+    """Make a module of the plug-in's text. Importing the file could find a later text, or older bytecode."""
     module = ModuleType(f"terrabench_plugin_{plugin.sha256[:16]}")
     module.__file__ = str(plugin.path)
     sys.modules[module.__name__] = module  # dataclasses and pickle look a class's module up
@@ -94,7 +99,7 @@ def _run(plugin: Plugin) -> ModuleType:
 
 
 def _imported(plugin: Plugin, name: str) -> ModuleType:
-    """The module of an installed package; refused if the package was changed after the run was planned."""
+    """Import the module of an installed package; UserError if it was changed after the run was planned."""
     if _text(plugin.path) != plugin.text:
         raise UserError(f"plug-in {plugin.path} was changed after this run began; run again")
     return importlib.import_module(name)

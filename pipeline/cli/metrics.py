@@ -23,10 +23,10 @@ small network of this project for its 32x32 digits), any model of timm with weig
 NAME=FILE with weights from a file; for PPL also `pixels`, which needs none. Weights that cannot be loaded
 are an error.
 
-The frames of a sequence have one size and one mode, and are never resized; scores of frames of different sizes
-do not compare, and a note says so. The reference is a folder of images or of class folders; images of another
-size than the frames are cropped to the frames' proportions and resized, with a note. FID is left out where there
-are not more images than features; KID replaces it there.
+The frames of a sequence have one size and one mode, and are never resized; scores of frames of different
+sizes do not compare, and a note says so. The reference is a folder of images or of class folders; images
+of another size than the frames are cropped to the frames' proportions and resized, with a note. FID is
+left out where there are not more images than features; KID replaces it there.
 
 examples:
   run_benchmark.py metrics out/ddim out/terra --distance digits

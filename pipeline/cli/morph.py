@@ -179,8 +179,8 @@ def _summary(options: argparse.Namespace, about: dict[str, Any]) -> str:
     if "psnr" in about:
         (x, y), (most_x, most_y) = about["psnr"], about["psnr_of_autoencoder"]
         lines.append(
-            f"X is reconstructed with a PSNR of {x:.1f} dB, Y with {y:.1f} (by the model's autoencoder alone: "
-            f"{most_x:.1f} and {most_y:.1f})"
+            f"X is reconstructed with a PSNR of {x:.1f} dB, Y with {y:.1f} (by the autoencoder of the model "
+            f"alone: {most_x:.1f} and {most_y:.1f})"
         )
     if about["resized_from"]:
         sides = " and ".join(map(str, about["resized_from"]))

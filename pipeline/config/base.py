@@ -38,7 +38,7 @@ def nearest(wrong: str, known: Iterable[str]) -> str:
     """Return the end of an error about an unknown name: the names that exist, and the one most like it."""
     known = sorted(known)
     by_lower = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(wrong.lower(), by_lower, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(wrong.lower(), by_lower, n=1, cutoff=0.5)
     hint = f"; did you mean {by_lower[close[0]]!r}?" if close else ""
     return f"there are: {', '.join(known) or 'none'}{hint}"
 

@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image, ImageOps
 
 from pipeline.data.image_files import as_rgb
-from pipeline.data.upright import open_upright
+from pipeline.data.open_image import open_image
 from pipeline.metrics.definitions import fid, full_rank, kid, smoothness
 from pipeline.metrics.distances import Distances, make_distances
 from pipeline.metrics.features import Features, make_features
@@ -44,13 +44,14 @@ class Reference:
     Args:
         images: Pixels, uint8 [m, H, W, 3], or paths of image files, object [m].
         features: Computes their features.
+        upright: Whether to apply the EXIF orientation of files. The images of datasets are read without it.
 
     Attributes:
         resized: How many images had another size, by the frames' size.
     """
 
-    def __init__(self, images: np.ndarray, features: Features) -> None:
-        self.images, self.features = images, features
+    def __init__(self, images: np.ndarray, features: Features, *, upright: bool = True) -> None:
+        self.images, self.features, self.upright = images, features, upright
         self.resized: dict[Size, int] = {}
         self._computed: dict[Size, np.ndarray] = {}
 
@@ -66,7 +67,10 @@ class Reference:
         """Return some images at `size`, uint8 [n, H, W, 3]."""
         read = []
         for image in images:
-            picture = as_rgb(open_upright(Path(image)) if isinstance(image, str) else Image.fromarray(image))
+            if isinstance(image, str):
+                picture = as_rgb(open_image(Path(image), upright=self.upright))
+            else:
+                picture = Image.fromarray(image)
             if picture.size != size:
                 self.resized[size] = self.resized.get(size, 0) + 1
                 picture = ImageOps.fit(picture, size, Image.Resampling.LANCZOS)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.errors import UserError
-from pipeline.data.upright import open_upright
+from pipeline.data.open_image import open_image
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 ABOUT = "about.json"
@@ -44,7 +44,7 @@ def read_image(path: Path) -> tuple[np.ndarray, str]:
     Raises:
         UserError: The file is not a complete image, or has another mode.
     """
-    image = open_upright(path)
+    image = open_image(path)
     if image.mode not in ("RGB", "L"):
         raise UserError(f"{path} is of mode {image.mode}; expected RGB or L (grey): convert it first")
     return np.array(image.convert("RGB")), image.mode

@@ -53,9 +53,8 @@ def run(params: ScoreParams, inputs: dict[str, Path], workspace: Path, progress:
     with reproducible(params.threads):
         endpoints = pd.read_csv(inputs["morphs"] / "ends.csv", dtype=str, keep_default_na=False)
         sequences = read_sequences(inputs["morphs"])
-        reference = Reference(
-            reference_images(inputs["data"], endpoints, params.domains), make_features(params.features)
-        )
+        images = reference_images(inputs["data"], endpoints, params.domains)
+        reference = Reference(images, make_features(params.features), upright=False)
         scores = score(sequences, make_distances(params.distance), reference)
         (row,) = json.loads(scores.table.to_json(orient="records", double_precision=15))
         described = [json.loads((one.folder / ABOUT).read_text()) for one in sequences]

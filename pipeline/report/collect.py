@@ -107,8 +107,8 @@ def _still_wanted(
         )
     if left_out:
         messages.append(
-            f"{left_out} records that were in {file} are left out, because {plan.suite.name} does not ask for "
-            f"their {report.units} any more (other settings or code); their artifacts are still there"
+            f"{left_out} records that were in {file} are left out, because {plan.suite.name} does not ask "
+            f"for their {report.units} any more (other settings or code); their artifacts are still there"
         )
     return [{name: row[name] for name in report.schema.names} for row in kept], messages
 

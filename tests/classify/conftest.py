@@ -11,9 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.classify import registry
 from pipeline.classify.training.stage import run
 from pipeline.data.generated import MANIFEST_COLUMNS
 from pipeline.data.image_sets import DomainArrays, save_domain
+from tests.classify.plugin_samples import TEXT
 from tests.classify.train_samples import CLASSES, domain, draw, ignore, parameters
 
 Make = Callable[..., Path]
@@ -21,7 +23,7 @@ Make = Callable[..., Path]
 
 @pytest.fixture
 def float64() -> Iterator[None]:
-    """Create tensors and networks in float64, where formulas that agree but for rounding agree to about 1e-15."""
+    """Create tensors in float64, where formulas that are equal but for rounding agree to about 1e-15."""
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
@@ -78,3 +80,12 @@ def train(tmp_path: Path) -> Make:
         return workspace
 
     return go
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Iterator[Path]:
+    """The file of a plug-in that declares the method Mine. No plug-in is in use after the test."""
+    file = tmp_path / "my_method.py"
+    file.write_text(TEXT)
+    yield file
+    registry.use([])

@@ -1,11 +1,10 @@
-"""Methods from outside this project: how they are found, what their jobs are keyed by, what is refused and how."""
+"""Methods from outside this project: how they are found, their jobs' keys, and what is refused."""
 
 import hashlib
 import json
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,35 +13,10 @@ from pipeline import cli
 from pipeline.classify import plugins, registry
 from pipeline.config import read_card, read_suite
 from pipeline.core.errors import UserError
-from pipeline.core.hardware import Capacity
-from pipeline.core.job import KINDS, Job
+from pipeline.core.job import KINDS
 from pipeline.core.paths import ROOT
-from pipeline.core.store import Store
-from pipeline.execution.local_executor import execute
-from pipeline.execution.worker import Message
 from pipeline.planning.graph import make_plan
-from pipeline.planning.kinds.prepare import PrepareParams
-from pipeline.report import records
-from tests.classify.train_samples import parameters
-
-TEXT = '''"""A method for tests."""
-
-from torch.nn.functional import cross_entropy
-
-from pipeline.classify.method import Method
-from pipeline.classify.registry import method
-
-
-@method("Mine")
-class Mine(Method):
-    """Mine (me)."""
-
-    weight: float = 0.5
-    rounds: int = 3
-
-    def losses(self, step):
-        return {"task": self.weight * cross_entropy(step.labelled.logits, step.labels)}
-'''
+from tests.classify.plugin_samples import TEXT, write_suite
 
 
 @pytest.fixture(autouse=True)
@@ -54,23 +28,9 @@ def none_left_over() -> Iterator[None]:
 
 
 @pytest.fixture
-def plugin(tmp_path: Path) -> Path:
-    file = tmp_path / "my_method.py"
-    file.write_text(TEXT)
-    return file
-
-
-@pytest.fixture
 def suite(tmp_path: Path) -> Path:
     """The smoke suite with the methods ERM and Mine, and no made images."""
     return write_suite(tmp_path, "[ERM, Mine]")
-
-
-def write_suite(folder: Path, methods: str) -> Path:
-    text = (ROOT / "benchmarks" / "digits_smoke.yaml").read_text()
-    text = text.replace("name: digits_smoke", "name: mine").replace("[none, base, terra]", "[none]")
-    (folder / "mine.yaml").write_text(text.replace("[ERM, MCC]", methods))
-    return folder / "mine.yaml"
 
 
 def install(folder: Path, entry: str) -> None:
@@ -116,8 +76,9 @@ def test_planning_with_plugins_imports_no_torch(tmp_path: Path, plugin: Path) ->
     install(tmp_path / "site", "theirs = their_package.their_method:Theirs")
     suite = write_suite(tmp_path, "[Mine, Theirs]")
     program = (
-        f"import sys; sys.path.append({str(tmp_path / 'site')!r}); from pipeline.cli import main;"
-        f"assert main(['plan', {str(suite)!r}, '--plugin', {str(plugin)!r}]) == 0; assert 'torch' not in sys.modules"
+        f"import sys; sys.path.append({str(tmp_path / 'site')!r}); from pipeline.cli import main;assert "
+        f"main(['plan', {str(suite)!r}, '--plugin', {str(plugin)!r}]) == 0; assert 'torch' not in "
+        "sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
@@ -273,84 +234,3 @@ def test_an_import_that_fails_names_the_file(plugin: Path, line: str) -> None:
     with pytest.raises(ImportError, match=r"plug-in .*my_method\.py can't be imported: \w+: ") as failed:
         registry.load("Mine")
     assert failed.value.__cause__ is not None
-
-
-class Listening:
-    """A Watcher that keeps what it is told of failures."""
-
-    def __init__(self) -> None:
-        self.details: dict[str, str] = {}
-
-    def started(self, job: Job) -> None: ...
-    def progressed(self, job: Job, message: Message) -> None: ...
-    def finished(self, job: Job) -> None: ...
-    def noted(self, text: str) -> None: ...
-
-    def failed(self, job: Job, reason: str, detail: str) -> None:
-        self.details[reason] = detail
-
-
-@pytest.mark.slow
-def test_a_training_that_diverges_is_recorded_as_failed_and_the_others_go_on(
-    tmp_path: Path, plugin: Path, prepared: Callable[..., Path]
-) -> None:
-    plugin.write_text(TEXT.replace("self.weight", '(float("nan") if step.progress > 0.5 else self.weight)'))
-    suite = write_suite(tmp_path, "[{name: Mine, label: Mine too}, ERM]")
-    options = [str(suite), "--plugin", str(plugin), "--store", str(tmp_path / "store")]
-    options += ["--results", str(tmp_path / "results"), "--quiet"]
-    plan, store, folder = cli.open_suite(cli.build_parser().parse_args(["plan", *options]))
-    data = prepared()
-    for path in data.iterdir():  # the tiny domains S and T in the places of those that the suite names
-        renamed = path.name.replace("S.", "MN.").replace("T.", "UC.")
-        shutil.copy(path, store.workspace("prepare", plan.data.key) / renamed)
-    store.commit("prepare", plan.data.key, {"seconds": 0})
-
-    assert cli.main(["run", *options, "--workers", "1"]) == 1
-    read = records.read(folder / "records.csv")
-    assert dict(zip(read["method"], read["status"], strict=True)) == {"Mine too": "failed", "ERM": "done"}
-    assert len(read) == 2 * 3
-    (reason,) = set(read[read["method"] == "Mine too"]["reason"])
-    assert reason.startswith(
-        "method Mine: the loss became nan at step 12 of 20; try a lower train.learning_rate"
-    )
-    kept = store.workspace("train", plan.cells[0].job.key) / "scratch" / "checkpoint.pt"
-    assert f"the last good checkpoint, {kept}, is kept" in reason
-    assert kept.exists()
-    table = (folder / "tables" / "accuracy_last.md").read_text()
-    assert "Missing: 1 of 2 trainings, 1 of them failed" in table
-
-    assert cli.main(["tables", *options]) == 0
-    assert records.read(folder / "records.csv").equals(read)
-    plugin.write_text(TEXT)  # another text is another training
-    assert cli.main(["run", *options, "--workers", "1"]) == 0
-    assert set(records.read(folder / "records.csv")["status"]) == {"done"}
-
-
-@pytest.mark.slow
-def test_a_worker_trains_by_a_plugin_and_goes_on_where_another_fails(
-    tmp_path: Path, plugin: Path, prepared: Callable[..., Path]
-) -> None:
-    store = Store(tmp_path / "store")
-    data = Job("prepare", PrepareParams(card=read_card("digits")), {}, "prepare")
-    shutil.copytree(prepared(), store.workspace("prepare", data.key), dirs_exist_ok=True)
-    store.commit("prepare", data.key, {})
-    broken = plugin.with_name("broken.py")
-    broken.write_text("import no_such_module\n" + TEXT)
-    mine = parameters(method="Mine", iterations=2)
-    todo = [
-        Job("train", mine, {"data": data}, "broken", plugins.given(broken)),
-        Job("train", mine, {"data": data}, "whole", plugins.given(plugin)),
-        Job("train", parameters(iterations=2), {"data": data}, "ERM"),
-    ]
-    listening = Listening()
-    outcome = execute(todo, store, Capacity(cpus=1), listening)
-
-    assert [job.label for job in outcome.made] == ["whole", "ERM"]
-    ((reason, detail),) = listening.details.items()
-    assert reason.startswith(
-        f"ImportError: plug-in {broken} can't be imported: ModuleNotFoundError: No module"
-    )
-    assert f'File "{broken}", line 1, in <module>\n    import no_such_module' in detail
-    by_plugin, built_in = (store.manifest("train", job.key) for job in todo[1:])
-    assert by_plugin["plugin"] == {"file": "my_method.py", "sha256": plugins.given(plugin).sha256}
-    assert "plugin" not in built_in

@@ -105,8 +105,9 @@ def test_a_new_file_declares_its_methods(tmp_path: Path) -> None:
 def test_hyperparameters_are_inherited_from_the_file_and_from_methods(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(
-        "class Base(Method):\n    margin: float = 1.0\n    rounds: int = 2\n    plain = 3\n"
-        "@method('Mine')\nclass Mine(Base, mcc.MCC):\n    rounds = 5\n    plain = 4\n    temperature: float = 1.5\n"
+        "class Base(Method):\n    margin: float = 1.0\n    rounds: int = 2\n    plain = "
+        "3\n@method('Mine')\nclass Mine(Base, mcc.MCC):\n    rounds = 5\n    plain = 4\n    temperature: "
+        "float = 1.5\n"
     )
     (declared,) = declarations.declared_in(file, "mine")
     assert declared.hyperparameters == {"temperature": 1.5, "trade_off": 1.0, "margin": 1.0, "rounds": 5}

@@ -97,7 +97,7 @@ def killed_after(steps: int) -> Callable[[int, int, str], None]:
 def killed_and_resumed(
     choice: dict[str, Any], inputs: dict[str, Path], workspace: Path, *kills: int
 ) -> dict[str, bytes]:
-    """The products of a training that is killed after each number of steps, and run again until it is done."""
+    """The products of a training that is killed after each number of steps, and then resumed."""
     for steps in kills:
         with pytest.raises(Killed):
             run(parameters(**choice), inputs, workspace, killed_after(steps))

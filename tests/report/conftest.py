@@ -16,7 +16,7 @@ from tests.report.report_samples import CLASSES, GRID, make_row
 
 @pytest.fixture(autouse=True)
 def quick_pdf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PDFs draw their letters: to embed them as journals ask takes most of a picture's time (tested in test_write)."""
+    """PDFs draw their letters, because embedding fonts takes most of a figure's time (see test_write)."""
     monkeypatch.setitem(style._STYLE, "pdf.fonttype", 3)
 
 

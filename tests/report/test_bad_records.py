@@ -1,4 +1,4 @@
-"""What records that are not as they should be lead to: each an error that names the place, or a word of what was done."""
+"""Faulty records: an error that names the place, or a message of what was done."""
 
 import json
 from pathlib import Path

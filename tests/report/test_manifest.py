@@ -1,4 +1,4 @@
-"""A results folder is drawn again when what it is drawn from, or a file of it, is other than it was; and not else."""
+"""A results folder is drawn again only if its inputs or one of its files changed."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -34,7 +34,8 @@ def test_the_file_itself(tmp_path):
     assert (tmp_path / "records.csv").read_text() == (
         "suite,dataset,setting,task,method,augmentation,backbone,seed,selection,accuracy,per_class,seconds,key,version,"
         "library,status,reason\n"
-        'small_suite,digits,uda,MN->MM,ERM,terra,digits_cnn,1,last,12.5,"[12.5, 100.0]",1.5,0123,0.1.0,,done,\n'
+        'small_suite,digits,uda,MN->MM,ERM,terra,digits_cnn,1,last,12.5,"[12.5, 100.0]",1.5,0123,0.1.0,,'
+        "done,\n"
     )
 
 

@@ -166,7 +166,8 @@ def test_nothing_made_yet(tmp_path, frame):
 
 def test_no_torch_is_imported_and_letters_are_embedded(features):
     code = (
-        "import sys; from pathlib import Path; from pipeline.report import records, write; from pipeline.report.plots import tsne\n"
+        "import sys; from pathlib import Path; from pipeline.report import records, write\n"
+        "from pipeline.report.plots import tsne\n"
         f"pdf = tsne.draw(Path({str(features)!r}), {CLASSES!r}, ('MN', 'MM'), 'title')['.pdf']\n"
         "assert b'/CIDFontType2' in pdf and b'/Type3' not in pdf, 'letters have to stay letters'\n"
         "assert 'sklearn' in sys.modules\n"

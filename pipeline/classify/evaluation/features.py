@@ -1,4 +1,4 @@
-"""The features that a trained network gives to the sets of images: what the t-SNE pictures are drawn from."""
+"""The features that a trained network computes of source, target and made images, for the t-SNE figures."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -7,31 +7,39 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from pipeline.classify.evaluation.selection import over
+from pipeline.classify.evaluation.selection import compute_over
 from pipeline.classify.network import Network
-from pipeline.classify.training.batches import Pool, joined
+from pipeline.classify.training.batches import Pool, concatenate
 from pipeline.data.image_sets import ImageSet, load_labelled
 
 PER_CLASS = 50
-"""Images of each class, of each set, whose features are kept."""
+"""The number of images of each class, in each set, whose features are kept."""
 
 
 def extract(network: Network, pool: Pool) -> Tensor:
-    """The features of the images of `pool`: float32 [n, d]; see `over`."""
-    return over(network, pool, network.features)
+    """Return the features of the images of `pool`: float32 [n, d] (see `compute_over`)."""
+    return compute_over(network, pool, network.features)
 
 
-def pictured_sets(
+def figure_sets(
     data: Path, sources: Sequence[str], target: str, made: dict[str, ImageSet], classes: int
 ) -> dict[str, ImageSet]:
-    """What a picture shows: the first images of each class of the sources and the made sets, and the target.
+    """Return the sets of images that a figure shows, by name.
 
-    Several sources share the places of one. Of the target as many test images are taken, whatever their labels,
-    which are there to colour the points.
+    Of sources and made images these are the first of each class; several sources share the places of one. Of
+    the target as many test images are taken, whatever their classes: its labels colour the points and choose
+    nothing.
+
+    Args:
+        data: A prepare artifact.
+        sources: The source domains.
+        target: The target domain.
+        made: The made images that entered training, by the name of their set.
+        classes: The number of classes.
     """
     test = load_labelled(data, target, "test")
     return {
-        "source": joined(
+        "source": concatenate(
             first_of_each(load_labelled(data, source, "train"), classes, PER_CLASS // len(sources))
             for source in sources
         ),
@@ -40,23 +48,27 @@ def pictured_sets(
 
 
 def first_of_each(images: ImageSet, classes: int, count: int = PER_CLASS) -> ImageSet:
-    """The first `count` images of each class, class by class."""
+    """Return the first `count` images of each class, class by class."""
     return images.take(
         np.concatenate([np.flatnonzero(images.labels == label)[:count] for label in range(classes)])
     )
 
 
 def features_file(
-    network: Network, sets: dict[str, ImageSet], evaluated: Callable[[ImageSet], Pool]
+    network: Network, sets: dict[str, ImageSet], evaluation_pool: Callable[[ImageSet], Pool]
 ) -> bytes:
-    """features.npz: for each set S, `S.features` float32 [n, d] and `S.labels` int64 [n].
+    """Return features.npz: `S.features` float32 [n, d] and `S.labels` int64 [n] for each set S.
 
-    evaluated: makes of a set the pool in which its images look as in an evaluation.
+    Args:
+        network: The trained network.
+        sets: Sets of images by name.
+        evaluation_pool: Makes the pool in which the images of a set are as in an evaluation.
     """
     arrays = {}
     for name, images in sets.items():
-        arrays[f"{name}.features"] = extract(network, evaluated(images)).numpy()
+        assert images.labels is not None
+        arrays[f"{name}.features"] = extract(network, evaluation_pool(images)).numpy()
         arrays[f"{name}.labels"] = images.labels
     file = io.BytesIO()
-    np.savez(file, **arrays)
+    np.savez(file, **arrays)  # type: ignore[arg-type]
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""How good made images are, by a classifier trained on the target's own labels for this check alone."""
+"""The quality of made images, judged by a classifier that is trained on the target's labels for this."""
 
 import tempfile
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from pipeline.classify.evaluation.features import extract
 from pipeline.classify.evaluation.selection import predict, score
 from pipeline.classify.factory import make_method
 from pipeline.classify.network import Network, build_network
-from pipeline.classify.training.batches import Labelled, check_labels, joined, make_pool
+from pipeline.classify.training.batches import LabelledBatches, check_labels, concatenate, make_pool
 from pipeline.classify.training.loop import Loop
 from pipeline.config import TrainSettings
 from pipeline.core.checkpoint import CHECKPOINT
@@ -34,12 +34,19 @@ CHECK = TrainSettings(
     schedule="cosine",
     augment_shift=2,
 )
-"""A longer training than a suite's, for it is the measure of the others."""
+"""The judge's training: longer than a suite's, because others are measured by it."""
 
 
 @dataclass(frozen=True)
 class Judge:
-    """A classifier that knows the target's labels; its features float64 [n, d] of what it learned from."""
+    """A classifier that was trained on the target's labels.
+
+    Attributes:
+        network: The classifier.
+        classes: The number of classes.
+        size: The height and width of its images.
+        reference: float64 [n, d], the features of its training images.
+    """
 
     network: Network
     classes: int
@@ -48,8 +55,13 @@ class Judge:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A set as the classifier sees it: features float64 [n, d], and percent recognised as their class."""
+class Judgement:
+    """What a judge finds of a set of images.
+
+    Attributes:
+        features: float64 [n, d].
+        recognised: Percent of images that are recognised as their class.
+    """
 
     features: np.ndarray
     recognised: float
@@ -63,53 +75,71 @@ def assess(
     seed: int,
     settings: TrainSettings = CHECK,
 ) -> pd.DataFrame:
-    """How near sets of images come to the target, and how well their classes are recognised.
+    """Measure how near sets of images come to the target, and how well their classes are recognised.
 
-    sets: `generate` artifacts by name. The rows: each set, the sources' train splits as one, and the target's own
-    test split, which shows the best to be had. The columns:
-      set, images (how many it has),
-      recognised: percent that an ERM classifier, trained on the target's train split with its labels, gives
-        to the class that they were made for (for the target's test split, its accuracy);
-      distance: the Frechet distance of the set to the target's train split in that classifier's features. Few
-        images look farther away than many, so that each set enters with as many as the smallest has.
+    Args:
+        data: A prepare artifact.
+        target: The target domain.
+        sets: `generate` artifacts by name.
+        sources: The source domains.
+        seed: Decides the judge's training and the choice of images.
+        settings: The judge's training.
+
+    Returns:
+        A row for each set, one for the sources' train splits together, and one for the target's own test
+        split, which shows the best that can be reached. The columns:
+
+        * `set`, and `images`, the number of its images.
+        * `recognised`: the percent of images that an ERM classifier, trained on the target's train split with
+        its
+          labels, recognises as their class.
+        * `distance`: the Frechet distance of the set to the target's train split in that classifier's
+        features.
+          A set of few images looks farther away than one of many, so that all sets enter with as many as the
+          smallest has.
     """
     with reproducible(threads=1):
         measured = {name: load_generated(path) for name, path in sets.items()}
-        measured["source"] = joined(load_labelled(data, source, "train") for source in sources)
+        measured["source"] = concatenate(load_labelled(data, source, "train") for source in sources)
         measured["target test"] = load_labelled(data, target, "test")
-        judge = _judge(data, target, settings, seed)
-        seen = {name: _see(judge, images, f"{name} images") for name, images in measured.items()}
+        judge = _train_judge(data, target, settings, seed)
+        judgements = {
+            name: _judge_images(judge, images, f"{name} images") for name, images in measured.items()
+        }
     count = min(len(images) for images in measured.values())
     rows = []
-    for name, one in seen.items():
-        some = _some(one.features, count, derive(seed, "some", name))
+    for name, one in judgements.items():
+        some = _choose(one.features, count, derive(seed, "some", name))
         distance = fid(some, judge.reference)
         rows.append((name, len(one.features), one.recognised, distance))
     return pd.DataFrame(rows, columns=["set", "images", "recognised", "distance"])
 
 
 @lru_cache(maxsize=16)
-def _judge(data: Path, target: str, settings: TrainSettings, seed: int) -> Judge:
-    """Trained once for all tasks with this target."""
+def _train_judge(data: Path, target: str, settings: TrainSettings, seed: int) -> Judge:
+    """Train the judge of a target, once for all tasks."""
     train = load_labelled(data, target, "train")
+    assert train.labels is not None
     classes, size = 1 + int(train.labels.max()), train.images.shape[1]
     network = build_network(settings, classes, derive(seed, "network"))
     method = make_method("ERM", {}, network, derive(seed, "method"))
     pool = make_pool(train, size, network.mean, network.std, settings.augment_shift)
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint, labelled = Path(folder) / CHECKPOINT, Labelled(pool, None, None)
+        checkpoint, labelled = Path(folder) / CHECKPOINT, LabelledBatches(pool, None, None)
         loop = Loop(network, method, labelled, None, None, settings, derive(seed, "batches"), checkpoint)
         loop.run(lambda done, total, what: None)
     return Judge(network, classes, size, extract(network, pool).numpy().astype(np.float64))
 
 
-def _see(judge: Judge, images: ImageSet, what: str) -> Seen:
+def _judge_images(judge: Judge, images: ImageSet, what: str) -> Judgement:
+    """Judge labelled images; UserError, which names `what`, if a label is none of the judge's classes."""
     check_labels(images, judge.classes, what)
+    assert images.labels is not None
     pool = make_pool(images, judge.size, judge.network.mean, judge.network.std)
     recognised = score(predict(judge.network, pool).argmax(dim=1), images.labels, judge.classes).accuracy
-    return Seen(extract(judge.network, pool).numpy().astype(np.float64), recognised)
+    return Judgement(extract(judge.network, pool).numpy().astype(np.float64), recognised)
 
 
-def _some(features: np.ndarray, count: int, seed: int) -> np.ndarray:
+def _choose(features: np.ndarray, count: int, seed: int) -> np.ndarray:
     """`count` rows of `features`, chosen by `seed`."""
     return features[np.random.default_rng(seed).permutation(len(features))[:count]]

@@ -1,7 +1,8 @@
-"""What a training achieved, and which of its moments counts: here the target's labels are read.
+"""Evaluations of a training, and checkpoint selection among them. Only here are the target's labels read.
 
-At every evaluation the loop keeps the network's probabilities for the target's test images. They meet the
-labels here, when training is over: no selection, the oracle included, can change a training.
+At every evaluation the loop keeps the network's probabilities for the target's test images. They are compared
+with the labels here, when training is over, so that no selection rule, the oracle included, can change a
+training.
 """
 
 import io
@@ -19,14 +20,33 @@ from pipeline.classify.training.batches import Pool
 from pipeline.data.image_sets import load_labelled
 
 BATCH = 250
+"""The number of images in a forward pass."""
+
+
+@dataclass(frozen=True)
+class EvaluationSets:
+    """The images that are evaluated, after every `every` steps and at the end.
+
+    Attributes:
+        held_out: For each source domain its labelled images that are not trained on: under uda its test
+            split.
+        target: The target's test split, unlabelled.
+        every: The number of steps between two evaluations.
+    """
+
+    held_out: Sequence[Pool]
+    target: Pool
+    every: int
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A network after `step` steps.
+    """The evaluation of a network after `step` steps.
 
-    source_accuracy: percent, on the held-out images of the source, or its mean over those of several sources.
-    probabilities: float32 [n, classes], those that it gives to the target's test images; rows sum to 1.
+    Attributes:
+        step: The number of steps.
+        source_accuracy: Percent on the held-out source images, as the mean over source domains.
+        probabilities: float32 [n, classes], the probabilities of the target's test images; rows sum to 1.
     """
 
     step: int
@@ -35,22 +55,33 @@ class Evaluation:
 
     @property
     def predictions(self) -> np.ndarray:
-        """The most probable classes, int64 [n]."""
+        """The most probable classes: int64 [n]."""
         return np.asarray(self.probabilities).argmax(axis=1)
 
 
 @dataclass(frozen=True)
 class Score:
-    """Percent of images classified rightly: of all, and of each class (None for a class without images)."""
+    """Percent of images that are classified correctly.
+
+    Attributes:
+        accuracy: Of all images.
+        per_class: Of the images of each class; None for a class without images.
+    """
 
     accuracy: float
     per_class: list[float | None]
 
 
-def over(network: Network, pool: Pool, compute: Callable[[Tensor], Tensor]) -> Tensor:
-    """What `compute`, a part of `network`, makes of all images of `pool`: [n, ...], in the CPU's memory.
+def compute_over(network: Network, pool: Pool, compute: Callable[[Tensor], Tensor]) -> Tensor:
+    """Compute something of all images, with the network in evaluation mode, and leave it in training mode.
 
-    Leaves `network` in training mode.
+    Args:
+        network: The network.
+        pool: The images.
+        compute: A part of the network: images [size, 3, H, W] to [size, ...].
+
+    Returns:
+        [n, ...], in the CPU's memory.
     """
     network.eval()
     with torch.inference_mode():
@@ -60,14 +91,15 @@ def over(network: Network, pool: Pool, compute: Callable[[Tensor], Tensor]) -> T
 
 
 def predict(network: Network, pool: Pool) -> Tensor:
-    """The probabilities of classes for the images of `pool`: float32 [n, classes]; see `over`."""
-    return over(network, pool, lambda images: network(images)[1].float().softmax(dim=1))
+    """Return the probabilities of classes: float32 [n, classes]."""
+    return compute_over(network, pool, lambda images: network(images)[1].float().softmax(dim=1))
 
 
 def held_out_scores(network: Network, held_out: Sequence[Pool]) -> tuple[float, float]:
-    """Percent classified rightly and mean cross-entropy of each labelled pool, both as means over the pools."""
+    """Return percent of correct images and mean cross-entropy, both as means over the labelled pools."""
     accuracies, losses = [], []
     for pool in held_out:
+        assert pool.labels is not None
         probabilities = predict(network, pool)
         accuracies.append(score(probabilities.argmax(dim=1), pool.labels, probabilities.shape[1]).accuracy)
         least = torch.finfo(probabilities.dtype).tiny
@@ -76,19 +108,22 @@ def held_out_scores(network: Network, held_out: Sequence[Pool]) -> tuple[float, 
 
 
 def score(predictions: np.ndarray | Tensor, labels: np.ndarray | Tensor, classes: int) -> Score:
-    """How far int64 [n] `predictions` agree with int64 [n] `labels`."""
-    right = np.asarray(predictions) == np.asarray(labels)
-    each = [right[np.asarray(labels) == label] for label in range(classes)]
-    shares = [100 * float(part.mean()) if len(part) else None for part in each]
-    return Score(100 * float(right.mean()), shares)
+    """Compare predictions int64 [n] with labels int64 [n]."""
+    correct = np.asarray(predictions) == np.asarray(labels)
+    of_classes = [correct[np.asarray(labels) == label] for label in range(classes)]
+    per_class = [100 * float(part.mean()) if len(part) else None for part in of_classes]
+    return Score(100 * float(correct.mean()), per_class)
 
 
 def select(selection: str, evaluations: Sequence[Evaluation], target_labels: np.ndarray) -> Evaluation:
-    """The evaluation that `selection` takes of a training's; of equally good ones the latest.
+    """Return the evaluation that a selection rule chooses; the latest of equally good ones.
 
-    last: the end. source: the best on the source's held-out images. unsupervised: the densest on the target's test
-    images, which it sees without their labels. oracle: the best on the target's labels, which nobody who has none
-    could know.
+    Args:
+        selection: `last`, the last iterate; `source`, the highest accuracy on held-out source images;
+            `unsupervised`, the highest neighbourhood density of the target's test images, without their
+            labels; `oracle`, the highest accuracy on the target's labels: an upper limit, never a result.
+        evaluations: The evaluations of a training, in order.
+        target_labels: int64 [n], the labels of the target's test images.
     """
     if selection == "last":
         return evaluations[-1]
@@ -100,21 +135,23 @@ def select(selection: str, evaluations: Sequence[Evaluation], target_labels: np.
 
 
 def neighbourhood_density(probabilities: np.ndarray | Tensor) -> float:
-    """Soft neighbourhood density of float [n, classes] (Saito et al. 2021), by scikit-adaptation: higher is better.
+    """Return the soft neighbourhood density of probabilities [n, classes]; higher is better.
 
-    The entropy of the similarities between the target's images: high where each has many like itself, so that the
-    classifier has cut no cluster in two. A classifier that says one class of everything gets the most of all:
-    like every such rule it is blind to that.
+    K. Saito, D. Kim, P. Teterwak, S. Sclaroff, T. Darrell, K. Saenko, "Tune it the Right Way: Unsupervised
+    Validation of Domain Adaptation via Soft Neighborhood Density", ICCV 2021. It is the entropy of the
+    similarities between the target's images: high where each image has many like itself, so that the
+    classifier cuts no cluster in two. Computed by scikit-adaptation. Like every rule without labels it has a
+    blind spot: one class for all images gets the highest density.
     """
     from skada.metrics import SoftNeighborhoodDensity
 
     points = np.asarray(probabilities, dtype=np.float64)
-    target = np.full(len(points), -1)  # how scikit-adaptation marks samples of a target
-    return float(SoftNeighborhoodDensity()(_AsGiven(), points, target, sample_domain=target))
+    target = np.full(len(points), -1)  # scikit-adaptation's mark of target samples
+    return float(SoftNeighborhoodDensity()(_Identity(), points, target, sample_domain=target))
 
 
-class _AsGiven:
-    """An estimator for scikit-adaptation's scorers, whose samples are their own probabilities."""
+class _Identity:
+    """An estimator for scikit-adaptation's scorers, whose samples are probabilities already."""
 
     def predict_proba(self, samples: np.ndarray, sample_domain: np.ndarray) -> np.ndarray:
         return samples
@@ -123,14 +160,20 @@ class _AsGiven:
 def target_predictions(
     data: Path, target: str, selections: Sequence[str], evaluations: Sequence[Evaluation]
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Of the target's test images the labels int64 [n], and what the network that each selection takes says of them."""
+    """Return the labels of the target's test images, and the predictions that each selection rule chooses.
+
+    Returns:
+        Labels int64 [n], and predictions int64 [n] by the name of the rule.
+    """
     labels = load_labelled(data, target, "test").labels
+    assert labels is not None
     return labels, {selection: select(selection, evaluations, labels).predictions for selection in selections}
 
 
 def predictions_file(labels: np.ndarray, predictions: dict[str, np.ndarray]) -> bytes:
-    """predictions.npz: `labels`, and for each selection S `S.predicted`, int16 [n] all."""
-    arrays = {"labels": labels} | {f"{name}.predicted": said for name, said in predictions.items()}
+    """Return predictions.npz: `labels`, and `S.predicted` for each selection rule S, all int16 [n]."""
+    arrays = {"labels": labels} | {f"{name}.predicted": classes for name, classes in predictions.items()}
     file = io.BytesIO()
-    np.savez_compressed(file, **{name: array.astype(np.int16) for name, array in arrays.items()})
+    small = {name: array.astype(np.int16) for name, array in arrays.items()}
+    np.savez_compressed(file, **small)  # type: ignore[arg-type]
     return file.getvalue()

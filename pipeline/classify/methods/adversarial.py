@@ -13,9 +13,10 @@ STEEPNESS = 10
 def warm_start(progress: float) -> float:
     """Return the strength of gradient reversal, which rises from 0 towards 1 during training.
 
-    It is 2 / (1 + exp(-10 progress)) - 1, the schedule of Ganin et al. (JMLR 2016). The transfer-learning library counts iterations i instead, as
-    2 / (1 + exp(-i / 1000)) - 1. Both agree in a training of 10,000 iterations, but by counting, a training
-    of a few hundred would end before the warm start did. A resumed training needs no memory of `progress`.
+    It is 2 / (1 + exp(-10 progress)) - 1, the schedule of Ganin et al. (JMLR 2016). The transfer-learning
+    library counts iterations i instead, as 2 / (1 + exp(-i / 1000)) - 1. Both agree in a training of 10,000
+    iterations, but by counting, a training of a few hundred would end before the warm start did. A resumed
+    training needs no memory of `progress`.
 
     Args:
         progress: The share of training that is done, in [0, 1).

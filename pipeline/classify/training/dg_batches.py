@@ -1,4 +1,4 @@
-"""Domain generalisation: what is held out of every source domain, and batches of equally many images of each."""
+"""Domain generalisation: held-out images of source domains, and batches with equally many images of each."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,17 +7,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.classify.training.batches import Pool, gathered
+from pipeline.classify.training.batches import Pool, gather
 from pipeline.core.errors import UserError
 from pipeline.core.seeds import derive, shuffled
 from pipeline.data.image_sets import ImageSet, load_whole
 
 
 def split_domain(data: Path, domain: str, holdout: float, seed: int) -> tuple[ImageSet, ImageSet]:
-    """The images of a source domain to train on, and the share `holdout` of them, to the nearest, held out.
+    """Split a source domain at random into images to train on, and held-out images for model selection.
 
-    As in DomainBed (Gulrajani and Lopez-Paz 2021) both are drawn from the whole domain, by `seed` and the name of
-    the domain alone: they are the same for every method and every target. UserError if one of them would be empty.
+    As in DomainBed (Gulrajani and Lopez-Paz, ICLR 2021), both are drawn from the whole domain. The split
+    depends on the seed and the domain's name alone, so that it is the same for every method and every target.
+
+    Args:
+        data: A prepare artifact.
+        domain: The domain's short form.
+        holdout: The share of images to hold out; their number is rounded to the nearest.
+        seed: Decides the split.
+
+    Raises:
+        UserError: One of the two parts would be empty.
     """
     whole = load_whole(data, domain)
     count = round(holdout * len(whole))
@@ -32,10 +41,12 @@ def split_domain(data: Path, domain: str, holdout: float, seed: int) -> tuple[Im
 
 @dataclass(frozen=True)
 class DomainBatches:
-    """The labelled images of a training on several domains, of each of which a batch has as many.
+    """The labelled batches of a training on several domains, with equally many images of each.
 
-    sources: one pool for each domain. made: made images, which are one domain more, or None. made_weight: what
-    one of them counts in the loss of the task, where one of a source counts 1.
+    Attributes:
+        sources: One pool for each source domain.
+        made: The made images that enter training, as one more domain, or None.
+        made_weight: The weight of a made image in the task's loss, where a source image has the weight 1.
     """
 
     sources: tuple[Pool, ...]
@@ -44,19 +55,23 @@ class DomainBatches:
 
     @property
     def pools(self) -> list[Pool]:
-        """Those of all domains."""
+        """The pools of all domains."""
         return [*self.sources] if self.made is None else [*self.sources, self.made]
 
     def batch(self, step: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Images [size * domains, 3, H, W] and labels [size * domains] of a step, domain after domain."""
-        taken = [
+        """Return images [size * domains, 3, H, W] and labels [size * domains], domain after domain."""
+        chosen = [
             shuffled(len(pool), step * size, (step + 1) * size, derive(seed, "domain", domain))
             for domain, pool in enumerate(self.pools)
         ]
-        return gathered(self.pools, taken, step, seed)
+        return gather(self.pools, chosen, step, seed)
 
     def groups(self, size: int) -> tuple[Tensor, Tensor | None]:
-        """The domain of each image of a batch, int64 [size * domains]; and its weight, float, None if all are 1."""
+        """Return domain and weight of each image of a batch.
+
+        Returns:
+            Domains int64 [size * domains], and weights float32 [size * domains], None if all are 1.
+        """
         domains = torch.arange(len(self.pools)).repeat_interleave(size)
         if self.made is None:
             return domains, None

@@ -1,26 +1,26 @@
-"""The one training loop of every method: data, optimiser, schedule, precision, evaluation, checkpoints.
+"""The training loop of every method: data, optimiser, schedule, precision, evaluation, checkpoints.
 
-It computes on a GPU if there is one. In half precision only the network's passes are: weights are fp32, and so is
-what a method sees, for its losses may have logarithms of probabilities near 0.
+It computes on a GPU if there is one. In half precision, only the network's passes are: weights are float32,
+and so are the features and logits that a method gets, because its losses may take logarithms of probabilities
+near 0.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pipeline.classify.evaluation.selection import Evaluation, held_out_scores, predict
-from pipeline.classify.method import Method, Outputs, Step
+from pipeline.classify.evaluation.selection import Evaluation, EvaluationSets, held_out_scores, predict
+from pipeline.classify.method import Method, Outputs, Step, total
 from pipeline.classify.network import Network
-from pipeline.classify.training.batches import Labelled, Pool, target_batch
+from pipeline.classify.training.batches import LabelledBatches, Pool, target_batch
 from pipeline.classify.training.dg_batches import DomainBatches
 from pipeline.classify.training.optimizers import make_optimizer, rate_schedule
-from pipeline.classify.training.prefetch import ahead
+from pipeline.classify.training.prefetch import prefetch
 from pipeline.classify.training.sam import perturbed
 from pipeline.classify.training.swad import Averaging, estimate_statistics
 from pipeline.config import TrainSettings
@@ -31,46 +31,45 @@ from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
-"""The precisions that are not fp32."""
+"""The half precisions, by their names in suites."""
 
 HISTORY_ROWS = 50
-"""Rows of a history besides those of evaluations."""
+"""The number of rows of history.csv, besides those of evaluations."""
 
 STATISTICS_STEPS = 500
-"""The steps whose images give an averaged network its BatchNorm statistics, as many as in the authors' code."""
+"""The steps whose images give an averaged network its BatchNorm statistics, as in the authors' code."""
 
 
 class Diverged(UserError):
-    """Training came to numbers that are none."""
-
-
-@dataclass(frozen=True)
-class Watched:
-    """What is evaluated, after every `every` steps and at the end.
-
-    held_out: for each source domain the labelled images that are not trained on, under uda its test split.
-    target: the target's test split, unlabelled.
-    """
-
-    held_out: Sequence[Pool]
-    target: Pool
-    every: int
+    """Training produced NaN or infinity."""
 
 
 class Loop:
-    """One training. `run` starts it, or goes on from the file `checkpoint` if that is there.
+    """One training. `run` starts it, or resumes it from its checkpoint.
 
-    target: unlabelled target images, None if the method does not use them. watched: None to evaluate nothing,
-    which averaging cannot do without. averaged: what the average is over, after a `run` with averaging.
+    Args:
+        network: The network to train.
+        method: The method that computes the loss.
+        labelled: The labelled batches.
+        target: The unlabelled target images; None if the method does not use them.
+        evaluated: The sets to evaluate; None to evaluate nothing, which averaging cannot do without.
+        settings: The settings of the training.
+        seed: Decides batches, their augmentation, and dropout.
+        checkpoint: The file of the checkpoint.
+
+    Attributes:
+        evaluations: The evaluations so far. With averaging, one, of the averaged network, after `run`.
+        history: The rows of history.csv so far.
+        averaged: What the network is the average of, after `run` with averaging (see Averaging.finish).
     """
 
     def __init__(
         self,
         network: Network,
         method: Method,
-        labelled: Labelled | DomainBatches,
+        labelled: LabelledBatches | DomainBatches,
         target: Pool | None,
-        watched: Watched | None,
+        evaluated: EvaluationSets | None,
         settings: TrainSettings,
         seed: int,
         checkpoint: Path,
@@ -79,7 +78,7 @@ class Loop:
         if settings.precision == "fp16" and self.device.type == "cpu":
             raise UserError("train.precision: fp16 needs a GPU, and there is none here; use bf16 or fp32")
         self.network, self.method = network.to(self.device), method.to(self.device)
-        self.labelled, self.target, self.watched = labelled, target, watched
+        self.labelled, self.target, self.evaluated = labelled, target, evaluated
         self.settings, self.seed, self.checkpoint = settings, seed, checkpoint
         self.optimizer = make_optimizer(network, method, settings)
         self.lr_scheduler = schedule_rates(self.optimizer, rate_schedule(settings))
@@ -89,16 +88,20 @@ class Loop:
         self.history: list[dict[str, float]] = []
         self.averaging = Averaging(network, settings.swad) if settings.averaging == "swad" else None
         self.averaged: dict[str, Any] | None = None
-        self.sums: dict[str, float] = {}
-        self.summed = 0
+        self._sums: dict[str, float] = {}
+        self._summed = 0
 
     def run(self, progress: Progress) -> None:
-        """Train to the end; fills `evaluations` and `history`. Diverged if a loss is no longer finite."""
+        """Train to the end, and fill `evaluations` and `history`.
+
+        Raises:
+            Diverged: The loss or a weight became NaN or infinite.
+        """
         self._resume()
         self.network.train()
         self._check_batch()
-        total = self.settings.iterations
-        with closing(ahead(self._batch, range(self.done, total), self.settings.workers)) as batches:
+        steps = self.settings.iterations
+        with closing(prefetch(self._batch, range(self.done, steps), self.settings.workers)) as batches:
             for batch in batches:
                 if self.averaging and self.averaging.ended:
                     break
@@ -107,14 +110,14 @@ class Loop:
                 if self.averaging:
                     self.averaging.add()
                 self._record()
-                if self.done % self.settings.checkpoint_every == 0 and self.done < total:
+                if self.done % self.settings.checkpoint_every == 0 and self.done < steps:
                     self._save()
-                progress(self.done, total, f"loss {loss:.3f}")
-        if self.averaging:
-            self._average(self.averaging, self.watched)
+                progress(self.done, steps, f"loss {loss:.3f}")
+        if self.averaging and self.evaluated:
+            self._average(self.averaging, self.evaluated)
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """The images of a step, labelled and then target ones, and the labels of the former. Runs in any thread."""
+        """The images of a step, labelled and then target images, and the labels. Runs in any thread."""
         size = self.settings.batch_size
         images, labels = self.labelled.batch(step, size, self.seed)
         if self.target is not None:
@@ -122,7 +125,7 @@ class Loop:
         return images, labels
 
     def _check_batch(self) -> None:
-        """UserError if BatchNorm would see one image at a time, whose deviation from its own mean is nothing."""
+        """Raise UserError if BatchNorm would get one image, whose deviation from its own mean is zero."""
         domains, _ = self.labelled.groups(self.settings.batch_size)
         if len(domains) == 1 and self.target is None and self.network.needs_several_images():
             raise UserError(
@@ -130,13 +133,14 @@ class Loop:
             )
 
     def _step(self, images: Tensor, labels: Tensor) -> float:
-        """One update of the weights, on a `_batch`; the loss before it."""
-        with nullcontext() if self.method.rho is None else self._perturbed(images, labels):
+        """Update the weights by a batch. Returns the loss before the update."""
+        rho = self.method.rho
+        with nullcontext() if rho is None else self._perturbed(images, labels, rho):
             self._seed_dropout()
             losses = self.method.losses(self._forward(images, labels))
-            loss = sum(losses.values())
-            self.sums = {name: self.sums.get(name, 0.0) + value.item() for name, value in losses.items()}
-            self.summed += 1
+            loss = total(losses.values())
+            self._sums = {name: self._sums.get(name, 0.0) + value.item() for name, value in losses.items()}
+            self._summed += 1
             if not math.isfinite(loss.item()):
                 raise self._diverged(f"the loss became {loss.item()}")
             self.optimizer.zero_grad()
@@ -145,7 +149,7 @@ class Loop:
         return loss.item()
 
     def _update(self) -> None:
-        """The optimiser's step, with the gradient clipped if it is to be; none if it overflowed in fp16."""
+        """Clip the gradient if it is to be, and update the weights unless the gradient overflowed in fp16."""
         if self.settings.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
@@ -154,24 +158,24 @@ class Loop:
         self.scaler.update()
         self.lr_scheduler.step()
 
-    def _perturbed(self, images: Tensor, labels: Tensor) -> AbstractContextManager[None]:
-        """The network moved to where a sharpness-aware method wants the gradient of this step."""
+    def _perturbed(self, images: Tensor, labels: Tensor, rho: float) -> AbstractContextManager[None]:
+        """Move the network to the point where a sharpness-aware method takes the gradient of this step."""
         self._seed_dropout()
-        ascent = sum(self.method.ascent(self._forward(images, labels)).values())
-        # Scaled as the loss is, for else it could vanish in fp16. Where only its direction counts that changes nothing.
+        ascent = total(self.method.ascent(self._forward(images, labels)).values())
+        # Scaled as the loss is, because in fp16 it could vanish. Its direction stays the same.
         scale, alpha = self.scaler.get_scale(), self.method.alpha
         ascent = self.scaler.scale(ascent)
-        return perturbed(self.network, ascent, self.method.rho, None if alpha is None else alpha / scale)
+        return perturbed(self.network, ascent, rho, None if alpha is None else alpha / scale)
 
     def _seed_dropout(self) -> None:
-        """Dropout and its like are the same in all passes of a step."""
+        """Make dropout and its like equal in all passes of a step."""
         seed = derive(self.seed, "step", self.done)
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
     def _forward(self, images: Tensor, labels: Tensor) -> Step:
-        """The step's images, both halves in one pass through the network."""
+        """Pass labelled and target images through the network together."""
         count, images = len(labels), images.to(self.device)
         features, logits = self._through_network(images)
         target = Outputs(features[count:], logits[count:]) if self.target is not None else None
@@ -183,47 +187,50 @@ class Loop:
         return Step(labelled, labels, target, progress, domains, weights, images[:count])
 
     def _through_network(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and logits, in fp32 whatever the precision of the pass."""
+        """Features and logits, as float32 in every precision."""
         half = HALF.get(self.settings.precision)
         with nullcontext() if half is None else torch.autocast(self.device.type, half):
             features, logits = self.network(images)
         return features.float(), logits.float()
 
     def _record(self) -> None:
-        """Evaluate if it is time, and add a row to the history if it is time for that."""
-        last = self.done == self.settings.iterations
-        due = self.watched is not None and (last or self.done % self.watched.every == 0)
-        if not (due or last or self.done % math.ceil(self.settings.iterations / HISTORY_ROWS) == 0):
+        """Evaluate, and add a row to the history, at the steps where that is due."""
+        last, sets = self.done == self.settings.iterations, self.evaluated
+        if sets is not None and not (last or self.done % sets.every == 0):
+            sets = None
+        if not (sets or last or self.done % math.ceil(self.settings.iterations / HISTORY_ROWS) == 0):
             return
-        row = {"iteration": self.done} | {name: value / self.summed for name, value in self.sums.items()}
-        if due:
-            row |= self._evaluate(self.watched)
+        row: dict[str, float] = {"iteration": self.done}
+        row |= {name: value / self._summed for name, value in self._sums.items()}
+        if sets is not None:
+            row |= self._evaluate(sets)
         self.history.append(row)
-        self.sums, self.summed = {}, 0
+        self._sums, self._summed = {}, 0
 
-    def _evaluate(self, watched: Watched) -> dict[str, float]:
-        """Evaluate the network as it is; what the history keeps of that."""
-        accuracy, loss = held_out_scores(self.network, watched.held_out)
+    def _evaluate(self, sets: EvaluationSets) -> dict[str, float]:
+        """Evaluate the network as it is. Returns what the history keeps of the evaluation."""
+        accuracy, loss = held_out_scores(self.network, sets.held_out)
         if self.averaging:
-            self.averaging.close(self.done, loss)
+            self.averaging.close_segment(self.done, loss)
             return {"source_accuracy": accuracy, "source_loss": loss}
-        self.evaluations.append(Evaluation(self.done, accuracy, predict(self.network, watched.target)))
+        self.evaluations.append(Evaluation(self.done, accuracy, predict(self.network, sets.target)))
         return {"source_accuracy": accuracy}
 
-    def _average(self, averaging: Averaging, watched: Watched) -> None:
-        """Make the network the average, which is all that there is to select."""
+    def _average(self, averaging: Averaging, sets: EvaluationSets) -> None:
+        """Make the network the average, and its evaluation the only one to select."""
         self.averaged = averaging.finish()
         if self.averaged["converged"]:
             self._seed_dropout()
             steps = range(min(self.done, STATISTICS_STEPS))
             estimate_statistics(self.network, (self._batch(step)[0].to(self.device) for step in steps))
-        accuracy, _ = held_out_scores(self.network, watched.held_out)
-        self.evaluations = [Evaluation(self.done, accuracy, predict(self.network, watched.target))]
+        accuracy, _ = held_out_scores(self.network, sets.held_out)
+        self.evaluations = [Evaluation(self.done, accuracy, predict(self.network, sets.target))]
 
     def _modules(self) -> dict[str, torch.nn.Module]:
         return {"network": self.network, "method": self.method}
 
     def _save(self) -> None:
+        """Write everything that the steps to come depend on."""
         tensors = {
             f"{name}.{key}": value
             for name, module in self._modules().items()
@@ -233,21 +240,21 @@ class Loop:
             raise self._diverged("the weights became infinite or NaN")
         for index, one in enumerate(self.evaluations):
             tensors[f"probabilities.{index}"] = one.probabilities
-        averaging, averaging_about = self.averaging.state() if self.averaging else ({}, None)
-        tensors |= {f"averaging.{name}": tensor for name, tensor in averaging.items()}
+        averaging_tensors, averaging = self.averaging.state() if self.averaging else ({}, None)
+        tensors |= {f"averaging.{name}": tensor for name, tensor in averaging_tensors.items()}
         about = {
             "done": self.done,
             "history": self.history,
-            "sums": self.sums,
-            "summed": self.summed,
+            "sums": self._sums,
+            "summed": self._summed,
             "evaluations": [(one.step, one.source_accuracy) for one in self.evaluations],
             "scaler": self.scaler.state_dict(),
-            "averaging": averaging_about,
+            "averaging": averaging,
         }
         save_checkpoint(self.checkpoint, tensors, self.optimizer, about)
 
     def _resume(self) -> None:
-        """Take over the state of the last checkpoint, if there is one."""
+        """Restore what `_save` wrote, if there is a checkpoint."""
         restored = load_checkpoint(self.checkpoint, self.optimizer)
         if restored is None:
             return
@@ -257,7 +264,7 @@ class Loop:
         self.scaler.load_state_dict(about["scaler"])
         self.done, self.history = about["done"], about["history"]
         self.lr_scheduler = schedule_rates(self.optimizer, rate_schedule(self.settings), self.done)
-        self.sums, self.summed = about["sums"], about["summed"]
+        self._sums, self._summed = about["sums"], about["summed"]
         if self.averaging:
             self.averaging.load(_under("averaging.", tensors), about["averaging"])
         self.evaluations = [
@@ -273,5 +280,6 @@ class Loop:
         )
 
 
-def _under(prefix: str, tensors: dict[str, Any]) -> dict[str, Tensor]:
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names start with `prefix`, by what follows it."""
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

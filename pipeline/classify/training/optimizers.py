@@ -12,8 +12,8 @@ from pipeline.core.lr_schedule import Schedule, constant, cosine, inverse
 def make_optimizer(network: Network, method: Method, settings: TrainSettings) -> Optimizer:
     """Make SGD (with Nesterov momentum if it has momentum) or Adam, with two groups of weights.
 
-    The backbone learns at backbone_lr_factor times the learning rate; bottleneck, head and the method's own modules
-    learn at the learning rate itself.
+    The backbone learns at backbone_lr_factor times the learning rate; bottleneck, head and the method's own
+    modules learn at the learning rate itself.
     """
     rate = settings.learning_rate
     groups = [

@@ -1,7 +1,7 @@
-"""Work done ahead of whoever needs it, by threads."""
+"""Prefetching by threads: the next batches are prepared while the current one is used."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -9,12 +9,20 @@ Task = TypeVar("Task")
 Product = TypeVar("Product")
 
 
-def ahead(make: Callable[[Task], Product], tasks: Iterable[Task], workers: int) -> Iterator[Product]:
-    """make(task) for each of `tasks`, in their order, each when it is asked for; with `workers`, before.
+def prefetch(
+    make: Callable[[Task], Product], tasks: Iterable[Task], workers: int
+) -> Generator[Product, None, None]:
+    """Yield `make(task)` for each of `tasks`, in order, prefetched by `workers` threads.
 
-    So many threads make so many products in advance. Threads and not processes, as decoding, resizing and torch
-    release Python's lock, and nothing has to be copied. What `make` raises is raised where its product would be.
-    Closed early, it waits for what is being made and drops the rest.
+    Threads, not processes: decoding, resizing and torch release Python's lock, and nothing has to be copied.
+    An exception of `make` is raised where its product would be yielded. Closing the generator early waits for
+    the products under way and drops them.
+
+    Args:
+        make: Called in any of the threads.
+        tasks: The arguments of `make`.
+        workers: The number of threads, and of products that are prepared in advance. 0 makes each product
+            when it is asked for.
     """
     if workers == 0:
         yield from map(make, tasks)

@@ -1,10 +1,12 @@
-"""Sharpness-aware steps (Foret et al. 2021): the gradient is taken where the loss nearby is worst.
+"""Sharpness-aware steps: the gradient is taken at the worst point near the weights.
 
-Gradient matching (Wang et al. 2023) is the same wrapper with a second parameter.
+P. Foret, A. Kleiner, H. Mobahi, B. Neyshabur, "Sharpness-Aware Minimization for Efficiently Improving
+Generalization", ICLR 2021, equation 2 for p = 2. Gradient matching (P. Wang et al., "Sharpness-Aware Gradient
+Matching for Domain Generalization", CVPR 2023) is the same with a second parameter.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -14,14 +16,22 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @contextmanager
 def perturbed(network: nn.Module, loss: Tensor, rho: float, alpha: float | None = None) -> Iterator[None]:
-    """Moves the weights of `network` by rho * g / ||g||, with g the gradient of `loss` there; then restores them.
+    """Move the weights w of `network` to w + rho * g / |g| for the duration of the context.
 
-    ||g|| is the norm over all weights together. They are restored from copies, bit for bit. A gradient of zeros
-    moves nothing, nor does one that overflowed, as one of half precision may. With `alpha`, gradients are matched:
-    the weights move by (rho / ||g|| - alpha) * g, and every gradient h that is found within becomes (g + h) / 2 on
-    leaving; of a loss scaled by s, s times that, if alpha is that of the step over s.
-    Within, BatchNorm layers do not update their running statistics: these were updated by the pass that made `loss`,
-    with the weights that are kept and evaluated, and should not be a second time.
+    g is the gradient of `loss` at w, and |g| its norm over all weights together. On leaving, the weights are
+    restored from copies, bit for bit. A gradient of zeros moves nothing; nor does one that overflowed, as in
+    half precision it may.
+
+    Within the context, BatchNorm layers do not update their running statistics. The pass that computed `loss`
+    did, with the weights that are kept and evaluated, and a second update would be wrong.
+
+    Args:
+        network: The network to move.
+        loss: A scalar, computed by `network` at w.
+        rho: The radius.
+        alpha: The strength of gradient matching. If set, the weights move by (rho / |g| - alpha) * g, and
+            every gradient h that is on the weights on leaving becomes (g + h) / 2. For a loss that is scaled
+            by s, this is the alpha of the unscaled loss divided by s.
     """
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
@@ -32,12 +42,12 @@ def perturbed(network: nn.Module, loss: Tensor, rho: float, alpha: float | None 
     ]
     try:
         if norm and math.isfinite(norm):
-            _add(weights, gradients, rho / norm - (alpha or 0.0))
+            _move(weights, gradients, rho / norm - (alpha or 0.0))
         for layer in tracking:
             layer.track_running_stats = False
         yield
         if alpha is not None:
-            _average(weights, gradients)
+            _average_gradients(weights, gradients)
     finally:
         for layer in tracking:
             layer.track_running_stats = True
@@ -47,14 +57,15 @@ def perturbed(network: nn.Module, loss: Tensor, rho: float, alpha: float | None 
 
 
 @torch.no_grad()
-def _add(weights: list[Tensor], directions: tuple[Tensor, ...], scale: float) -> None:
+def _move(weights: Sequence[Tensor], directions: Sequence[Tensor], scale: float) -> None:
+    """Add scale times its direction to each weight."""
     for weight, direction in zip(weights, directions, strict=True):
         weight.add_(direction, alpha=scale)
 
 
 @torch.no_grad()
-def _average(weights: list[Tensor], gradients: tuple[Tensor, ...]) -> None:
-    """Makes the gradient of every weight that has one the mean of it and of that in `gradients`."""
+def _average_gradients(weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    """Replace the gradient of each weight that has one by its mean with that in `gradients`."""
     for weight, gradient in zip(weights, gradients, strict=True):
         if weight.grad is not None:
             weight.grad.add_(gradient).div_(2)

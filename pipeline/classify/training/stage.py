@@ -1,4 +1,4 @@
-"""The `train` stage: one training of one method on one task, and its records."""
+"""The stage of `train` jobs: one training of one method on one task, and its records."""
 
 import csv
 import io
@@ -10,15 +10,21 @@ from typing import Any
 from safetensors.torch import save
 
 from pipeline import __version__
-from pipeline.classify.evaluation.features import features_file, pictured_sets
-from pipeline.classify.evaluation.selection import Score, predictions_file, score, target_predictions
+from pipeline.classify.evaluation.features import features_file, figure_sets
+from pipeline.classify.evaluation.selection import (
+    EvaluationSets,
+    Score,
+    predictions_file,
+    score,
+    target_predictions,
+)
 from pipeline.classify.factory import make_method
-from pipeline.classify.methods.tllib import version
+from pipeline.classify.methods import tllib
 from pipeline.classify.network import Network, build_network
 from pipeline.classify.registry import check_setting
-from pipeline.classify.training.batches import Labelled, Pool, check_labels, joined
+from pipeline.classify.training.batches import LabelledBatches, Pool, check_labels, concatenate
 from pipeline.classify.training.dg_batches import DomainBatches, split_domain
-from pipeline.classify.training.loop import Loop, Watched
+from pipeline.classify.training.loop import Loop
 from pipeline.classify.training.transforms import Inputs, MakePool
 from pipeline.config import MADE_SETS
 from pipeline.core.checkpoint import CHECKPOINT
@@ -32,22 +38,28 @@ from pipeline.data.image_sets import ImageSet, Split, load_labelled, load_unlabe
 from pipeline.planning.kinds.train import TrainParams
 
 EVALUATIONS = 10
-"""How often a training is evaluated if a selection needs a choice and the settings do not say."""
+"""The evaluations of a training whose selection rules need several, unless its settings say otherwise."""
 
 SWAD_EVALUATIONS = 50
-"""The same if its iterates are averaged: every 100 of 5,000 steps, as the authors of SWAD do."""
+"""The same with averaging: every 100 of 5,000 steps, as the authors of SWAD do."""
 
 
 def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
-    """Train; write records.json, predictions.npz, history.csv, features.npz, and model.safetensors if `settings.keep_weights`.
+    """Train a classifier, evaluate it, and write the files of the artifact.
 
-    With averaging, averaging.json says of which steps the network is the average (see Averaging.finish), and all
-    selections take that one network.
-    inputs: `data`, a prepare artifact, and those of MADE_SETS that enter training.
+    These are records.json, predictions.npz, history.csv and features.npz; with `settings.keep_weights`,
+    model.safetensors; with averaging, averaging.json (see Averaging.finish), and all selection rules then
+    choose the averaged network.
+
+    Args:
+        params: The parameters of the job.
+        inputs: `data`, a prepare artifact, and those of MADE_SETS that enter training.
+        workspace: The folder to write to.
+        progress: Called after each step.
     """
     with reproducible(params.threads):
         entering = [name for name in MADE_SETS if name in inputs]
-        # Crops are taken of files, so that a training does not hold all made images.
+        # Crops are read from files, so that a training does not hold all made images in memory.
         load = load_generated if params.settings.crop == "none" else generated_files
         made = {name: load(inputs[name]) for name in entering}
         loop = _make_loop(params, inputs["data"], made, workspace / "scratch" / CHECKPOINT)
@@ -55,8 +67,8 @@ def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress:
         labels, predictions = target_predictions(
             inputs["data"], params.target, params.selections, loop.evaluations
         )
-        scores = {name: score(said, labels, len(params.classes)) for name, said in predictions.items()}
-        library = version() if loop.method.uses_library else ""
+        scores = {rule: score(chosen, labels, len(params.classes)) for rule, chosen in predictions.items()}
+        library = tllib.version() if loop.method.uses_library else ""
         write_atomic(
             workspace / "records.json", json.dumps(_records(params, scores, library), indent=1) + "\n"
         )
@@ -64,9 +76,9 @@ def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress:
         write_atomic(workspace / "history.csv", _table(loop.history))
         if loop.averaged is not None:
             write_atomic(workspace / "averaging.json", json.dumps(loop.averaged) + "\n")
-        pictured = pictured_sets(inputs["data"], params.sources, params.target, made, len(params.classes))
+        shown = figure_sets(inputs["data"], params.sources, params.target, made, len(params.classes))
         evaluation = _inputs(params, loop.network).evaluation
-        write_atomic(workspace / "features.npz", features_file(loop.network, pictured, evaluation))
+        write_atomic(workspace / "features.npz", features_file(loop.network, shown, evaluation))
         if params.settings.keep_weights:
             weights = {name: tensor.contiguous() for name, tensor in loop.network.state_dict().items()}
             write_atomic(workspace / "model.safetensors", save(weights))
@@ -74,8 +86,8 @@ def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress:
 
 def _make_loop(params: TrainParams, data: Path, made: dict[str, ImageSet], checkpoint: Path) -> Loop:
     """The training that `params` describe, before its first step."""
-    settings, seed, classes = params.settings, params.seed, len(params.classes)
-    network = build_network(settings, classes, derive(seed, "network"))
+    settings, seed = params.settings, params.seed
+    network = build_network(settings, len(params.classes), derive(seed, "network"))
     if network.image_size not in (None, params.image_size):
         raise UserError(
             f"backbone {settings.backbone} takes images of {network.image_size} pixels alone, not the "
@@ -84,41 +96,60 @@ def _make_loop(params: TrainParams, data: Path, made: dict[str, ImageSet], check
     domains = len(params.sources) + (params.setting == "dg" and bool(made))
     method = make_method(params.method, params.hyperparameters, network, derive(seed, "method"), domains)
     check_setting(params.method, params.setting)
-    inputs = _inputs(params, network)
-
-    def pool(images: ImageSet, what: str, use: MakePool) -> Pool:
-        check_labels(images, classes, what)
-        return use(images)
-
-    def labelled(split: Split, use: MakePool) -> Pool:
-        (source,) = params.sources
-        return pool(load_labelled(data, source, split), f"{source} ({split})", use)
-
-    def unlabelled(split: Split, use: MakePool) -> Pool:
-        return pool(load_unlabelled(data, params.target, split), f"{params.target} ({split})", use)
-
-    training, evaluation = inputs.training, inputs.evaluation
-    entering = pool(joined(made.values()), f"{params.augmentation} images", training) if made else None
+    pools = _Pools(params, data, _inputs(params, network))
+    entering = pools.made(made) if made else None
+    batches: LabelledBatches | DomainBatches
     if params.setting == "dg":
-        learned, held_out = [], []
-        for name in params.sources:
-            kept, held = split_domain(data, name, settings.holdout, seed)
-            learned.append(pool(kept, name, training))
-            held_out.append(pool(held, name, evaluation))
-        batches = DomainBatches(tuple(learned), entering, params.made_weight)
+        sources, held_out = pools.split_sources()
+        batches = DomainBatches(tuple(sources), entering, params.made_weight)
     else:
-        batches = Labelled(labelled("train", training), entering, params.made_fraction)
-        held_out = [labelled("test", evaluation)]
+        batches = LabelledBatches(pools.source("train"), entering, params.made_fraction)
+        held_out = [pools.source("test")]
     return Loop(
         network,
         method,
         batches,
-        unlabelled("train", training) if method.uses_target else None,
-        Watched(held_out, unlabelled("test", evaluation), _evaluate_every(params)),
+        pools.target("train") if method.uses_target else None,
+        EvaluationSets(held_out, pools.target("test"), _evaluate_every(params)),
         settings,
         derive(seed, "batches"),
         checkpoint,
     )
+
+
+class _Pools:
+    """Makes the pools of a training. Train splits are augmented; test splits and held-out images are not."""
+
+    def __init__(self, params: TrainParams, data: Path, inputs: Inputs) -> None:
+        self.params, self.data = params, data
+        self.uses: dict[Split, MakePool] = {"train": inputs.training, "test": inputs.evaluation}
+
+    def _pool(self, images: ImageSet, what: str, split: Split) -> Pool:
+        check_labels(images, len(self.params.classes), what)
+        return self.uses[split](images)
+
+    def source(self, split: Split) -> Pool:
+        """A split of the source domain, under uda."""
+        (source,) = self.params.sources
+        return self._pool(load_labelled(self.data, source, split), f"{source} ({split})", split)
+
+    def target(self, split: Split) -> Pool:
+        """A split of the target domain, unlabelled."""
+        target = self.params.target
+        return self._pool(load_unlabelled(self.data, target, split), f"{target} ({split})", split)
+
+    def made(self, made: dict[str, ImageSet]) -> Pool:
+        """The made images that enter training."""
+        return self._pool(concatenate(made.values()), f"{self.params.augmentation} images", "train")
+
+    def split_sources(self) -> tuple[list[Pool], list[Pool]]:
+        """The images of each source domain to train on, and those held out, under dg."""
+        learned, held_out = [], []
+        for name in self.params.sources:
+            kept, held = split_domain(self.data, name, self.params.settings.holdout, self.params.seed)
+            learned.append(self._pool(kept, name, "train"))
+            held_out.append(self._pool(held, name, "test"))
+        return learned, held_out
 
 
 def _inputs(params: TrainParams, network: Network) -> Inputs:
@@ -127,7 +158,7 @@ def _inputs(params: TrainParams, network: Network) -> Inputs:
 
 
 def _evaluate_every(params: TrainParams) -> int:
-    """After how many steps to evaluate: at the end alone, if that is all that is needed."""
+    """The number of steps between evaluations; all of them if only the last iterate can be chosen."""
     settings = params.settings
     if settings.evaluate_every is not None:
         return settings.evaluate_every
@@ -139,16 +170,15 @@ def _evaluate_every(params: TrainParams) -> int:
 
 
 def _records(params: TrainParams, scores: dict[str, Score], library: str) -> list[dict[str, Any]]:
-    """One record for each selection. library: the package and version that the method's losses are from."""
-    made_by = {"version": __version__, "library": library}
+    """One record for each selection rule. `library` is the transfer-learning library's version, or empty."""
+    provenance = {"version": __version__, "library": library}
     return [
-        params.identity() | {"selection": selection} | asdict(score) | made_by
-        for selection, score in scores.items()
+        params.identity() | {"selection": rule} | asdict(one) | provenance for rule, one in scores.items()
     ]
 
 
 def _table(rows: list[dict[str, float]]) -> str:
-    """`rows` as CSV, with the columns of all of them; empty where a row has no value."""
+    """`rows` as CSV, with the columns of all of them; a cell is empty where a row has no value."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     file = io.StringIO()
     writer = csv.DictWriter(file, columns, lineterminator="\n")

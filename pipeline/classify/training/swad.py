@@ -1,4 +1,8 @@
-"""SWAD: the average of all iterates while the loss on held-out images stays in its valley (Cha et al. 2021)."""
+"""SWAD: the average of all iterates while the loss on held-out images stays in its valley.
+
+J. Cha, S. Chun, K. Lee, H.-C. Cho, S. Park, Y. Lee, S. Park, "SWAD: Domain Generalization by Seeking Flat
+Minima", NeurIPS 2021, algorithm 1.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,18 +17,24 @@ from pipeline.config import Swad
 
 @dataclass(frozen=True)
 class Valley:
-    """The first and the last evaluation in a valley, from 0; `end` is None while it lasts."""
+    """The evaluations, counted from 0, between which the held-out loss is in its valley.
+
+    Attributes:
+        start: The first evaluation in the valley.
+        end: The last one; None as long as the valley lasts.
+    """
 
     start: int
     end: int | None
 
 
 def find_valley(losses: Sequence[float], rule: Swad) -> Valley | None:
-    """The valley in the losses of a training's evaluations so far; None if there is none yet (algorithm 1).
+    """Find the valley in the held-out losses of the evaluations so far; None if there is none yet.
 
-    It starts with the first loss that none of the n_converge - 1 after it is below. The threshold is the mean of
-    these n_converge, times 1 + tolerance_ratio. Once the least of the last n_tolerance losses is above the threshold,
-    the valley has ended, with the loss before those. So it never ends before its start, which is below.
+    The valley starts with the first loss that is the least of itself and the n_converge - 1 after it. The
+    threshold is the mean of these n_converge, times 1 + tolerance_ratio. Once the least of the last
+    n_tolerance losses is above the threshold, the valley has ended, with the loss before those. Since the
+    first loss is below the threshold, the valley never ends before it starts.
     """
     windows = [losses[first : first + rule.n_converge] for first in range(len(losses) - rule.n_converge + 1)]
     start = next((first for first, window in enumerate(windows) if window[0] == min(window)), None)
@@ -38,14 +48,19 @@ def find_valley(losses: Sequence[float], rule: Swad) -> Valley | None:
 
 
 class Mean:
-    """The mean `values` of `count` lists of tensors, which are added one after another."""
+    """The running mean of lists of tensors, which are added one after another.
+
+    Attributes:
+        values: The mean; empty before the first addition.
+        count: The number of lists in the mean.
+    """
 
     def __init__(self, values: list[Tensor] | None = None, count: int = 0) -> None:
         self.values, self.count = values or [], count
 
     @torch.no_grad()
     def add(self, values: Iterable[Tensor], count: int = 1) -> None:
-        """Add `values`, which are the mean of `count` themselves."""
+        """Add `values`, which are the mean of `count` lists themselves."""
         self.count += count
         if not self.values:
             self.values = [value.detach().clone() for value in values]
@@ -57,10 +72,18 @@ class Mean:
 class Averaging:
     """The average of the weights of `network` over the iterates in the valley of its held-out loss.
 
-    An evaluation speaks for the iterates since the one before it, its segment: the average is over all iterates
-    of the segments from the start of the valley to its end, or to the end of training if it lasts. A network
-    whose loss never converged is left as its last iterate. What is not known to be in the valley yet is kept
-    apart, at most n_converge or n_tolerance segments at a time, each as large as the network.
+    The iterates between two evaluations are a segment, which the later evaluation stands for. The average is
+    over all iterates of the segments from the start of the valley to its end, or to the end of training if
+    the valley lasts. A network whose loss never converged keeps the weights of its last iterate. Segments
+    that may or may not be in the valley are kept apart: at most n_converge or n_tolerance of them at a time,
+    each as large as the network.
+
+    Attributes:
+        losses: The held-out loss of each evaluation.
+        steps: The number of steps before each evaluation.
+        open: The mean of the iterates since the last evaluation.
+        segments: The means of segments that are kept apart, by the index of their evaluation.
+        average: The mean of the iterates that are known to be in the valley.
     """
 
     def __init__(self, network: nn.Module, rule: Swad) -> None:
@@ -73,45 +96,46 @@ class Averaging:
 
     @property
     def valley(self) -> Valley | None:
-        """As far as it is known."""
+        """The valley as far as it is known."""
         return find_valley(self.losses, self.rule)
 
     @property
     def ended(self) -> bool:
-        """Whether the valley has ended, so that no later iterate can count."""
+        """Whether the valley has ended, so that no later iterate can be in it."""
         valley = self.valley
         return valley is not None and valley.end is not None
 
     def add(self) -> None:
-        """Take the network's weights as one more iterate."""
+        """Add the network's weights as one more iterate."""
         self.open.add(self.network.parameters())
 
-    def close(self, step: int, loss: float) -> None:
-        """Close a segment: the network has the held-out loss `loss` after `step` steps."""
+    def close_segment(self, step: int, loss: float) -> None:
+        """Close the open segment by an evaluation: the held-out loss is `loss` after `step` steps."""
         self.segments[len(self.losses)], self.open = self.open, Mean()
         self.losses.append(loss)
         self.steps.append(step)
         valley, count = self.valley, len(self.losses)
         if valley is None:
-            self._settle(start=count - self.rule.n_converge + 1, sure=-1)
+            self._settle(start=count - self.rule.n_converge + 1, last=-1)
         else:
             self._settle(valley.start, count - self.rule.n_tolerance if valley.end is None else valley.end)
 
-    def _settle(self, start: int, sure: int) -> None:
-        """Forget the segments before `start`, and average those from there to `sure`."""
+    def _settle(self, start: int, last: int) -> None:
+        """Drop the segments before `start`, and move those from `start` to `last` into the average."""
         for index in sorted(self.segments):
             if index < start:
                 del self.segments[index]
-            elif index <= sure:
+            elif index <= last:
                 segment = self.segments.pop(index)
                 self.average.add(segment.values, segment.count)
 
     @torch.no_grad()
     def finish(self) -> dict[str, Any]:
-        """Give the network the average, if there is one; what it is over, for people.
+        """Give the network the averaged weights, if there is a valley.
 
-        converged: whether there is a valley. first, last: the first and the last step in the average, from 1;
-        iterates: how many.
+        Returns:
+            The content of averaging.json: `converged`, whether there is a valley; `first` and `last`, the
+            first and the last step in the average, from 1; `iterates`, their number.
         """
         valley, last = self.valley, len(self.losses) - 1
         if valley is None:
@@ -129,7 +153,7 @@ class Averaging:
         }
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that `load` needs: tensors by name, and what JSON can hold."""
+        """Return everything that `load` needs: tensors by name, and values that JSON can hold."""
         means = {"open": self.open, "average": self.average}
         means |= {str(index): segment for index, segment in self.segments.items()}
         tensors = {
@@ -141,7 +165,7 @@ class Averaging:
         return tensors, {"losses": self.losses, "steps": self.steps, "counts": counts}
 
     def load(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
-        """Go on from a `state`."""
+        """Restore what `state` returned."""
         places = range(len(list(self.network.parameters())))
         means = {
             name: Mean([tensors[f"{name}.{place}"] for place in places] if count else [], count)
@@ -154,16 +178,20 @@ class Averaging:
 
 @torch.no_grad()
 def estimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Give BatchNorm layers in training mode the mean statistics of `batches`, of images [n, 3, H, W].
+    """Give the BatchNorm layers that are in training mode the mean statistics over `batches`.
 
-    Those of an averaged network are of none of its iterates. Layers in evaluation mode, which are frozen, keep
-    theirs: torch's update_bn would reset them too.
+    Averaged weights need statistics of their own: those of no iterate fit. Layers in evaluation mode are
+    frozen and keep theirs, which torch's `update_bn` would reset too.
+
+    Args:
+        network: The network with averaged weights.
+        batches: Images float32 [n, 3, H, W].
     """
     layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.training]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # which is a plain mean over all batches
+        layer.momentum = None  # a plain mean over all batches
     for images in batches if layers else ():
         network(images)
     for layer, momentum in zip(layers, momenta, strict=True):

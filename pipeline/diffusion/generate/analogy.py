@@ -16,7 +16,7 @@ from pipeline.config import AdapterSpec, AnalogySpec, BaseModelSpec, Guidance, s
 from pipeline.core.errors import UserError
 from pipeline.core.store import MANIFEST, Store
 from pipeline.data.image_files import as_rgb
-from pipeline.data.upright import open_upright
+from pipeline.data.open_image import open_image
 from pipeline.diffusion.adapters import load_adapter, saved_spec
 from pipeline.diffusion.adapters.adapter import read_adapter
 from pipeline.diffusion.adapters.export import FILE, lora_factors
@@ -198,7 +198,7 @@ def read_images(options: AnalogyOptions, most: int, size: int) -> tuple[AnalogyI
 
 def _read_square(path: Path, size: int, notes: list[str]) -> np.ndarray:
     """Read one image as uint8 [size, size, 3]; add to `notes` if it was converted."""
-    image = open_upright(path)
+    image = open_image(path)
     if (image.mode, image.size) != ("RGB", (size, size)):
         width, height = image.size
         notes.append(

@@ -32,7 +32,7 @@ from pipeline.planning.kinds.interpolate import InterpolateParams
 def plan_images(
     params: InterpolateParams, points: Sequence[Point], sources: dict[str, ImageSet]
 ) -> pd.DataFrame:
-    """Write the manifest before any image is made: `grid.per_class` images of every class at each point.
+    """List the images to make: the manifest, with `grid.per_class` images of every class at each point.
 
     The first image of a class starts from the same noise or source image at every point, so that a figure
     shows what t alone changes. All other images have starts of their own, so that training sees more of a

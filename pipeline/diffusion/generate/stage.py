@@ -35,7 +35,7 @@ from pipeline.planning.kinds.generate import GenerateParams
 
 
 def plan_images(params: GenerateParams, source: ImageSet | None, style: ImageSet | None) -> pd.DataFrame:
-    """Write the manifest before any image is made, one row per image.
+    """List the images to make: the manifest, one row per image.
 
     Classes take turns, so that a job that was interrupted has images of every class.
 

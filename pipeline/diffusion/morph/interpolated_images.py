@@ -21,7 +21,7 @@ from pipeline.planning.kinds.between import BetweenParams
 
 
 def plan_images(params: BetweenParams, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Write the manifest before any image is made: `frames` images of every pair, pair after pair.
+    """List the images to make: the manifest, with `frames` images of every pair, pair after pair.
 
     Returns:
         The columns of interpolated domains (file, label, class, seed, t, scale, prompt, source, domain),

@@ -118,7 +118,7 @@ def caption(records: pd.DataFrame, suite: MorphSuite) -> str:
         f"{suite.pairs} morphs of {suite.frames} frames for each cell, on {suite.dataset} with "
         f"{suite.base_model.name}. FID compares all frames with all training images of the ends' classes and "
         f"domains, in features of {suite.features}. PPL is the sum of the distances between neighbouring "
-        f"frames by {suite.distance}, averaged over morphs; variation is the standard deviation of these distances "
-        "over their mean. –: no result yet, or no more frames than features. Lower is better; at a PPL of 0 "
-        f"all frames are alike.{reconstruction}"
+        f"frames by {suite.distance}, averaged over morphs; variation is the standard deviation of these "
+        "distances over their mean. –: no result yet, or no more frames than features. Lower is better; at a "
+        f"PPL of 0 all frames are alike.{reconstruction}"
     )

@@ -28,7 +28,7 @@ def test_frechet_distance_against_scipy() -> None:
 def test_frechet_distance_of_known_cases() -> None:
     a = np.random.default_rng(0).standard_normal((50, 4))
     assert fid(a, a) == pytest.approx(0, abs=1e-6)
-    assert fid(a, a + [3, 0, 4, 0]) == pytest.approx(25)
+    assert fid(a, a + np.array([3, 0, 4, 0])) == pytest.approx(25)
     few = a[:3]  # covariances of rank two
     assert fid(few, 2 * few) == pytest.approx(np.trace(np.cov(few.T)) + (few.mean(0) ** 2).sum())
 

@@ -66,7 +66,8 @@ def test_afn_and_its_gradient() -> None:
     norms = [np.sqrt((half**2).sum(axis=1)) for half in halves]  # as they are, no gradient flows through them
 
     def slow(half: np.ndarray, reached: np.ndarray) -> float:
-        return TRADE_OFF * np.mean([(np.sqrt(sum(f**2)) - (r + 0.5)) ** 2 for f, r in zip(half, reached)])
+        growths = [(np.sqrt(sum(f**2)) - (r + 0.5)) ** 2 for f, r in zip(half, reached, strict=True)]
+        return TRADE_OFF * np.mean(growths)
 
     assert term.item() == pytest.approx(sum(map(slow, halves, norms)), abs=1e-8)
     found = gradients(term, leaves(step))

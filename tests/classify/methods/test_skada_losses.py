@@ -1,8 +1,8 @@
 """Losses against scikit-adaptation's, where it has the same: those of CDAN, and the value of MCC's.
 
-Its MCC lets gradients through the weights of images, which the paper's authors do not; its MDD takes the probability
-of every image's class in every image; its DAN has another kernel. All of our losses are held to other forms too, in
-test_methods.py, test_adversarial_methods.py and test_discrepancy_methods.py.
+Its MCC lets gradients through the weights of images, which the paper's authors do not; its MDD takes the
+probability of every image's class in every image; its DAN has another kernel. All of our losses are held to
+other forms too, in test_methods.py, test_adversarial_methods.py and test_discrepancy_methods.py.
 """
 
 import numpy as np

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.classify.training.batches import Labelled, Pool, joined, make_pool, target_batch
+from pipeline.classify.training.batches import LabelledBatches, Pool, concatenate, make_pool, target_batch
 from pipeline.classify.training.optimizers import rate_schedule
 from pipeline.config import TrainSettings
 from pipeline.core.seeds import shuffled
@@ -35,7 +35,7 @@ def test_every_round_holds_every_image_once_and_needs_no_history() -> None:
 
 @pytest.mark.parametrize("fraction", [0.0, 0.3, 0.5, 1.0])
 def test_made_fraction_holds_over_the_steps(fraction: float) -> None:
-    labelled = Labelled(pool(20, label=0), pool(7, label=1), fraction)
+    labelled = LabelledBatches(pool(20, label=0), pool(7, label=1), fraction)
     made = []
     for step in range(40):
         batch, labels = labelled.batch(step, 9, seed=0)
@@ -47,13 +47,13 @@ def test_made_fraction_holds_over_the_steps(fraction: float) -> None:
 
 
 def test_without_a_made_fraction_shares_are_those_of_the_pool() -> None:
-    labelled = Labelled(pool(20, label=0), pool(10, label=1), None)
+    labelled = LabelledBatches(pool(20, label=0), pool(10, label=1), None)
     labels = torch.cat([labelled.batch(step, 6, seed=0)[1] for step in range(15)])  # three rounds
     assert labels.float().mean().item() == pytest.approx(1 / 3)
 
 
 def test_batches_depend_on_the_seed_and_the_step_alone() -> None:
-    labelled = Labelled(pool(20, label=0, shift=2), pool(10, label=1, shift=2), 0.5)
+    labelled = LabelledBatches(pool(20, label=0, shift=2), pool(10, label=1, shift=2), 0.5)
     first, again, next_step, other_seed = (
         labelled.batch(step, 6, seed)[0] for step, seed in ((3, 0), (3, 0), (4, 0), (3, 1))
     )
@@ -93,7 +93,7 @@ def test_images_of_another_size_are_resized() -> None:
 
 
 def test_joined_sets_keep_their_labels_and_names() -> None:
-    both = joined([images(2, 0), images(3, 1)])
+    both = concatenate([images(2, 0), images(3, 1)])
     assert len(both) == 5
     assert both.labels.tolist() == [0, 0, 1, 1, 1]
     assert both.names[2] == "1-0"

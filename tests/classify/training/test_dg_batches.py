@@ -50,7 +50,7 @@ def test_the_split_depends_on_the_seed_and_the_domain_alone(prepared: Make, tmp_
 
     def held_out(**changes: object) -> dict[str, bytes]:
         params = parameters(**DG | changes)
-        pools = _make_loop(params, data, {}, tmp_path / "none").watched.held_out
+        pools = _make_loop(params, data, {}, tmp_path / "none").evaluated.held_out
         return {
             name: pool.images().numpy().tobytes() for name, pool in zip(params.sources, pools, strict=True)
         }
@@ -123,9 +123,9 @@ def test_the_source_selection_goes_by_the_mean_over_domains(prepared: Make, tmp_
     loop = _make_loop(parameters(**DG), prepared(), {}, tmp_path / "none")
     loop.network.head.weight.data.zero_()
     loop.network.head.bias.data.copy_(torch.tensor([1.0, 0.0, 0.0]))  # it says `left` of everything
-    row = loop._evaluate(loop.watched)
-    shares = [(pool.labels == 0).double().mean().item() for pool in loop.watched.held_out]
-    assert len({len(pool) for pool in loop.watched.held_out}) == 2
+    row = loop._evaluate(loop.evaluated)
+    shares = [(pool.labels == 0).double().mean().item() for pool in loop.evaluated.held_out]
+    assert len({len(pool) for pool in loop.evaluated.held_out}) == 2
     assert row["source_accuracy"] == pytest.approx(100 * sum(shares) / 2)
 
 

@@ -100,7 +100,7 @@ def test_bf16_changes_the_passes_alone_and_goes_on_after_a_kill(
 @no_gpu
 def test_fp16_needs_a_gpu(make_loop: Callable[..., Loop]) -> None:
     with pytest.raises(
-        UserError, match="^train.precision: fp16 needs a GPU, and there is none here; use bf16 or fp32$"
+        UserError, match=r"^train\.precision: fp16 needs a GPU, and there is none here; use bf16 or fp32$"
     ):
         make_loop(precision="fp16")
 
@@ -118,7 +118,7 @@ def test_on_a_gpu(train: Make, prepared: Make, method: str, precision: str) -> N
 def test_a_batch_of_one_is_refused_where_batchnorm_would_see_it_alone(train: Make, prepared: Make) -> None:
     inputs = {"data": prepared()}
     with pytest.raises(
-        UserError, match="train.batch_size: BatchNorm layers need at least 2 images in a step, not 1"
+        UserError, match=r"train\.batch_size: BatchNorm layers need at least 2 images in a step, not 1"
     ):
         train(inputs, batch_size=1)
     train(inputs, batch_size=1, iterations=2, frozen_batchnorm=True)

@@ -22,12 +22,13 @@ NARROW = Swad(n_converge=2, n_tolerance=2, tolerance_ratio=0.5)
 
 CURVES = {
     # The first loss that the two after it do not undercut is the 1.0 of evaluation 2; the threshold is
-    # 1.3 * (1.0 + 1.1 + 1.2) / 3 = 1.43. Above it are evaluations 6 to 11, six of them: the end is evaluation 5.
+    # 1.3 * (1.0 + 1.1 + 1.2) / 3 = 1.43. Above it are evaluations 6 to 11, six of them: the end is evaluation
+    # 5.
     "valley": ([3, 2, 1, 1.1, 1.2, 1.4, 1.5, 1.6, 2, 2, 2, 2], RULE, Valley(2, 5)),
     # The same, but the sixth high loss has not come: it lasts.
     "valley that lasts": ([3, 2, 1, 1.1, 1.2, 1.4, 1.5, 1.6, 2, 2, 2], RULE, Valley(2, None)),
-    # It rises from the start: evaluation 0 is the least; 1.3 * (1 + 2 + 3) / 3 = 2.6, and evaluations 2 to 7 are
-    # above, but 1 is not: the "valley" is evaluations 0 and 1.
+    # It rises from the start: evaluation 0 is the least; 1.3 * (1 + 2 + 3) / 3 = 2.6, and evaluations 2 to 7
+    # are above, but 1 is not: the "valley" is evaluations 0 and 1.
     "no valley": ([1, 2, 3, 4, 5, 6, 7, 8], RULE, Valley(0, 1)),
     # Equal losses: the first of equals is the least. Nothing is ever above.
     "plateau": ([2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1], RULE, Valley(1, None)),
@@ -39,7 +40,8 @@ CURVES = {
     "never converged": ([9, 8, 7, 6, 5, 4, 3, 2, 1], RULE, None),
     "never converged, unevenly": ([5, 6, 4, 5, 3, 4, 2], RULE, None),
     "too few": ([1, 2], RULE, None),
-    # n_tolerance below n_converge: 1.0 * (1 + 1 + 4) / 3 = 2; evaluation 3 is above it, the end is evaluation 2.
+    # n_tolerance below n_converge: 1.0 * (1 + 1 + 4) / 3 = 2; evaluation 3 is above it, the end is evaluation
+    # 2.
     "impatient": ([1, 1, 4, 3], Swad(n_converge=3, n_tolerance=1, tolerance_ratio=0), Valley(0, 2)),
 }
 
@@ -68,7 +70,7 @@ def test_the_average_is_the_mean_of_the_iterates_it_names(name: str, every: int)
                 tensors, about = json_copy(averaging.state())
                 averaging = Averaging(network, rule)
                 averaging.load(tensors, about)
-        averaging.close(len(iterates), loss)
+        averaging.close_segment(len(iterates), loss)
         assert len(averaging.segments) <= max(rule.n_converge, rule.n_tolerance)
         if averaging.ended:
             break
@@ -130,8 +132,8 @@ def test_one_that_never_converges_is_the_last_iterate(tmp_path: Path, train: Mak
     choice = parameters(averaging="swad", swad={"n_converge": 3, "n_tolerance": 1}, evaluate_every=2)
     loop = _make_loop(choice, data, {}, tmp_path / "checkpoint")
     losses = iter([9.0, 8.0, 7.0, 6.0, 5.0, 4.0])
-    close = loop.averaging.close
-    loop.averaging.close = lambda step, loss: close(step, next(losses))
+    close = loop.averaging.close_segment
+    loop.averaging.close_segment = lambda step, loss: close(step, next(losses))
     with reproducible(choice.threads):  # as the stage does
         loop.run(ignore)
     assert loop.averaged["converged"] is False
@@ -143,7 +145,7 @@ def test_training_stops_where_the_valley_ends(tmp_path: Path, prepared: Make) ->
     choice = parameters(averaging="swad", swad={"n_converge": 1, "n_tolerance": 1}, evaluate_every=1)
     loop = _make_loop(choice, prepared(), {}, tmp_path / "checkpoint")
     losses = iter([2.0, 2.1, 9.0, 1.0])
-    close = loop.averaging.close
-    loop.averaging.close = lambda step, loss: close(step, next(losses))
+    close = loop.averaging.close_segment
+    loop.averaging.close_segment = lambda step, loss: close(step, next(losses))
     loop.run(ignore)
     assert (loop.done, loop.averaged) == (3, {"converged": True, "first": 1, "last": 2, "iterates": 2})

@@ -1,7 +1,5 @@
-"""The way of images from files into training: what is seen of them, and that nothing but the seed decides it."""
+"""The way of images from files into training: their crops and flips, which the seed alone decides."""
 
-import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,43 +11,15 @@ from scipy.stats import ks_2samp
 from torchvision import transforms
 
 from pipeline.bench import classify as bench
-from pipeline.classify.training.batches import Labelled, joined, target_batch
-from pipeline.classify.training.prefetch import ahead
-from pipeline.classify.training.transforms import CropPool, Inputs, random_boxes
+from pipeline.classify.training.batches import LabelledBatches, concatenate, target_batch
+from pipeline.classify.training.prefetch import prefetch
+from pipeline.classify.training.transforms import CropPool, random_boxes
 from pipeline.config import TrainSettings
 from pipeline.core.errors import UserError
 from pipeline.core.reproducibility import reproducible
 from pipeline.data.image_files import ImageCache, ImageFiles, image_files, read_resized
 from pipeline.data.image_sets import ImageSet
-
-SIDE = 256
-IMAGE = 3 * SIDE**2 + 16
-"""Bytes that an image takes in the cache."""
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Ten JPEG files of about 300x300. Read only."""
-    return bench.write_photos(tmp_path_factory.mktemp("photos"), 10)
-
-
-def labelled_files(paths: list[Path]) -> ImageFiles:
-    return image_files(paths, np.arange(len(paths)))
-
-
-def inputs(folder: Path, **settings: Any) -> Inputs:
-    """For images of 224, as the Office-Home recipe has them, with a cache in `folder`."""
-    choice = {"crop": "random_resized", "flip": True} | settings
-    return Inputs(
-        224, bench.MEAN, bench.STD, TrainSettings(backbone="resnet50", iterations=1, **choice), folder
-    )
-
-
-def pixels(images: torch.Tensor) -> np.ndarray:
-    """Normalised images as 0 to 255, float [n, H, W, 3]."""
-    mean, std = (torch.tensor(channels)[:, None, None] for channels in (bench.MEAN, bench.STD))
-    return (255 * (images * std + mean)).permute(0, 2, 3, 1).numpy()
-
+from tests.classify.training.photo_samples import SIDE, inputs, kept, labelled_files, pixels
 
 # --------------------------------------------------------------------------------------------- what is seen
 
@@ -199,7 +169,7 @@ def all_batches(
 ) -> list[torch.Tensor]:
     """What a training sees in `steps`: labelled images, half of them made ones, and target images."""
     made = inputs(folder, workers=workers, **settings).training
-    labelled = Labelled(made(labelled_files(photos[:6])), made(labelled_files(photos[6:])), 0.5)
+    labelled = LabelledBatches(made(labelled_files(photos[:6])), made(labelled_files(photos[6:])), 0.5)
     target = made(image_files(photos, None))
 
     def batch(step: int) -> torch.Tensor:
@@ -207,7 +177,7 @@ def all_batches(
         assert labels.shape == (4,)
         return torch.cat([images, target_batch(target, step, 4, seed=5)])
 
-    return list(ahead(batch, steps, workers))
+    return list(prefetch(batch, steps, workers))
 
 
 def test_nothing_but_the_seed_and_the_step_decides_what_is_seen(tmp_path: Path, photos: list[Path]) -> None:
@@ -228,85 +198,7 @@ def test_nothing_but_the_seed_and_the_step_decides_what_is_seen(tmp_path: Path, 
     assert all(map(torch.equal, resumed, whole[4:]))
 
 
-def test_work_ahead_keeps_its_order_and_its_errors_and_stops_when_it_is_closed() -> None:
-    for workers in (0, 1, 3):
-        assert list(ahead(lambda number: number**2, range(10), workers)) == [n**2 for n in range(10)]
-        failing = ahead(lambda number: 1 // (3 - number), range(10), workers)
-        assert [next(failing) for _ in range(3)] == [0, 0, 1]
-        with pytest.raises(ZeroDivisionError):
-            next(failing)
-        begun: list[int] = []
-        numbers = ahead(begun.append, range(1000), workers)
-        next(numbers)
-        numbers.close()
-        assert len(begun) <= 1 + 2 * workers
-
-
-# ------------------------------------------------------------------------------------------------- the cache
-
-
-def kept(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def test_a_file_is_decoded_once(tmp_path: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    list(inputs(tmp_path).evaluation(image_files(photos, None)).batches(4))
-    assert [path.stat().st_size for path in kept(tmp_path)] == [IMAGE] * len(photos)
-    monkeypatch.setattr("pipeline.data.image_files.read_resized", None)
-    some = inputs(tmp_path).training(
-        image_files(photos, None).take([3, 8])
-    )  # a subset has no cache of its own
-    assert some.augmented(np.array([0, 1]), seed=0).shape == (2, 3, 224, 224)
-
-
-def test_a_changed_file_is_noticed(tmp_path: Path, photos: list[Path]) -> None:
-    path, cache = tmp_path / "image.jpg", ImageCache(tmp_path / "cache", SIDE, 1e9)
-    for source in photos[:3]:
-        path.write_bytes(source.read_bytes())
-        np.testing.assert_array_equal(cache(str(path)), read_resized(str(source), SIDE))
-        assert len(kept(tmp_path / "cache")) == 1
-    pixels = path.read_bytes()
-    path.write_bytes(pixels[:-2] + b"\0\0")  # of the same size, but later
-    about = path.stat()
-    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns + 1))
-    inside = kept(tmp_path / "cache")[0]
-    before = inside.read_bytes()
-    cache(str(path))
-    assert inside.read_bytes()[:16] != before[:16]
-
-
-@pytest.mark.parametrize("damage", [b"", b"short"])
-def test_a_damaged_cache_is_mended(tmp_path: Path, photos: list[Path], damage: bytes) -> None:
-    cache = ImageCache(tmp_path, SIDE, 1e9)
-    expected = cache(str(photos[0])).copy()
-    kept(tmp_path)[0].write_bytes(damage)
-    np.testing.assert_array_equal(cache(str(photos[0])), expected)
-    assert kept(tmp_path)[0].stat().st_size == IMAGE
-
-
-def test_a_full_cache_says_so_once_and_the_rest_is_decoded(tmp_path: Path, photos: list[Path]) -> None:
-    cache = ImageCache(tmp_path, SIDE, 3 * IMAGE)
-    with pytest.warns(UserWarning, match=r"image cache .* is full .*raise train\.cache_gib") as said:
-        found = [cache(str(path)) for path in [*photos, *photos]]
-    for path, image in zip([*photos, *photos], found, strict=True):
-        np.testing.assert_array_equal(image, read_resized(str(path), SIDE))
-    assert len(said) == 1
-    assert len(kept(tmp_path)) == 3
-    with pytest.warns(UserWarning, match="is full"):  # what others have put there counts too
-        ImageCache(tmp_path, 64, 3 * IMAGE)(str(photos[0]))
-    with warnings.catch_warnings(action="error"):
-        ImageCache(tmp_path, SIDE, 3 * IMAGE)(str(photos[0]))
-
-
-def test_a_cache_that_cannot_be_written_stops_no_training(tmp_path: Path, photos: list[Path]) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.warns(UserWarning, match=r"cannot be written .*TERRABENCH_CACHE") as said:
-        batches = list(inputs(tmp_path / "file").evaluation(image_files(photos, None)).batches(5))
-    assert len(said) == 1
-    assert len(batches) == 2
-
-
-# ---------------------------------------------------------------------------------------------- sets and settings
+# ---------------------------------------------------------------------------------------- sets and settings
 
 
 def test_images_in_memory_are_cropped_too(tmp_path: Path, photos: list[Path]) -> None:
@@ -318,7 +210,7 @@ def test_images_in_memory_are_cropped_too(tmp_path: Path, photos: list[Path]) ->
 
 
 def test_sets_of_files_are_joined_and_divided(photos: list[Path]) -> None:
-    both = joined([labelled_files(photos[:4]), labelled_files(photos[4:])])
+    both = concatenate([labelled_files(photos[:4]), labelled_files(photos[4:])])
     assert isinstance(both, ImageFiles)
     assert both.names == [str(path) for path in photos]
     assert both.take([5, 0]).images.tolist() == [str(photos[5]), str(photos[0])]
@@ -343,7 +235,7 @@ def test_workers_and_the_cache_are_no_part_of_what_a_training_is() -> None:
     assert other.workers == 4
 
 
-# ----------------------------------------------------------------------------------------------------- the bench
+# ------------------------------------------------------------------------------------------------ the bench
 
 
 def test_the_bench_compares_like_with_like(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A headless Chromium told what to do over a pipe, by the DevTools protocol: no driver and no package is needed."""
+"""A headless Chromium, controlled over a pipe by the DevTools protocol; needs no driver and no package."""
 
 import base64
 import fcntl
@@ -120,7 +120,8 @@ class Browser:
     def picture(self, file: Path, whole: bool = False) -> None:
         """A PNG of the window, or of the whole page, once its pictures are there."""
         self.run(
-            "Promise.all([...document.images].filter((i) => i.src && i.checkVisibility()).map((i) => i.decode()))"
+            "Promise.all([...document.images].filter((i) => i.src && i.checkVisibility())"
+            ".map((i) => i.decode()))"
         )
         taken = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
         file.write_bytes(base64.b64decode(taken["data"]))

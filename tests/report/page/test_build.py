@@ -18,7 +18,7 @@ from pipeline import cli, config
 from pipeline.core.errors import UserError
 from pipeline.core.paths import ROOT
 from pipeline.planning.graph import make_plan
-from pipeline.report import records
+from pipeline.report import records, training_records
 from pipeline.report.page import build, html_table, images, reproduce_command, run_info, serve
 from pipeline.report.page.run_info import RunInfo, StageTime
 from pipeline.report.plots import per_class
@@ -31,7 +31,7 @@ VOID = {"meta", "link", "img", "input", "br"}
 
 
 class Seen(HTMLParser):
-    """The elements of a page, in order, as (tag, attributes), and its text; raises where tags do not match."""
+    """The elements of a page in order, as (tag, attributes), and its text; checks that tags match."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -169,6 +169,38 @@ def test_run_json_comes_back(tmp_path):
     (tmp_path / run_info.FILE).write_text("{")
     with pytest.raises(UserError, match=r"run.json cannot be read .*; write it anew with `tables`"):
         run_info.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["office_home", "pacs", "visda2017"])
+def test_run_json_keeps_every_field_of_a_card_of_files(tmp_path, name):
+    """The serializer of the card itself keeps only what the keys of jobs depend on."""
+    card = config.read_card(name).model_copy(update={"content": "0123"})
+    told = make_about(card=card)
+    run_info.write(tmp_path, told)
+    assert run_info.read(tmp_path) == told
+    assert run_info.read(tmp_path).card.licence == card.licence
+
+
+def test_report_of_a_suite_on_files(tmp_path, capsys):
+    """`report` reads run.json, which `tables` has written, and needs neither store nor images."""
+    lines = [
+        "extends: office_home",
+        "name: small",
+        "tasks: [Ar->Cl]",
+        "methods: [ERM]",
+        "augmentations: [none]",
+    ]
+    (tmp_path / "small.yaml").write_text("\n".join([*lines, "seeds: [0]", "selections: [last]", ""]))
+    suite = config.read_suite(tmp_path / "small.yaml")
+    card = config.read_card(suite.dataset)
+    (row,) = training_records.wanted(suite, suite.tasks).to_dict("records")
+    made = {"accuracy": 50.0, "per_class": [50.0] * 65, "seconds": 1.0, "key": "0123", "version": "0.1.0"}
+    records.write(tmp_path / "small" / "records.csv", [row | made])
+    run_info.write(tmp_path / "small", RunInfo(suite=suite, card=card, tasks=suite.tasks, file="small.yaml"))
+    assert cli.main(["report", str(tmp_path / "small")]) == 0
+    words = " ".join(Seen((tmp_path / "small" / "index.html").read_text()).words)
+    assert card.title in words
+    assert "2427 training images" in words.replace("\n", " ")
 
 
 def test_the_reference_run_tells_its_commit_and_fits_into_a_mail():

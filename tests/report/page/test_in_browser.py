@@ -29,14 +29,16 @@ CONTRASTS = """(() => {
     return matchMedia("(prefers-color-scheme: dark)").matches ? [0, 0, 0] : [255, 255, 255];
   };
   const light = (colour) => {
-    const [r, g, b] = colour.map((c) => c / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    const linear = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    const [r, g, b] = colour.map((c) => linear(c / 255));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const found = [], words = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (words.nextNode()) {
     const e = words.currentNode.parentElement;
     if (!words.currentNode.data.trim() || !e.checkVisibility() || e.closest("script, style")) continue;
-    const both = [light(numbers(getComputedStyle(e).color).slice(0, 3)), light(ground(e))].sort((a, b) => b - a);
+    const ink = light(numbers(getComputedStyle(e).color).slice(0, 3));
+    const both = [ink, light(ground(e))].sort((a, b) => b - a);
     found.push([(both[0] + 0.05) / (both[1] + 0.05), words.currentNode.data.trim()]);
   }
   return found;
@@ -101,7 +103,7 @@ def test_a_click_sorts(browser):
 
 
 def test_the_keyboard_does_it_all(browser):
-    """From the address on: the first Tab offers to skip; a heading is sorted, a rule chosen, a picture opened and closed."""
+    """The first Tab offers to skip; then sort a column, choose a rule, open and close a figure."""
     browser.press("Tab")
     assert browser.run("document.activeElement.textContent") == "Skip to the tables"
     browser.run("document.querySelector('.rule:not([hidden]) thead th:last-child button').focus()")

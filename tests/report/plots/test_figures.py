@@ -139,7 +139,7 @@ def predictions(folder, labels, **said):
 
 
 def test_confusions_are_shares_of_the_true_class(tmp_path):
-    """Two seeds of four images: of class 0 three in four are right, of class 1 a half; there is none of class 2."""
+    """Two seeds of four images: three in four of class 0 and half of class 1 are right; class 2 has none."""
     one = predictions(tmp_path / "a", [0, 0, 1, 1], last=[0, 0, 1, 2], oracle=[0, 0, 1, 1])
     two = predictions(tmp_path / "b", [0, 0, 1, 1], last=[0, 1, 1, 0], oracle=[0, 0, 1, 1])
     found = confusion.shares([one, two], "last", 3)

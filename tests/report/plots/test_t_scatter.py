@@ -1,4 +1,4 @@
-"""The picture of predicted t: from times.csv alone, the same bytes each time, about the points it is given."""
+"""The figure of predicted t: drawn from times.csv alone, with the same bytes each time."""
 
 import io
 import subprocess

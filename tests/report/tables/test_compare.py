@@ -137,7 +137,8 @@ def test_tables_of_records_alone_import_no_torch(tmp_path):
     (tmp_path / "half.yaml").write_text("\n".join([*half, "selections: [last]", ""]))
     code = (
         "import sys; from pipeline import cli\n"
-        f"assert cli.main(['tables', {str(tmp_path / 'half.yaml')!r}, '--results', {str(tmp_path)!r}, '--store', {str(tmp_path / 's')!r}]) == 0\n"
+        f"suite, folder = {str(tmp_path / 'half.yaml')!r}, {str(tmp_path)!r}\n"
+        "assert cli.main(['tables', suite, '--results', folder, '--store', folder + '/s']) == 0\n"
         "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)\n"
     )
     done = subprocess.run(

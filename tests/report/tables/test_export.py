@@ -84,7 +84,7 @@ def test_event_files_read_by_tensorboard(frame, file, tmp_path):
 
 
 def wandb_records(path: Path) -> list[bytes]:
-    """The records of an offline run: after seven bytes blocks of 32 KiB, in them pieces (checksum, length, kind, data)."""
+    """The records of an offline run: seven bytes, then blocks of 32 KiB of (checksum, length, kind, data)."""
     data, place, found = path.read_bytes(), 7, [b""]
     assert data.startswith(b":W&B")
     while place + 7 <= len(data):

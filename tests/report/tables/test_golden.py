@@ -1,4 +1,4 @@
-"""From a records file written by hand to every format: each number is computed here anew, by the standard library alone."""
+"""From a hand-written records file to every format: each number is computed again by the standard library."""
 
 import csv
 import random
@@ -213,7 +213,10 @@ def test_gains(folder, grid, over):
         "14 of 14",
     ]
     text = (folder / "tables" / "statistics_last.md").read_text()
-    sentence = f"MCC + Terra gains {mean(of_tasks):.1f} points on average over {ROWS[over]} (95 %: {low} to {high}; p = {p:.2g}), better on {better} of 7 tasks."
+    sentence = (
+        f"MCC + Terra gains {mean(of_tasks):.1f} points on average over {ROWS[over]} "
+        f"(95 %: {low} to {high}; p = {p:.2g}), better on {better} of 7 tasks."
+    )
     assert shown in pipe_tables(text)[0]
     assert sentence in text
     html = (folder / build.FILE).read_text()

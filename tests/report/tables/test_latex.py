@@ -15,7 +15,7 @@ HOSTILE = r"A & B_<i> 50% $x$ #1 {y} ~z^2 \w |v| \input{none} “é”"
 
 
 def write_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The tables of a suite with a table of classes and a published counterpart; a training failed, one is missing."""
+    """Tables of classes and of a published counterpart; one training failed, another is missing."""
     suite = make_suite(
         title=HOSTILE,
         metric="class_mean",

@@ -1,4 +1,4 @@
-"""Ours beside theirs: which rows have a counterpart, over which tasks averages are, and files that are not as they should be."""
+"""Published figures: which rows have a counterpart, the tasks of averages, and faulty files."""
 
 import pandas as pd
 import pytest

@@ -65,7 +65,7 @@ def test_with_one_seed_the_interval_is_that_of_a_plain_bootstrap_over_tasks():
 
 
 def test_tasks_are_resampled_and_then_their_seeds():
-    """Two tasks of two and one seed: the distribution of the mean by enumeration of all draws, alike likely."""
+    """Two tasks of two and one seed: the distribution of the mean from all draws, equally likely."""
     differences = np.array([[0.0, 4.0], [10.0, np.nan]])
     of_task = [[0.0, 2.0, 2.0, 4.0], [10.0] * 4]  # means of the four ways to draw two seeds of two
     exact = [
@@ -120,11 +120,13 @@ def test_missing_cells_are_left_out_and_said():
 def test_sentences():
     found = significance.Gain("MCC", "terra", "none", 2.1, (0.9, 3.3), 0.012, 10, 12, 12, 36, 36)
     assert significance_text.sentence(found) == (
-        "MCC + Terra gains 2.1 points on average over MCC (95 %: 0.9 to 3.3; p = 0.012), better on 10 of 12 tasks."
+        "MCC + Terra gains 2.1 points on average over MCC (95 %: 0.9 to 3.3; p = 0.012), better on 10 of 12 "
+        "tasks."
     )
     worse = significance.Gain("MCC", "terra", "base", -2.1, (-3.3, -0.9), 0.0002, 1, 12, 12, 35, 36)
     assert significance_text.sentence(worse) == (
-        "MCC + Terra loses 2.1 points on average to MCC + base (95 %: −3.3 to −0.9; p < 0.001), better on 1 of 12 tasks; "
+        "MCC + Terra loses 2.1 points on average to MCC + base (95 %: −3.3 to −0.9; p < 0.001), better on "
+        "1 of 12 tasks; "
         "1 of 36 pairs of trainings are missing."
     )
 

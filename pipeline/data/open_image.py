@@ -12,8 +12,12 @@ from PIL import Image, ImageOps
 from pipeline.core.errors import UserError
 
 
-def open_upright(path: Path) -> Image.Image:
-    """Read the image at `path` and apply its EXIF orientation; the mode stays as it is.
+def open_image(path: Path, *, upright: bool = True) -> Image.Image:
+    """Read the image at `path`; its mode stays as it is.
+
+    Args:
+        path: The file.
+        upright: Whether to apply the EXIF orientation.
 
     Raises:
         UserError: The file is not a complete image.
@@ -21,6 +25,6 @@ def open_upright(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            return ImageOps.exif_transpose(image)
+            return ImageOps.exif_transpose(image) if upright else image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} cannot be read as an image ({error})") from error
