@@ -1,4 +1,4 @@
-"""Every field of a suite, a card or a job is described: the reference of suites is made from the descriptions."""
+"""Every field of a suite, a card or a job has a description, from which its reference is made."""
 
 import importlib
 import inspect
