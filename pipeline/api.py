@@ -234,11 +234,8 @@ def load_adapter(
         UserError: There is no adapter, or it does not fit the pipeline.
     """
     from pipeline.diffusion import adapters
-    from pipeline.diffusion.adapters.export import FILE
 
-    path = Path(source)
-    path = path / FILE if path.is_dir() else path
-    adapter = adapters.load_adapter(pipeline.unet, path)
+    adapter = adapters.load_adapter(pipeline.unet, Path(source))
     adapter.set_scale(scale)
     if t is not None:
         set_t(adapter, t)

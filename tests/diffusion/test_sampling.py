@@ -129,11 +129,13 @@ def test_images_are_encoded_and_decoded_at_the_models_resolution(model: BaseMode
 
 def test_split_and_target_are_inverse(model: BaseModel) -> None:
     clean, noise = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
-    alpha_bar = torch.tensor([0.9, 0.2])[:, None, None, None]
-    noisy = alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise
+    timesteps = torch.tensor([40, 600])
+    alpha_bar = model.alpha_bar[timesteps][:, None, None, None]
+    noisy = model.add_noise(clean, noise, timesteps)
+    assert torch.equal(noisy, alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise)
     for prediction in ("epsilon", "v_prediction"):
         one = BaseModel(model.pipe, model.denoiser, model.alpha_bar, prediction, 64)
-        found_clean, found_noise = one.split(one.target(clean, noise, alpha_bar), noisy, alpha_bar)
+        found_clean, found_noise = one.split(one.target(clean, noise, timesteps), noisy, alpha_bar)
         assert torch.allclose(found_clean, clean, atol=1e-5)
         assert torch.allclose(found_noise, noise, atol=1e-5)
 

@@ -60,7 +60,7 @@ class Finetune(JobKind[FinetuneParams]):
 
     def images_per_step(self, params: FinetuneParams) -> int:
         """Images in a step: of the source and of the target, or of every domain; a grid is four images."""
-        grid = params.adapter.analogy is not None and params.adapter.analogy.context == "grid"
+        grid = params.adapter.context == "grid"
         domains = 2 if params.domains is None else len(params.domains.sources)
         return (GRID_PASSES if grid else 1) * domains * params.settings.batch_size
 
