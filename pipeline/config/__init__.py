@@ -3,7 +3,7 @@
 Imports no torch, so that commands that compute nothing answer at once.
 """
 
-from pipeline.config.adapters import AdapterSpec, AnalogySpec, Context, TDim
+from pipeline.config.adapters import ADAPTER_TYPES, AdapterSpec, AdapterType, AnalogySpec, Context, TDim
 from pipeline.config.any_suite import AnySuite, TaggedSuite
 from pipeline.config.base import (
     Count,
@@ -43,6 +43,7 @@ from pipeline.config.weights import (
 )
 
 __all__ = [
+    "ADAPTER_TYPES",
     "HUB",
     "IN_PLACE",
     "MADE_SETS",
@@ -53,6 +54,7 @@ __all__ = [
     "PIXELS",
     "SMALL",
     "AdapterSpec",
+    "AdapterType",
     "AnalogySpec",
     "AnySuite",
     "Archive",

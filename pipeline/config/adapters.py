@@ -1,10 +1,11 @@
 """How a suite describes its adapters, and the analogies that a LoRWeB learns from."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Count, Rate, Strict, keyed_unless_default
+from pipeline.config.base import Count, Rate, Setting, Strict, keyed_unless_default
 
 Pairing = Literal["random", "pseudo", "exact"]
 
@@ -76,6 +77,30 @@ class AnalogySpec(Strict):
         return self
 
 
+AdapterName = Literal["terra", "lora", "lorweb"]
+
+
+@dataclass(frozen=True)
+class AdapterType:
+    """What suites and planning know about a type of adapter. Its class is registered in diffusion/adapters.
+
+    Attributes:
+        condition: What the update depends on beside its weights: a time t, an analogy, or nothing.
+        settings: The settings of suites in which adapters of this type can be used.
+    """
+
+    condition: Literal["t", "analogy"] | None
+    settings: tuple[Setting, ...] = ("uda", "dg")
+
+
+ADAPTER_TYPES: dict[AdapterName, AdapterType] = {
+    "terra": AdapterType(condition="t"),
+    "lora": AdapterType(condition=None),
+    "lorweb": AdapterType(condition="analogy", settings=("uda",)),
+}
+"""All types of adapters, by their name in suites."""
+
+
 class AdapterSpec(Strict):
     """A low-rank adapter on every layer of the named types.
 
@@ -83,7 +108,7 @@ class AdapterSpec(Strict):
     dW = alpha / rank * sum_i w_i B_i A_i, whose weights w depend on an analogy.
     """
 
-    type: Literal["terra", "lora", "lorweb"] = Field(default="terra", description="which adapter")
+    type: AdapterName = Field(default="terra", description="which adapter")
     form: Literal["linear", "exponential", "cosine"] = Field(
         default="linear",
         description="terra: K(t). `linear`: I + sum_d t_d W_d. `exponential`: exp(sum_d t_d W_d). `cosine`: "
@@ -113,13 +138,30 @@ class AdapterSpec(Strict):
     @property
     def has_time(self) -> bool:
         """Whether the update varies with a time t."""
-        return self.type == "terra"
+        return ADAPTER_TYPES[self.type].condition == "t"
+
+    @property
+    def has_analogy(self) -> bool:
+        """Whether the update varies with an analogy."""
+        return ADAPTER_TYPES[self.type].condition == "analogy"
+
+    @property
+    def context(self) -> Context:
+        """How a source image enters the image made from it: by inversion, unless its analogy is in a grid."""
+        return "inversion" if self.analogy is None else self.analogy.context
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """The settings of suites in which this adapter can be used."""
+        return ADAPTER_TYPES[self.type].settings
 
     @model_validator(mode="before")
     @classmethod
-    def _lorweb_has_an_analogy(cls, value: Any) -> Any:
-        plain = isinstance(value, dict) and value.get("type") == "lorweb" and value.get("analogy") is None
-        return value | {"analogy": {}} if plain else value
+    def _analogy_has_defaults(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or value.get("analogy") is not None:
+            return value
+        named = [known for name, known in ADAPTER_TYPES.items() if name == value.get("type")]
+        return value | {"analogy": {}} if named and named[0].condition == "analogy" else value
 
     @model_validator(mode="after")
     def _only_fields_of_its_type(self) -> "AdapterSpec":
@@ -128,6 +170,7 @@ class AdapterSpec(Strict):
             raise ValueError(
                 f"type {self.type} has no K(t), so that it takes no {' or '.join(sorted(given))}"
             )
-        if self.type != "lorweb" and self.analogy is not None:
-            raise ValueError(f"analogy is for type lorweb, not {self.type}")
+        if self.analogy is not None and not self.has_analogy:
+            takers = [name for name, known in ADAPTER_TYPES.items() if known.condition == "analogy"]
+            raise ValueError(f"analogy is for type {' or '.join(takers)}, not {self.type}")
         return self

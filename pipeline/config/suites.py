@@ -166,7 +166,7 @@ class Suite(Strict):
     def _validation_images_can_be_drawn(self) -> "Suite":
         for name in self.augmentations:
             spec = self.adapter_of(name)
-            if self.finetune.validate_every and spec and spec.analogy and spec.analogy.context == "grid":
+            if self.finetune.validate_every and spec and spec.context == "grid":
                 raise ValueError(
                     f"finetune.validate_every draws images from prompts alone, but adapter {name} paints "
                     "into a grid of other images (analogy.context: grid); leave validate_every out, or take "
@@ -198,9 +198,9 @@ class Suite(Strict):
         """Raise ValueError for settings of uda, and for those that use images of the held-out domain."""
         for name in self.augmentations:
             spec = self.adapter_of(name)
-            if spec is not None and spec.analogy is not None:
+            if spec is not None and "dg" not in spec.settings:
                 raise ValueError(
-                    f"adapter {name} is a lorweb, which is for setting uda alone; under dg take a terra"
+                    f"adapter {name} is a {spec.type}, which is for setting uda alone; under dg take a terra"
                 )
         if "unsupervised" in self.selections:
             raise ValueError(

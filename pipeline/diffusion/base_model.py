@@ -1,6 +1,7 @@
-"""A base model: any diffusers text-to-image pipeline with a UNet, reduced to what stages one and two need of it."""
+"""A base model: any diffusers text-to-image pipeline with a UNet, reduced to what stages one and two need."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,20 +16,26 @@ from pipeline.diffusion.loading import DTYPES, load_pipeline
 from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
 
 VAE_BATCH = 64
-"""The most images that go through the VAE at once; of larger ones fewer, down to one of 1,024 px."""
+"""The most images that go through the VAE at once. Large images are fewer, down to one of 1,024 px."""
 
 
 def default_device() -> torch.device:
-    """The GPU that this process has, if there is one."""
+    """Return the GPU of this process, or the CPU if it has none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @dataclass
 class BaseModel:
-    """The parts of a Stable-Diffusion-shaped pipeline: 1.5's with one text encoder, or XL's with two.
+    """The parts of a pipeline shaped like Stable Diffusion 1.5 (one text encoder) or XL (two).
 
-    Images are uint8 [n, H, W, 3]; latents float32 [n, c, h, w], scaled to about unit variance. `alpha_bar` [T], on the
-    CPU, holds the cumulative products of the noise schedule.
+    Images are uint8 [n, H, W, 3]. Latents are float32 [n, c, h, w], scaled to about unit variance.
+
+    Attributes:
+        pipe: The diffusers pipeline.
+        denoiser: Its UNet.
+        alpha_bar: Cumulative products of the noise schedule, [T], on the CPU.
+        prediction: What the denoiser predicts: epsilon or v_prediction.
+        resolution: Side of an image in pixels.
     """
 
     pipe: Any
@@ -41,7 +48,11 @@ class BaseModel:
     def load(
         cls, spec: BaseModelSpec, precision: Precision = "fp32", device: torch.device | None = None
     ) -> "BaseModel":
-        """Load `spec`, frozen, with weights of `precision`, and move it to the GPU if there is one."""
+        """Load `spec`, frozen, with weights of `precision`, onto `device` (default: the GPU, if any).
+
+        Raises:
+            UserError: The model cannot be loaded, or `precision` is fp16 and the device a CPU.
+        """
         device = device or default_device()
         if precision == "fp16" and device.type == "cpu":
             raise UserError("precision: fp16 needs a GPU, and there is none here; use bf16 or fp32")
@@ -49,7 +60,13 @@ class BaseModel:
 
     @classmethod
     def wrap(cls, pipe: Any, resolution: int, device: torch.device | None = None) -> "BaseModel":
-        """The same from a pipeline in memory. A VAE that overflows in half precision is kept in float32."""
+        """Return the base model of a pipeline in memory.
+
+        A VAE that overflows in half precision stays in float32.
+
+        Raises:
+            UserError: The pipeline has other parts, or its denoiser other inputs, than a Stable Diffusion.
+        """
         if not all(getattr(pipe, part, None) is not None for part in ("unet", "vae", "text_encoder")):
             raise UserError(
                 f"base_model: a {type(pipe).__name__} has not the parts of a Stable Diffusion pipeline"
@@ -65,7 +82,7 @@ class BaseModel:
             )
         for part in (unet, vae, *_text_encoders(pipe)):
             part.requires_grad_(False).eval()
-        # Convolutions on a CPU are a sixth faster with channels last.
+        # Channels last makes convolutions on a CPU a sixth faster.
         unet.to(device).to(memory_format=torch.channels_last)
         vae.to(device, torch.float32 if vae.config.force_upcast else vae.dtype)
         config = pipe.scheduler.config
@@ -73,24 +90,25 @@ class BaseModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the denoiser and the VAE are."""
+        """The device of the denoiser and the VAE."""
         return self.pipe.vae.device
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """[c, h, w] of an image at the model's resolution."""
+        """The shape [c, h, w] of the latents of one image."""
         size = self.resolution // 2 ** (len(self.pipe.vae.config.block_out_channels) - 1)
-        return self.denoiser.config.in_channels, size, size
+        return self.pipe.unet.config.in_channels, size, size
 
     @torch.inference_mode()
     def embed(self, prompts: list[str]) -> PromptEmbeddings:
-        """The conditions of prompts. Text encoders are on the device only here: prompts are few, and embedded once.
+        """Return the embeddings of prompts.
 
-        To an SDXL every image is said to be whole and of the model's resolution, in fine-tuning as in sampling.
+        The text encoders are on the device only meanwhile: prompts are few and embedded once. An SDXL is
+        told, in fine-tuning as in sampling, that every image is uncropped and has the model's resolution.
         """
         if not hasattr(self.pipe, "text_encoder_2"):
-            return PromptEmbeddings(self._encoded(prompts, 0)[0].clone())
-        first, second = (self._encoded(prompts, which, output_hidden_states=True) for which in (0, 1))
+            return PromptEmbeddings(self._encode_text(prompts, 0)[0].clone())
+        first, second = (self._encode_text(prompts, index, output_hidden_states=True) for index in (0, 1))
         sizes = torch.tensor([[self.resolution, self.resolution, 0, 0, self.resolution, self.resolution]])
         return PromptEmbeddings(
             torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1),
@@ -98,9 +116,9 @@ class BaseModel:
             sizes.float().repeat(len(prompts), 1).to(self.device),
         )
 
-    def _encoded(self, prompts: list[str], which: int, **options: bool) -> Any:
-        """What the text encoder `which` says of prompts."""
-        tokenizer, encoder = _tokenizers(self.pipe)[which], _text_encoders(self.pipe)[which]
+    def _encode_text(self, prompts: list[str], index: int, **options: bool) -> Any:
+        """Return the output of the first (0) or second (1) text encoder."""
+        tokenizer, encoder = _tokenizers(self.pipe)[index], _text_encoders(self.pipe)[index]
         tokens = tokenizer(
             prompts,
             padding="max_length",
@@ -109,21 +127,27 @@ class BaseModel:
             return_tensors="pt",
         )
         encoder.to(self.device)
-        found = encoder(tokens.input_ids.to(self.device), **options)
+        output = encoder(tokens.input_ids.to(self.device), **options)
         encoder.to("cpu")
-        return found
+        return output
 
-    def _at_once(self) -> int:
-        """How many images go through the VAE together: one by one at 1,024 px, where one alone takes gigabytes."""
+    def _vae_batch_size(self) -> int:
+        """Return how many images go through the VAE at once. One of 1,024 px takes gigabytes."""
         return max(1, min(VAE_BATCH, 4 * 512**2 // self.resolution**2))
 
     @torch.inference_mode()
     def encode(self, images: np.ndarray) -> Tensor:
-        """Images, or the paths of their files, as latents: the posterior's mean, so that an image has one latent."""
+        """Return the latents of images.
+
+        A latent is the mean of the VAE's posterior, so that an image has exactly one.
+
+        Args:
+            images: uint8 [n, H, W, 3] of any size, or the paths of image files.
+        """
         parts, vae, size = [], self.pipe.vae, (self.resolution, self.resolution)
-        for start in range(0, len(images), self._at_once()):
-            some = pixels(images[start : start + self._at_once()], self.resolution)
-            x = torch.from_numpy(np.ascontiguousarray(some)).permute(0, 3, 1, 2).float()
+        for start in range(0, len(images), self._vae_batch_size()):
+            batch = pixels(images[start : start + self._vae_batch_size()], self.resolution)
+            x = torch.from_numpy(np.ascontiguousarray(batch)).permute(0, 3, 1, 2).float()
             if x.shape[-2:] != size:
                 x = F.interpolate(x, size, mode="bicubic", antialias=True).clamp(0, 255)
             x = (x / 127.5 - 1).to(vae.device, vae.dtype)
@@ -132,18 +156,51 @@ class BaseModel:
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> np.ndarray:
-        """Latents as images."""
+        """Return the images uint8 [n, H, W, 3] of latents."""
         vae = self.pipe.vae
         scaled = (latents / vae.config.scaling_factor).to(vae.dtype)
-        parts = [vae.decode(some).sample.float().cpu() for some in scaled.split(self._at_once())]
+        parts = [vae.decode(part).sample.float().cpu() for part in scaled.split(self._vae_batch_size())]
         x = ((torch.cat(parts) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         return x.permute(0, 2, 3, 1).contiguous().numpy()
 
-    def split(self, output: Tensor, latents: Tensor, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
-        """The denoiser's output as (clean latents, noise), whatever it was trained to predict.
+    @cached_property
+    def noise_schedule(self) -> Any:
+        """A scheduler of diffusers with this model's `alpha_bar`, for its formulas of noising.
 
-        `alpha_bar` broadcasts against `latents`. With a = sqrt(alpha_bar) and s = sqrt(1 - alpha_bar), the noisy
-        latents are a x0 + s eps, and v = a eps - s x0 (Salimans and Ho, 2022).
+        The pipeline's own scheduler may define them otherwise: an Euler scheduler takes sigmas.
+        """
+        from diffusers import DDPMScheduler
+
+        scheduler: Any = DDPMScheduler(num_train_timesteps=len(self.alpha_bar))
+        scheduler.alphas_cumprod = self.alpha_bar
+        return scheduler
+
+    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Return noisy latents a clean + s noise, with a = sqrt(alpha_bar) and s = sqrt(1 - alpha_bar).
+
+        Args:
+            clean: Latents [n, c, h, w].
+            noise: Standard normal noise of the same shape.
+            timesteps: [n], or [1] for all latents.
+        """
+        return self.noise_schedule.add_noise(clean, noise, timesteps)
+
+    def target(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Return what the denoiser should output for `add_noise(clean, noise, timesteps)`: noise, or v."""
+        if self.prediction == "epsilon":
+            return noise
+        return self.noise_schedule.get_velocity(clean, noise, timesteps)
+
+    def split(self, output: Tensor, latents: Tensor, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (clean latents, noise) from the denoiser's output, whatever it was trained to predict.
+
+        With a = sqrt(alpha_bar) and s = sqrt(1 - alpha_bar), noisy latents are a x0 + s eps, and
+        v = a eps - s x0 (Salimans and Ho, ICLR 2022).
+
+        Args:
+            output: The denoiser's output [n, c, h, w].
+            latents: The noisy latents [n, c, h, w] that it was given.
+            alpha_bar: Their noise level; broadcasts against `latents`.
         """
         a, s = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
         if self.prediction == "epsilon":
@@ -153,12 +210,6 @@ class BaseModel:
         raise UserError(
             f"base_model: its scheduler predicts {self.prediction!r}; expected epsilon or v_prediction"
         )
-
-    def target(self, clean: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
-        """What the denoiser should output for a x0 + s eps: the noise, or v."""
-        if self.prediction == "epsilon":
-            return noise
-        return alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * clean
 
 
 def _text_encoders(pipe: Any) -> list[nn.Module]:

@@ -1,8 +1,8 @@
 """Latents and prompt embeddings, computed once for a job and kept in a folder of its scratch.
 
-<folder>/<name>.npy             the latents of one set of images, float32 [N, h, w, c]: 256 KiB an image at 1,024 px
-<folder>/<name>.part.npy        the same, under way, with how many there are in <name>.done
-<folder>/prompts.safetensors    the conditions of prompts
+<folder>/<name>.npy            latents of one set of images, float32 [N, h, w, c]: 256 KiB an image at 1,024
+px <folder>/<name>.part.npy       the same file while it is being written; <name>.done holds the number of
+latents <folder>/<name>.safetensors    prompt embeddings
 """
 
 from pathlib import Path
@@ -18,10 +18,11 @@ from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
 
 
 def cached_latents(model: BaseModel, images: np.ndarray, folder: Path, name: str) -> Tensor:
-    """The latents of `images` [N, c, h, w], read from the disk when they are indexed.
+    """Return the latents [N, c, h, w] of `images`, which are read from the disk when they are indexed.
 
-    Images are taken in slices, so that those of files need not all be in memory; a job that was killed goes on at the
-    slice it was at. Channels are last on the disk, as they leave the VAE, and as the denoiser wants them.
+    Images are encoded in slices, so that image files need not all be in memory. A job that was killed resumes
+    at the slice that was under way. Channels are last on the disk, which is the layout of the VAE's output
+    and of the denoiser's input.
     """
     path = folder / f"{name}.npy"
     if not path.exists():
@@ -30,21 +31,21 @@ def cached_latents(model: BaseModel, images: np.ndarray, folder: Path, name: str
         first = int(done.read_text()) if done.exists() else 0
         channels, height, width = model.latent_shape
         shape = (len(images), height, width, channels)
-        kept = np.lib.format.open_memmap(part, "r+" if first else "w+", np.float32, shape)
+        latents = np.lib.format.open_memmap(part, "r+" if first else "w+", np.float32, shape)
         for start in range(first, len(images), VAE_BATCH):
             stop = min(start + VAE_BATCH, len(images))
-            kept[start:stop] = model.encode(images[start:stop]).permute(0, 2, 3, 1).cpu().numpy()
-            kept.flush()
+            latents[start:stop] = model.encode(images[start:stop]).permute(0, 2, 3, 1).cpu().numpy()
+            latents.flush()
             write_atomic(done, str(stop))
-        del kept
+        del latents
         part.rename(path)
     return torch.from_numpy(np.load(path, mmap_mode="c")).permute(0, 3, 1, 2)
 
 
 def cached_prompts(model: BaseModel, prompts: list[str], folder: Path, name: str) -> PromptEmbeddings:
-    """The conditions of `prompts`."""
+    """Return the embeddings of `prompts`, read from the disk if they are there."""
     path = folder / f"{name}.safetensors"
     if not path.exists():
-        found = model.embed(prompts).tensors()
-        write_atomic(path, save({name: tensor.contiguous().cpu() for name, tensor in found.items()}))
+        tensors = model.embed(prompts).tensors()
+        write_atomic(path, save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}))
     return PromptEmbeddings(**load_file(path))

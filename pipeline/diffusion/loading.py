@@ -1,4 +1,4 @@
-"""A base model's pipeline from a folder or the hub, of safetensors alone."""
+"""Load the pipeline of a base model from a folder or the Hugging Face hub, from safetensors only."""
 
 import logging
 from pathlib import Path
@@ -13,11 +13,12 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 
 
 def load_pipeline(spec: BaseModelSpec, dtype: torch.dtype) -> Any:
-    """The pipeline of `spec` with its weights as `dtype`, on the CPU.
+    """Load the pipeline of `spec` onto the CPU, with weights of `dtype`.
 
-    UserError in one sentence if it is not there, not in safetensors, or no pipeline.
+    Raises:
+        UserError: It is not there, is not in safetensors, or is no pipeline. The message is one sentence.
     """
-    # diffusers imports it wherever it is installed, and it warns of kernels for what is not done here.
+    # diffusers imports bitsandbytes where it is installed, which warns of missing kernels. None is used here.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     from diffusers import AutoencoderKL, DiffusionPipeline
     from diffusers.utils import logging as diffusers_logging
@@ -26,31 +27,41 @@ def load_pipeline(spec: BaseModelSpec, dtype: torch.dtype) -> Any:
     for library in (diffusers_logging, transformers_logging):
         library.set_verbosity_error()
         library.disable_progress_bar()
-    own = (
+    parts = (
         {}
         if spec.vae is None
         else {"vae": _load(AutoencoderKL, spec.vae, spec.vae_revision, "base_model.vae", dtype)}
     )
     return _load(
-        DiffusionPipeline, base_model_path(spec), spec.revision, f"base_model {spec.name!r}", dtype, **own
+        DiffusionPipeline, base_model_path(spec), spec.revision, f"base_model {spec.name!r}", dtype, **parts
     )
 
 
 def _load(kind: Any, where: str, revision: str | None, field: str, dtype: torch.dtype, **parts: Any) -> Any:
-    """`kind.from_pretrained` of a folder or hub id; a folder's revision is a hash of its files, no commit."""
-    local = Path(where).is_dir()
-    if local:
+    """Call `kind.from_pretrained` with a folder or a hub id.
+
+    Args:
+        kind: A class of diffusers.
+        where: Folder or hub id.
+        revision: Commit of a hub id. That of a folder is a hash of its files and is not passed on.
+        field: Name of the suite's field, for messages.
+        dtype: Type of the weights.
+        parts: Parts of the pipeline that are loaded already.
+    """
+    is_folder = Path(where).is_dir()
+    if is_folder:
         refuse_pickles(Path(where), field)
     try:
         loaded = kind.from_pretrained(
-            where, use_safetensors=True, revision=None if local else revision, **parts
+            where, use_safetensors=True, revision=None if is_folder else revision, **parts
         )
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0].partition(" (")[0]
-        if local or where.startswith(("/", ".")):
+        if is_folder or where.startswith(("/", ".")):
             raise UserError(f"{field} can't be loaded with safetensors: {reason}") from error
         raise UserError(
-            f"{field} is neither a folder, nor can {where} be had from the Hugging Face hub or its cache on this machine "
-            f"({reason}); `run_benchmark.py doctor` tells the command that gets it where there is a network; then copy $HF_HOME, or name a folder"
+            f"{field} is no folder, and {where} is neither on the Hugging Face hub nor in its cache on this "
+            f"machine ({reason}); `run_benchmark.py doctor` shows the command that downloads it on a machine "
+            "with a network; then copy $HF_HOME here, or name a folder"
         ) from error
     return loaded.to(dtype)

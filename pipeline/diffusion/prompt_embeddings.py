@@ -1,4 +1,4 @@
-"""What a denoiser is told beside latents and timesteps."""
+"""Prompt embeddings: what a denoiser is given beside latents and timesteps."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,13 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, eq=False)
 class PromptEmbeddings:
-    """The conditions of n samples.
+    """The prompt embeddings of n samples.
 
-    prompts: [n, length, width], of an SDXL those of both text encoders, side by side. Of an SDXL alone: pooled
-    [n, width of the second encoder's], and sizes [n, 6], the original size, the top left corner of the crop, and the
-    size to make, each y before x (Podell et al. 2023, section 2.2).
+    Attributes:
+        prompts: [n, length, width]. Of an SDXL, those of both text encoders side by side.
+        pooled: SDXL only: the second text encoder's pooled output, [n, width].
+        sizes: SDXL only: original size, top left corner of the crop, and target size, [n, 6], each y before x
+            (Podell et al. 2023, section 2.2).
     """
 
     prompts: Tensor
@@ -24,33 +26,33 @@ class PromptEmbeddings:
         return len(self.prompts)
 
     def __getitem__(self, rows: Tensor | Sequence[int] | slice) -> "PromptEmbeddings":
-        """Those of the samples `rows`, in that order."""
-        return self._each(lambda tensor: tensor[rows])
+        """Return the samples `rows`, in that order."""
+        return self._map(lambda tensor: tensor[rows])
 
     def expand(self, n: int) -> "PromptEmbeddings":
-        """One sample's, for each of n."""
-        return self._each(lambda tensor: tensor.expand(n, *tensor.shape[1:]))
+        """Repeat a single sample n times."""
+        return self._map(lambda tensor: tensor.expand(n, *tensor.shape[1:]))
 
     def to(self, device: torch.device) -> "PromptEmbeddings":
-        """On another device."""
-        return self._each(lambda tensor: tensor.to(device))
+        """Return a copy on `device`."""
+        return self._map(lambda tensor: tensor.to(device))
 
     def tensors(self) -> dict[str, Tensor]:
-        """What there is, by name."""
+        """Return the tensors that are not None, by name."""
         return {name: tensor for name, tensor in vars(self).items() if tensor is not None}
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "PromptEmbeddings":
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "PromptEmbeddings":
         return PromptEmbeddings(**{name: change(tensor) for name, tensor in self.tensors().items()})
 
 
 def concatenate(parts: Sequence[PromptEmbeddings]) -> PromptEmbeddings:
-    """The samples of all `parts`, in their order."""
-    held = [part.tensors() for part in parts]
-    return PromptEmbeddings(**{name: torch.cat([tensors[name] for tensors in held]) for name in held[0]})
+    """Return the samples of all `parts`, in order."""
+    tensors = [part.tensors() for part in parts]
+    return PromptEmbeddings(**{name: torch.cat([part[name] for part in tensors]) for name in tensors[0]})
 
 
 def where(mask: Tensor, yes: PromptEmbeddings, no: PromptEmbeddings) -> PromptEmbeddings:
-    """Sample by sample: that of `yes` where `mask` [n] is true, that of `no` elsewhere."""
+    """Return the samples of `yes` where `mask` [n] is true, and those of `no` elsewhere."""
     others = no.tensors()
     return PromptEmbeddings(
         **{
@@ -61,14 +63,20 @@ def where(mask: Tensor, yes: PromptEmbeddings, no: PromptEmbeddings) -> PromptEm
 
 
 def denoise(
-    denoiser: nn.Module, latents: Tensor, timesteps: Tensor | int, conditions: PromptEmbeddings
+    denoiser: nn.Module, latents: Tensor, timesteps: Tensor | int, embeddings: PromptEmbeddings
 ) -> Tensor:
-    """What `denoiser` says of noisy latents [n, c, h, w], computed in the precision of the prompts.
+    """Return the denoiser's output for noisy latents [n, c, h, w].
 
-    Half precision is returned as float32. timesteps: [n], or one for all.
+    It is computed in the precision of the embeddings. Half precision is returned as float32.
+
+    Args:
+        denoiser: A UNet of diffusers.
+        latents: Noisy latents [n, c, h, w].
+        timesteps: [n], or one number for all latents.
+        embeddings: The prompt embeddings of n samples.
     """
-    told: dict[str, object] = {"encoder_hidden_states": conditions.prompts}
-    if conditions.pooled is not None:
-        told["added_cond_kwargs"] = {"text_embeds": conditions.pooled, "time_ids": conditions.sizes}
-    output = denoiser(latents.to(conditions.prompts.dtype), timesteps, **told).sample
+    inputs: dict[str, object] = {"encoder_hidden_states": embeddings.prompts}
+    if embeddings.pooled is not None:
+        inputs["added_cond_kwargs"] = {"text_embeds": embeddings.pooled, "time_ids": embeddings.sizes}
+    output = denoiser(latents.to(embeddings.prompts.dtype), timesteps, **inputs).sample
     return output.to(torch.promote_types(output.dtype, torch.float32))

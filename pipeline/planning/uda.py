@@ -14,20 +14,18 @@ def adapter_jobs(stages: Stages, name: str, source: str, target: str) -> Adapter
     pair, spec = PairParams(source=source, target=target, words=stages.words), stages.adapter(name)
     label = f"{source}->{target}" + ("" if name == "terra" else f" {name}")
     data = {"data": stages.data}
-    if spec.analogy is not None:
+    if spec.has_analogy:
         analogies = analogies_of(spec, name, pair, stages.card)
         learned = " ".join(f"{one.source}->{one.target}" for one in analogies.pairs)
         finetune = stages.finetune(spec, f"{learned} {name}", data, analogies=analogies)
-        context = spec.analogy.context
     else:
         finetune = stages.finetune(spec, label, data, pair=pair)
-        context = "inversion"
     made: dict[str, Job] = {}
     for contents in stages.suite.mix.sets:
         inputs = {"adapter": finetune}
-        if contents == "adapted" or spec.analogy is not None:
+        if contents == "adapted" or spec.has_analogy:
             inputs |= data
-        made[contents] = stages.generate(contents, pair, inputs, context)
+        made[contents] = stages.generate(contents, pair, inputs, spec.context)
     return AdapterJobs(finetune, made, flow=_flow_job(stages, spec, pair, label, finetune))
 
 
@@ -48,7 +46,7 @@ def analogies_of(spec: AdapterSpec, name: str, task: PairParams, card: DatasetCa
     assert spec.analogy is not None, "only a LoRWeB has analogies"
     if spec.analogy.pairing == "exact" and not isinstance(card, BuiltCard):
         raise UserError(
-            f"adapter {name}: pairing: exact renders digits, and {card.name} is none; take random or pseudo"
+            f"adapter {name}: pairing: exact draws digits, and {card.name} has none; take random or pseudo"
         )
     pairs = []
     for text in spec.analogy.pairs or [f"{task.source}->{task.target}"]:

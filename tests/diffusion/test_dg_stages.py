@@ -85,7 +85,7 @@ def test_every_image_of_a_batch_has_its_own_t_label_and_domain(
 ) -> None:
     """Latents identify images; parts share noise and timesteps; dropped prompts are the empty one."""
     model = BaseModel.load(params.base_model)
-    batches = DomainsData(model, params, data, times, tmp_path)
+    batches = DomainsData(model, params, params.domains, data, times, tmp_path)
     empty = model.embed([params.settings.target_prompt]).prompts[0]
     prompts = model.embed([f"A {word}" for word in WORDS]).prompts
     dropped = 0

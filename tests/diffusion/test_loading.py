@@ -71,7 +71,7 @@ def test_offline_a_hub_id_that_is_not_in_the_cache_is_one_sentence(
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match=r"Hugging Face hub or its cache.*doctor") as caught:
+    with pytest.raises(UserError, match=r"Hugging Face hub nor in its cache.*doctor") as caught:
         BaseModel.load(BaseModelSpec(**spec))
     assert "\n" not in str(caught.value)
 
@@ -120,7 +120,7 @@ def test_a_denoiser_with_other_inputs_is_refused() -> None:
 def test_loading_says_nothing() -> None:
     """Of libraries that it brings along, none has anything to tell a user; with bitsandbytes installed too."""
     code = (
-        "from pipeline.config import BaseModelSpec; from pipeline.diffusion.base import BaseModel\n"
+        "from pipeline.config import BaseModelSpec; from pipeline.diffusion.base_model import BaseModel\n"
         "BaseModel.load(BaseModelSpec(name='mini'))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)

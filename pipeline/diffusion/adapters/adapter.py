@@ -1,4 +1,4 @@
-"""What every adapter can do, and what all of them do alike: choose layers, save, load, become a LoRA file."""
+"""The interface of all adapters, and what they share: choice of layers, saving, loading, export as a LoRA."""
 
 import json
 import math
@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -17,39 +18,59 @@ from pipeline.config import AdapterSpec
 from pipeline.core.errors import UserError
 from pipeline.core.seeds import derive
 from pipeline.core.store import write_atomic
+from pipeline.diffusion.adapters.registry import adapter_types
 
 LAYER_TYPES = {"Linear": nn.Linear, "Conv2d": nn.Conv2d}
+
+FILE = "adapter.safetensors"
+"""The adapter's file in the artifact of a fine-tuning."""
 
 Condition = float | list[float] | Tensor
 """What an update depends on beside its weights.
 
-Of a Terra, its time t: a number or [t_dim] for the whole batch, or one per sample, [n] or [n, t_dim]. Of a LoRWeB, an
-embedded analogy: [width], or one per sample, [n, width]. A LoRA depends on nothing and ignores its condition.
+Of a Terra, its time t: a number or [t_dim] for the whole batch, or one per sample, [n] or [n, t_dim]. Of a
+LoRWeB, an embedded analogy: [width], or one per sample, [n, width]. A LoRA depends on nothing and ignores its
+condition.
 """
+
+Factors = dict[str, tuple[Tensor, Tensor]]
+"""A LoRA as A [r, in, ...] and B [out, r] by layer name: dW = B A, with all scaling factors inside B."""
 
 
 class Adapter(ABC):
-    """Low-rank updates beside frozen Linear and Conv2d layers of a denoiser, which it wraps in place.
+    """Low-rank updates beside frozen Linear and Conv2d layers of a denoiser, which are wrapped in place.
 
-    Two states: adapted (each sample at the condition that `set_condition` says) and merged (one condition for all, inside
-    the base weights, at the base model's cost). `merge` and `unmerge` are inverse, bit for bit.
+    An adapter is in one of two states. Adapted: each sample has the condition that `set_condition` set.
+    Merged: the update at one condition is part of the base weights, and a pass costs what it costs the base
+    model. `merge` and `unmerge` are inverse, bit for bit.
+
+    Attributes:
+        spec: The adapter's type, rank and layers.
+        scale: Factor on the update, on top of alpha / rank.
     """
 
     spec: AdapterSpec
     scale: float = 1.0
-    """The factor on the update, on top of alpha / rank."""
+
+    @abstractmethod
+    def __init__(self, denoiser: nn.Module, spec: AdapterSpec, seed: int) -> None:
+        """Wrap the layers of `denoiser` that `spec` names; the initial weights are drawn from `seed`."""
 
     @abstractmethod
     def set_condition(self, condition: Condition) -> None:
-        """The condition of the batches to come; UserError if it has not the dimensions of the adapter's."""
+        """Set the condition of the next batches.
+
+        Raises:
+            UserError: `condition` has other dimensions than the adapter's.
+        """
 
     @abstractmethod
     def set_scale(self, scale: float) -> None:
-        """A factor on the update, on top of alpha / rank."""
+        """Set the factor on the update, on top of alpha / rank."""
 
     @abstractmethod
     def merge(self, condition: Condition) -> None:
-        """Put dW at one condition for all into the base weights."""
+        """Add dW at one condition to the base weights."""
 
     @abstractmethod
     def unmerge(self) -> None:
@@ -57,77 +78,129 @@ class Adapter(ABC):
 
     @abstractmethod
     def named_parameters(self) -> dict[str, nn.Parameter]:
-        """Everything that learns: `<layer>.down`, `<layer>.up`, and what else the adapter has."""
+        """Return all trainable parameters: `<layer>.down`, `<layer>.up`, and others that the adapter has."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Everything that learns."""
+        """Yield all trainable parameters."""
         yield from self.named_parameters().values()
 
     @abstractmethod
-    def parameter_groups(self, learning_rate: float, middle_factor: float) -> list[dict]:
-        """For an optimiser: A and B at `learning_rate`, a middle matrix at `middle_factor` times that."""
+    def parameter_groups(self, learning_rate: float, middle_factor: float) -> list[dict[str, Any]]:
+        """Return groups for an optimizer: A and B at `learning_rate`, others at `middle_factor` times it."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """The learned tensors by the names of the parameters."""
+        """Return the trained tensors by parameter name."""
         return {name: parameter.detach().contiguous() for name, parameter in self.named_parameters().items()}
 
     def save(self, path: Path) -> None:
-        """Write the learned tensors with the configuration inside, as safetensors."""
-        metadata = {self.spec.type: json.dumps(self.spec.model_dump())}
+        """Write the trained tensors as safetensors, with the adapter's spec in the metadata."""
+        metadata: dict[str, str] = {self.spec.type: json.dumps(self.spec.model_dump())}
         write_atomic(path, save(self.tensors(), metadata=metadata))
 
     @torch.no_grad()
     def load(self, path: Path) -> None:
-        """Read what `save` wrote; UserError that names both sides if it does not fit this model."""
-        saved, held = read_adapter(path)
-        if saved != self.spec:
-            raise UserError(f"{path} holds an adapter of {saved}, but the model was given {self.spec}")
+        """Read tensors that `save` wrote.
+
+        Raises:
+            UserError: The file does not fit this adapter or its base model. The message names both sides.
+        """
+        spec, tensors = read_adapter(path)
+        if spec != self.spec:
+            raise UserError(f"{path} holds an adapter of {spec}, but the model was given {self.spec}")
         own = self.tensors()
-        if held.keys() != own.keys():
-            odd = min(held.keys() ^ own.keys())
-            side = "the file" if odd in held else "the model"
-            raise UserError(f"{path} does not fit this base model: {odd} is in {side} alone")
+        if tensors.keys() != own.keys():
+            name = min(tensors.keys() ^ own.keys())
+            side = "the file" if name in tensors else "the model"
+            raise UserError(f"{path} does not fit this base model: only {side} has {name}")
         for name, tensor in own.items():
-            if held[name].shape != tensor.shape:
+            if tensors[name].shape != tensor.shape:
                 raise UserError(
-                    f"{path}: {name} is {list(held[name].shape)}, the base model needs {list(tensor.shape)}"
+                    f"{path}: {name} is {list(tensors[name].shape)}, but the base model needs "
+                    f"{list(tensor.shape)}"
                 )
-            tensor.copy_(held[name])
+            tensor.copy_(tensors[name])
+
+    @classmethod  # noqa: B027 (most types can be exported, and check nothing)
+    def check_exportable(cls, path: Path, t: list[float] | None) -> None:
+        """Raise a UserError unless an adapter of this type, saved at `path`, is one LoRA at the time `t`."""
+
+    @classmethod
+    @torch.no_grad()
+    def lora_factors(
+        cls,
+        spec: AdapterSpec,
+        tensors: dict[str, Tensor],
+        condition: Condition | None = None,
+        scale: float = 1.0,
+    ) -> Factors:
+        """Return the LoRA that an adapter of this type is at one condition. No base model is needed.
+
+        Args:
+            spec: The adapter's spec.
+            tensors: The adapter's tensors by parameter name.
+            condition: Terra's t, or LoRWeB's embedded analogy [width]. A LoRA needs none.
+            scale: Factor on the update, on top of alpha / rank.
+        """
+        factors: Factors = {}
+        for name in sorted(key.removesuffix(".up") for key in tensors if key.endswith(".up")):
+            up = scale * spec.alpha / spec.rank * tensors[f"{name}.up"].flatten(1)
+            factors[name] = tensors[f"{name}.down"], cls._conditioned(spec, tensors, name, up, condition)
+        return factors
+
+    @classmethod
+    def _conditioned(
+        cls,
+        spec: AdapterSpec,
+        tensors: dict[str, Tensor],
+        name: str,
+        up: Tensor,
+        condition: Condition | None,
+    ) -> Tensor:
+        """Return B [out, r] of the layer `name` as it is at `condition`."""
+        return up
 
 
 def read_adapter(path: Path) -> tuple[AdapterSpec, dict[str, Tensor]]:
-    """The configuration and the tensors of what `Adapter.save` wrote, for which no base model is needed."""
+    """Return the spec and the tensors in a file that `Adapter.save` wrote. No base model is needed."""
     spec = saved_spec(path)
     with safe_open(path, "pt") as file:
-        return spec, {name: file.get_tensor(name) for name in file.keys()}
+        return spec, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
 
 
 def saved_spec(path: Path) -> AdapterSpec:
-    """The configuration inside an adapter that `Adapter.save` wrote; UserError if there is none that is known here."""
+    """Return the spec in a file that `Adapter.save` wrote.
+
+    Raises:
+        UserError: The file is no safetensors file, or holds no spec that this version knows.
+    """
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} can't be read as safetensors: {error}") from error
-    held = next((metadata[name] for name in ("terra", "lora", "lorweb") if name in metadata), None)
-    if held is None:
-        raise UserError(f"{path} is not an adapter of this project: it holds no configuration")
+    spec = next((metadata[name] for name in adapter_types() if name in metadata), None)
+    if spec is None:
+        raise UserError(f"{path} is not an adapter of this project: its metadata holds no spec")
     try:
-        return AdapterSpec.model_validate_json(held)
+        return AdapterSpec.model_validate_json(spec)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "its configuration"
+        field = ".".join(map(str, first["loc"])) or "its spec"
         raise UserError(f"{path}: {field} is {first['input']!r}, but: {first['msg']}") from error
 
 
 def matching_layers(denoiser: nn.Module, spec: AdapterSpec) -> dict[str, nn.Linear | nn.Conv2d]:
-    """The layers of `denoiser` that `spec` names; UserError if there are none, or one can't be adapted."""
+    """Return the layers of `denoiser` that `spec` names, by name.
+
+    Raises:
+        UserError: There are none, or one of them cannot be adapted.
+    """
     types = tuple(LAYER_TYPES[name] for name in spec.layers)
     pattern = re.compile(spec.include)
     found = {
         name: layer
         for name, layer in denoiser.named_modules()
-        if isinstance(layer, types) and pattern.fullmatch(name)
+        if isinstance(layer, (nn.Linear, nn.Conv2d)) and isinstance(layer, types) and pattern.fullmatch(name)
     }
     if not found:
         raise UserError(
@@ -135,17 +208,17 @@ def matching_layers(denoiser: nn.Module, spec: AdapterSpec) -> dict[str, nn.Line
         )
     for name, layer in found.items():
         if isinstance(layer, nn.Conv2d) and layer.groups != 1:
-            raise UserError(f"adapter: layer {name} is a grouped convolution, which an adapter can't wrap")
+            raise UserError(f"adapter: layer {name} is a grouped convolution, which cannot be adapted")
     return found
 
 
 def layer_generator(seed: int, name: str) -> torch.Generator:
-    """Where a layer's first weights are drawn from: all adapters of one seed start from the same A."""
+    """Return the generator of a layer's initial weights: adapters with one seed start from the same A."""
     return torch.Generator().manual_seed(derive(seed, "terra", name))
 
 
 def first_down(base: nn.Linear | nn.Conv2d, rank: int, generator: torch.Generator) -> Tensor:
-    """A [rank, in], with the kernel of a Conv2d: uniform within 1 / sqrt(fan-in) of zero."""
+    """Draw the initial A, [rank, in] or [rank, in, k, k], uniformly in +-1 / sqrt(fan-in)."""
     weight = base.weight
     down = torch.empty(rank, *weight.shape[1:]).uniform_(-1, 1, generator=generator)
     return (down / math.sqrt(math.prod(weight.shape[1:]))).to(weight.device)

@@ -1,70 +1,45 @@
-"""An adapter at one t as a standard LoRA, from its file alone: no base model is loaded."""
+"""Export an adapter at one condition as a standard LoRA, from its file alone: no base model is loaded."""
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from pipeline.config import AdapterSpec
 from pipeline.core.errors import UserError
-from pipeline.diffusion.adapters.adapter import Condition, read_adapter
-from pipeline.diffusion.adapters.lora.file import Factors, write_lora
-from pipeline.diffusion.adapters.lorweb.layer import mixing_weights
-from pipeline.diffusion.adapters.lorweb.model import PROJECTION
-from pipeline.diffusion.adapters.terra import forms
-
-FILE = "adapter.safetensors"
-"""What a fine-tuning calls the adapter in its artifact."""
+from pipeline.diffusion.adapters import adapter_class, find_adapter_file
+from pipeline.diffusion.adapters.adapter import Condition, Factors, read_adapter
+from pipeline.diffusion.adapters.lora.file import write_lora
 
 
-@torch.no_grad()
 def lora_factors(
     spec: AdapterSpec, tensors: dict[str, Tensor], condition: Condition | None, scale: float = 1.0
 ) -> Factors:
-    """A and scale * alpha / rank * B K of every layer: the LoRA that a Terra is at t (or that a LoRA is, always), K = K(t),
-    or that a LoRWeB is for an embedded analogy: K has the weights of the mix on its diagonal.
-
-    SingularWarning if K(t) of a layer is singular there; UserError if t is not one point of the adapter's.
-    """
-    factors: Factors = {}
-    if spec.type == "terra":
-        middles = {k.removesuffix(".middle"): w for k, w in tensors.items() if k.endswith(".middle")}
-        forms.warn_if_singular(spec, middles, forms.one_time(spec, condition, torch.float64))
-    for name in sorted(key.removesuffix(".up") for key in tensors if key.endswith(".up")):
-        up = scale * spec.alpha / spec.rank * tensors[f"{name}.up"].flatten(1)
-        if spec.type == "terra":
-            weights = tensors[f"{name}.middle"]
-            point = forms.one_time(spec, condition, weights.dtype)
-            up = up @ forms.matrix(spec, weights, point)
-        if spec.type == "lorweb":
-            query = F.linear(condition, tensors[f"{PROJECTION}.weight"], tensors[f"{PROJECTION}.bias"])
-            mix = mixing_weights(spec.analogy, query, tensors[f"{name}.keys"])
-            up = up * mix.repeat_interleave(spec.rank)
-        factors[name] = tensors[f"{name}.down"], up
-    return factors
+    """Return the LoRA that an adapter is at `condition` (see Adapter.lora_factors)."""
+    return adapter_class(spec.type).lora_factors(spec, tensors, condition, scale)
 
 
 def export_lora(source: Path, to: Path, t: list[float] | None, scale: float = 1.0) -> dict[str, object]:
-    """Write the adapter of the file or artifact `source` at t as a LoRA to `to`, and return what was written.
+    """Write the adapter at the time `t` as a LoRA file for diffusers.
 
-    UserError if there is no adapter, if t is missing or not of its dimensions, or if `to` is no .safetensors file.
+    Args:
+        source: An adapter's file, or the artifact folder of a fine-tuning.
+        to: The file to write; its name ends in .safetensors.
+        t: Terra's time, one number for each of its dimensions. None for a LoRA.
+        scale: Factor on the update, on top of alpha / rank.
+
+    Returns:
+        A description of the file: its path, number of layers, rank, t, scale and the adapter's spec.
+
+    Raises:
+        UserError: There is no adapter at `source`, it needs another `t`, or `to` has another suffix.
     """
-    path = source / FILE if source.is_dir() else source
-    if not path.is_file():
-        raise UserError(f"there is no adapter {path}; give an artifact of a fine-tuning, or its {FILE}")
+    path = find_adapter_file(source)
     if to.suffix != ".safetensors":
         raise UserError(
-            f"--to {to}: expected a name that ends in .safetensors, by which diffusers knows the file"
+            f"--to {to}: expected a name that ends in .safetensors, which diffusers needs to read the file"
         )
     spec, tensors = read_adapter(path)
-    if spec.type == "lorweb":
-        raise UserError(
-            f"{path} holds a LoRWeB, which is another LoRA for every analogy: "
-            "run_benchmark.py analogy --lora FILE writes that of one"
-        )
-    if spec.type == "terra" and t is None:
-        raise UserError(f"{path} holds a Terra, which is another LoRA at every t: say which, such as --t 0.5")
+    adapter_class(spec.type).check_exportable(path, t)
     factors = lora_factors(spec, tensors, t, scale)
     about = {"t": t, "scale": scale, "adapter": spec.model_dump()}
     write_lora(to, factors, about)

@@ -1,8 +1,8 @@
-"""What adapters with layers of their own have in common: all but `lora`, whose layers are peft's."""
+"""What adapters with layers of their own share. The plain LoRA has none: its layers are peft's."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from pipeline.diffusion.adapters.adapter import Adapter, matching_layers
 
 
 class AdaptedLayer(nn.Module, ABC):
-    """A frozen Linear or Conv2d with a low-rank update beside it, or inside its weight where it is merged."""
+    """A frozen Linear or Conv2d with a low-rank update beside it, or merged into its weight."""
 
     def __init__(self, base: nn.Linear | nn.Conv2d) -> None:
         super().__init__()
@@ -22,16 +22,16 @@ class AdaptedLayer(nn.Module, ABC):
 
     @property
     def in_features(self) -> int:
-        """Of the base layer, a Linear: stock pipelines of SDXL ask the embedding of sizes for it."""
-        return self.base.in_features
+        """Input features of a Linear base layer. Stock SDXL pipelines read them from the size embedding."""
+        return self.base.in_features  # type: ignore[return-value] # of a Linear, an int
 
     @property
     def merged(self) -> bool:
-        """Whether the update is inside the base weight."""
+        """Whether the update is part of the base weight."""
         return self._base_weight is not None
 
     def _into_rank(self, x: Tensor, down: Tensor) -> Tensor:
-        """A x: [n, ..., rank], or [n, rank, h, w], for which A has the stride and padding of the base layer."""
+        """Return A x, [n, ..., rank] or [n, rank, h, w], with the stride and padding of the base layer."""
         base = self.base
         if isinstance(base, nn.Linear):
             return F.linear(x, down)
@@ -39,43 +39,52 @@ class AdaptedLayer(nn.Module, ABC):
 
     @abstractmethod
     def _low_rank(self, x: Tensor) -> Tensor:
-        """The update's output, of the shape of the base layer's."""
+        """Return the update's output, with the shape of the base layer's output."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """The base layer's output plus the update's, or the merged layer's output."""
+        """Return the base layer's output plus the update's, or the merged layer's output."""
         if self.merged:
             return self.base(x)
         return self.base(x).add_(self._low_rank(x))
 
     @torch.no_grad()
     def merge(self, update: Tensor) -> None:
-        """Add dW, of the shape of the base layer's weight, to that weight, whose old values are kept."""
+        """Add `update` to the base weight, and keep the old weight for `unmerge`."""
         self._base_weight = self.base.weight.detach().clone()
         self.base.weight += update
 
     @torch.no_grad()
     def unmerge(self) -> None:
-        """Put the kept base weight back, bit for bit."""
+        """Restore the base weight bit for bit."""
         if self._base_weight is not None:
             self.base.weight.copy_(self._base_weight)
             self._base_weight = None
 
 
-class LayeredAdapter(Adapter):
-    """Wraps layers of a denoiser in its own, and freezes everything else. `state` is what the layers share."""
+Layer = TypeVar("Layer", bound=AdaptedLayer)
+
+
+class LayeredAdapter(Adapter, Generic[Layer]):
+    """An adapter that replaces layers of a denoiser by its own, and freezes everything else.
+
+    Attributes:
+        parts: Names of the trainable parameters of a layer.
+        state: What all layers of one denoiser share: the condition and the scale.
+        layers: The adapted layers by name.
+    """
 
     parts: tuple[str, ...]
-    """The names of what a layer learns."""
     state: Any
 
     def __init__(self, spec: AdapterSpec) -> None:
         self.spec, self.factor = spec, spec.alpha / spec.rank
-        self.layers: dict[str, AdaptedLayer] = {}
+        self.layers: dict[str, Layer] = {}
 
-    def _wrap(self, denoiser: nn.Module, make: Callable[[str, nn.Linear | nn.Conv2d], AdaptedLayer]) -> None:
-        """Put what `make` gives for its name and itself in the place of each layer that `spec` names.
+    def _wrap(self, denoiser: nn.Module, make: Callable[[str, nn.Linear | nn.Conv2d], Layer]) -> None:
+        """Replace each layer that `spec` names by `make(name, layer)`.
 
-        UserError if no layer matches, or one that does can't be wrapped.
+        Raises:
+            UserError: No layer matches, or one that matches cannot be adapted.
         """
         denoiser.requires_grad_(False)
         for name, base in matching_layers(denoiser, self.spec).items():
@@ -84,7 +93,7 @@ class LayeredAdapter(Adapter):
             setattr(denoiser.get_submodule(parent), child, self.layers[name])
 
     def set_scale(self, scale: float) -> None:
-        """A factor on the update, on top of alpha / rank."""
+        """Set the factor on the update, on top of alpha / rank."""
         self.scale, self.state.scale = scale, scale * self.factor
 
     def unmerge(self) -> None:
@@ -93,6 +102,6 @@ class LayeredAdapter(Adapter):
             layer.unmerge()
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
-        """Everything that learns: `<layer>.<part>`."""
+        """Return all trainable parameters as `<layer>.<part>`."""
         layers = self.layers.items()
         return {f"{name}.{part}": getattr(layer, part) for name, layer in layers for part in self.parts}

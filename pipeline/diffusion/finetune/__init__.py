@@ -1,0 +1,1 @@
+"""Stage one: the fine-tuning of adapters."""

@@ -1,8 +1,8 @@
-"""The images of stage one, as latents, and the batch of any step: which image stands at which t with which prompt.
+"""The images of stage one as latents, and the batch of each step: images with their prompts and conditions.
 
-A batch has equal parts, one of each domain, and all parts share their noise and timesteps, so that what differs
-between them is the domain alone (Zhuang et al. 2024, section 4.1). It is a function of the seed and the step alone:
-resuming needs no state of a generator.
+A batch has equal parts, one of each domain. All parts share their noise and timesteps, so that they differ in
+the domain alone (Zhuang et al. 2024, section 4.1). A batch is a function of the seed and the step:
+fine-tuning can resume at any step.
 """
 
 from abc import ABC, abstractmethod
@@ -22,9 +22,14 @@ from pipeline.planning.kinds.finetune import FinetuneParams
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from: images [n, c, h, w] as latents, their prompts, noise, timesteps and conditions.
+    """The training data of one step.
 
-    timesteps: [n], from 0. condition: t, [n] or [n, t_dim]; of a LoRWeB embedded analogies, [n, width].
+    Attributes:
+        clean: Images as latents [n, c, h, w].
+        prompts: Their prompt embeddings.
+        noise: [n, c, h, w].
+        timesteps: [n], from 0.
+        condition: Terra's t, [n] or [n, t_dim], or LoRWeB's embedded analogies, [n, width].
     """
 
     clean: Tensor
@@ -33,55 +38,62 @@ class Batch:
     timesteps: Tensor
     condition: Tensor
 
-    def share(self, parts: int, place: int, of: int) -> "Batch":
-        """One of `of` equal shares: of each of the `parts`, every row at `place`, `place` + `of`, …"""
-        rows = torch.arange(len(self.clean)).reshape(parts, -1)[:, place::of].flatten()
+    def share(self, parts: int, index: int, shares: int) -> "Batch":
+        """Return one of several equal shares: of each part, rows index, index + shares and so on."""
+        rows = torch.arange(len(self.clean)).reshape(parts, -1)[:, index::shares].flatten()
         return Batch(
             self.clean[rows], self.prompts[rows], self.noise[rows], self.timesteps[rows], self.condition[rows]
         )
 
     def to(self, device: torch.device) -> "Batch":
-        """On another device, but for the timesteps, by which the noise schedule is looked up on the CPU."""
+        """Return a copy on `device`. The timesteps stay on the CPU, which has the noise schedule."""
         clean, noise = self.clean.to(device), self.noise.to(device)
         return Batch(clean, self.prompts.to(device), noise, self.timesteps, self.condition.to(device))
 
 
 class TuningData(ABC):
-    """Latents and prompt embeddings, computed once and kept in `folder`."""
+    """Latents and prompt embeddings, computed once and kept in a folder.
+
+    Attributes:
+        parts: Names of the equal parts of a batch.
+        class_prompts: The prompt of each class.
+        prompts: Their embeddings.
+        empty: Embedding of the prompt that names no class.
+        timesteps: Number of timesteps of the noise schedule.
+    """
 
     parts: tuple[str, ...]
-    """What each of the equal parts of a batch holds."""
 
     def __init__(self, model: BaseModel, params: FinetuneParams, words: list[str], folder: Path) -> None:
         self.settings = params.settings
-        self.shown = [prompt(params.settings.source_prompt, word) for word in words]
-        self.prompts = cached_prompts(model, self.shown, folder, "prompts")
+        self.class_prompts = [prompt(params.settings.source_prompt, word) for word in words]
+        self.prompts = cached_prompts(model, self.class_prompts, folder, "prompts")
         self.empty = cached_prompts(model, [params.settings.target_prompt], folder, "empty")
         self.timesteps = len(model.alpha_bar)
 
     @abstractmethod
     def batch(self, step: int) -> Batch:
-        """The batch of `step`."""
+        """Return the batch of `step`."""
 
     @abstractmethod
     def conditions_to_show(self) -> Tensor:
-        """Those of validation images: [n, t_dim], of a LoRWeB [n, width]."""
+        """Return the conditions of validation images: [rows, t_dim], or of a LoRWeB [rows, width]."""
 
     def names_of_conditions(self) -> list[object]:
-        """What a description of validation images calls each of them: t by its numbers."""
+        """Return the names of these conditions, for the description of validation images."""
         return self.conditions_to_show().tolist()
 
     def _generator(self, step: int) -> torch.Generator:
         return torch.Generator().manual_seed(derive(self.settings.seed, "finetune", step))
 
     def _noise(self, latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Noise for a part of a batch and its timesteps, which are drawn as settings.early_bias says."""
+        """Draw the noise and the timesteps of one part of a batch, the latter as `early_bias` says."""
         n = self.settings.batch_size
         noise = torch.randn(n, *latents.shape[1:], generator=generator)
         level = torch.rand(n, generator=generator) ** (1 / self.settings.early_bias)
         return noise, (level * self.timesteps).long().clamp(max=self.timesteps - 1)
 
     def _prompted(self, labels: Tensor, generator: torch.Generator) -> PromptEmbeddings:
-        """The prompts of classes, the share settings.unconditional of them replaced by the one that names no class."""
+        """Return the prompts of classes, a share `settings.unconditional` of them without the class."""
         dropped = torch.rand(len(labels), generator=generator) < self.settings.unconditional
         return where(dropped, self.empty, self.prompts[labels])

@@ -1,82 +1,121 @@
-"""A fine-tuning by several processes of one machine, each with a GPU of its own, or on CPUs by gloo.
+"""Fine-tuning by several processes of one machine, each with its own GPU, or on CPUs by gloo.
 
-They are started as programs of their own, for a worker, itself a daemon, may have no children of multiprocessing, and
-they end with the process that started them, so that no two ever work on one job (process.py).
+torch's elastic launcher starts the processes, connects them and reports the first that fails. They are
+programs (worker.py), because a job may run in a daemonic process, which must not have children of
+multiprocessing.
 """
 
+import json
+import logging
 import os
-import socket
-import subprocess
+import pickle
 import sys
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from pipeline.core.errors import UserError
 from pipeline.core.paths import ROOT
 from pipeline.core.stage import Progress
+from pipeline.diffusion.finetune.files import JOB, PROGRESS
 from pipeline.planning.kinds.finetune import FinetuneParams
 
-
-def together(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
-    """Carry out finetune.tune in as many processes as the settings say; UserError as of one of them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    connections: dict[Connection, subprocess.Popen] = {}
-    try:
-        for rank in range(params.settings.processes):
-            ours, theirs = Pipe()
-            connections[ours] = _start(rank, params.settings.processes, port, theirs)
-            theirs.close()
-            ours.send((params, inputs, workspace))
-        _follow(connections, progress)
-    finally:
-        for connection, process in connections.items():
-            connection.close()
-            process.kill()
-            process.wait()
+POLL_SECONDS = 0.05
 
 
-def _start(rank: int, count: int, port: int, connection: Connection) -> subprocess.Popen:
-    """One process; the environment tells accelerate which."""
-    told = {
-        "RANK": rank,
-        "LOCAL_RANK": rank,
-        "WORLD_SIZE": count,
-        "LOCAL_WORLD_SIZE": count,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "OMP_NUM_THREADS": 1,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
-    }
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipeline.diffusion.finetune.worker", str(connection.fileno())],
-        env=os.environ | {name: str(value) for name, value in told.items()},
-        pass_fds=[connection.fileno()],
-        stdin=subprocess.DEVNULL,
+def launch(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
+    """Carry out stage.tune in as many processes as the settings say.
+
+    Raises:
+        UserError: One of the processes raised it.
+        torch.OutOfMemoryError: One of the processes raised it.
+        RuntimeError: A process failed otherwise. The message holds its traceback.
+    """
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(1) as pool:
+        folder = Path(name)
+        (folder / JOB).write_bytes(pickle.dumps((params, inputs, workspace)))
+        # In a thread, where the launcher leaves the signal handlers of this process alone.
+        launched = pool.submit(_start, params.settings.processes, folder)
+        try:
+            _relay(folder / PROGRESS, launched, progress)
+        finally:
+            (folder / JOB).unlink()  # without it the processes end (worker.py)
+        try:
+            launched.result()
+        except ChildFailedError as error:
+            raise _as_raised(error.get_first_failure()[1]) from None
+
+
+def _start(processes: int, folder: Path) -> None:
+    """Start the processes, and return when all have ended.
+
+    Raises:
+        ChildFailedError: One of them failed. The others were ended.
+    """
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+        monitor_interval=POLL_SECONDS,
+        logs_specs=DefaultLogsSpecs(str(folder / "logs")),
     )
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # _as_raised says it all
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with _environment(PYTHONPATH=path, OMP_NUM_THREADS="1"):
+        elastic_launch(config, sys.executable)("-m", "pipeline.diffusion.finetune.worker", str(folder))
 
 
-def _follow(connections: dict[Connection, subprocess.Popen], progress: Progress) -> None:
-    """Hear what processes say until all are done; if one fails, the others, which would wait for it, are given up."""
-    going = set(connections)
-    while going:
-        for connection in wait(list(going)):
-            try:
-                what, told = connection.recv()
-            except EOFError:
-                code = connections[connection].wait()
-                raise RuntimeError(f"a process of the fine-tuning died (exit code {code})") from None
-            if what == "progress":
-                progress(*told)
-            elif what == "mistake":
-                raise UserError(told)
-            elif what == "memory":
-                raise torch.OutOfMemoryError(told)
-            elif what == "failed":
-                raise RuntimeError(f"a process of the fine-tuning failed:\n{told}")
-            else:
-                going.remove(connection)
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Set environment variables within this context."""
+    before = os.environ.copy()
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _relay(file: Path, launched: Future[None], progress: Progress) -> None:
+    """Report the progress that is written to `file`, line by line, until the processes have ended."""
+    read = 0
+    over = False
+    while not over:
+        over = launched.done()
+        if file.exists():
+            lines = file.read_text().split("\n")[:-1]
+            for line in lines[read:]:
+                progress(*json.loads(line))
+            read = len(lines)
+        if not over:
+            time.sleep(POLL_SECONDS)
+
+
+def _as_raised(failure: ProcessFailure) -> Exception:
+    """Return the exception that ended a process."""
+    recorded: Any = failure.message  # of a process that raised, a dict
+    if not isinstance(recorded, dict):
+        return RuntimeError(f"a process of the fine-tuning died (exit code {failure.exitcode}): {recorded}")
+    kind, _, text = recorded["message"].partition(": ")
+    if kind == "UserError":
+        return UserError(text)
+    if kind == "OutOfMemoryError":
+        return torch.OutOfMemoryError(text)
+    traceback = recorded["extraInfo"]["py_callstack"]
+    return RuntimeError(f"a process of the fine-tuning failed:\n{traceback}")

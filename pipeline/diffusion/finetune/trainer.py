@@ -1,8 +1,9 @@
-"""The fine-tuning of an adapter, step by step: passes, processes, half precision, averages; resumed exactly."""
+"""The training of an adapter, step by step: gradient accumulation, processes, averages, checkpoints."""
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 
 import torch
@@ -21,29 +22,48 @@ from pipeline.diffusion.prompt_embeddings import denoise
 
 
 def snr_weights(alpha_bar: Tensor, gamma: float, prediction: str) -> Tensor:
-    """Min-SNR weights of squared errors [n] at noise levels [n]: min(SNR, gamma) / SNR, of v / (SNR + 1).
+    """Return min-SNR weights of squared errors (Hang et al., ICCV 2023, section 3.4).
 
-    SNR = alpha_bar / (1 - alpha_bar) (Hang et al., ICCV 2023, section 3.4).
+    min(SNR, gamma) / SNR for a model that predicts noise, min(SNR, gamma) / (SNR + 1) for one that predicts
+    v, with SNR = alpha_bar / (1 - alpha_bar). This is not diffusers' compute_snr, which squares a quotient of
+    square roots and so differs in the last digits (by up to 3.4e-7 of the SNR), by which adapters would no
+    longer be reproduced.
+
+    Args:
+        alpha_bar: Noise levels [n].
+        gamma: Upper bound on the SNR.
+        prediction: epsilon or v_prediction.
     """
     snr = alpha_bar / (1 - alpha_bar)
     return snr.clamp(max=gamma) / (snr if prediction == "epsilon" else snr + 1)
 
 
 def losses(model: BaseModel, batch: Batch, parts: int, snr_gamma: float | None = None) -> list[Tensor]:
-    """Mean squared errors of the denoiser on each of the equal `parts` of a batch, which is on the model's device."""
-    levels = model.alpha_bar[batch.timesteps].to(batch.clean.device)
-    alpha_bar = levels[:, None, None, None]
-    noisy = alpha_bar.sqrt() * batch.clean + (1 - alpha_bar).sqrt() * batch.noise
-    output = denoise(model.denoiser, noisy, batch.timesteps.to(noisy.device), batch.prompts)
-    wanted = model.target(batch.clean, batch.noise, alpha_bar)
-    each = F.mse_loss(output, wanted, reduction="none").mean((1, 2, 3))
+    """Return the mean squared error of the denoiser on each of the equal `parts` of a batch.
+
+    Args:
+        model: The base model with its adapter.
+        batch: On the model's device.
+        parts: Number of parts, such as a source and a target.
+        snr_gamma: Gamma of min-SNR weights, or None for equal weights.
+    """
+    timesteps = batch.timesteps
+    noisy = model.add_noise(batch.clean, batch.noise, timesteps)
+    output = denoise(model.denoiser, noisy, timesteps.to(noisy.device), batch.prompts)
+    target = model.target(batch.clean, batch.noise, timesteps)
+    errors = F.mse_loss(output, target, reduction="none").mean((1, 2, 3))
     if snr_gamma is not None:
-        each = each * snr_weights(levels, snr_gamma, model.prediction)
-    return [part.mean() for part in each.chunk(parts)]
+        alpha_bar = model.alpha_bar[timesteps].to(errors.device)
+        errors = errors * snr_weights(alpha_bar, snr_gamma, model.prediction)
+    return [part.mean() for part in errors.chunk(parts)]
 
 
 def make_optimizer(adapter: Adapter, settings: FinetuneSettings) -> torch.optim.Optimizer:
-    """AdamW, or that of bitsandbytes with its state in 8 bits; UserError if that is not there."""
+    """Return AdamW, or bitsandbytes' AdamW with its state in 8 bits.
+
+    Raises:
+        UserError: The settings want bitsandbytes, and it is not installed.
+    """
     groups = adapter.parameter_groups(settings.learning_rate, settings.middle_lr_factor)
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, foreach=True)
@@ -57,21 +77,25 @@ def make_optimizer(adapter: Adapter, settings: FinetuneSettings) -> torch.optim.
 
 
 def rate_schedule(settings: FinetuneSettings) -> Schedule:
-    """Return the learning-rate schedule: a linear warm-up, then constant or half a cosine down to the last step."""
+    """Return the learning-rate schedule: a linear warm-up, then constant or half a cosine."""
     falling = max(1, settings.steps - settings.warmup)
 
     def cosine(step: int) -> float:
-        # The share is computed first. `lr_schedule.cosine` rounds otherwise, and other roundings are other adapters.
+        # The share is computed first. `lr_schedule.cosine` rounds otherwise, which would give other adapters.
         return half_cosine(math.pi * (step / falling))
 
     return warmup(settings.warmup, constant if settings.schedule == "constant" else cosine)
 
 
 class Tuner:
-    """An adapter, what trains it, and what is kept of it.
+    """Trains an adapter.
 
-    A batch is shared by processes and, in each, by passes; gradients are the means of those of all shares, so that
-    the result is the one of a whole batch but for rounding. All processes hold the same weights.
+    A batch is split between processes and, in each process, between passes. Gradients are averaged over all
+    of them, so that the result equals that of one pass over the whole batch, except for rounding. All
+    processes hold the same weights.
+
+    Attributes:
+        average: Exponential moving average of the adapter's tensors, empty unless `settings.ema` is set.
     """
 
     def __init__(
@@ -87,56 +111,60 @@ class Tuner:
             self.average = {name: tensor.clone() for name, tensor in adapter.tensors().items()}
 
     def step(self, step: int) -> list[float]:
-        """Learn from the batch of `step`. Returns its loss and that of each part; UserError if one is not finite."""
+        """Train on the batch of `step`.
+
+        Returns:
+            The loss, and the loss of each part.
+
+        Raises:
+            UserError: The loss became NaN or infinity.
+        """
         parts = self._gradients(self.data.batch(step))
-        loss = sum(parts) / len(parts)
+        loss = reduce(torch.add, parts) / len(parts)
         if not torch.isfinite(loss):
             raise UserError(f"the loss became {loss.item()} at step {step}; lower finetune.learning_rate")
         self.accelerator.clip_grad_norm_(self.parameters, self.settings.clip_norm)
         self.optimizer.step()
         self.lr_scheduler.step()
-        self._add_to_average()
+        self._update_average()
         return [loss.item(), *(part.item() for part in parts)]
 
     def _gradients(self, batch: Batch) -> list[Tensor]:
-        """Put the gradients of `batch` on the parameters, and return the losses of its parts."""
-        accelerator, passes, count = (
-            self.accelerator,
-            self.settings.gradient_accumulation,
-            len(self.data.parts),
-        )
-        shares = passes * accelerator.num_processes
-        found = [torch.zeros((), device=accelerator.device)] * count
+        """Compute the gradients of `batch`, and return the losses of its parts."""
+        accelerator, passes = self.accelerator, self.settings.gradient_accumulation
+        count, shares = len(self.data.parts), passes * accelerator.num_processes
+        totals = [torch.zeros((), device=accelerator.device)] * count
         self.optimizer.zero_grad()
-        for turn in range(passes):
-            share = batch.share(count, accelerator.process_index * passes + turn, shares)
+        for index in range(passes):
+            share = batch.share(count, accelerator.process_index * passes + index, shares)
             self.adapter.set_condition(share.condition)
             with accelerator.autocast():
                 parts = losses(self.model, share.to(accelerator.device), count, self.settings.snr_gamma)
-            accelerator.backward(sum(parts) / count / passes)
-            found = [whole + part.detach() / passes for whole, part in zip(found, parts, strict=True)]
+            accelerator.backward(reduce(torch.add, parts) / count / passes)
+            totals = [total + part.detach() / passes for total, part in zip(totals, parts, strict=True)]
         if accelerator.num_processes == 1:
-            return found
-        self._reduce_gradients()
-        return list(accelerator.reduce(torch.stack(found), "mean"))
+            return totals
+        self._average_gradients()
+        return list(accelerator.reduce(torch.stack(totals), "mean"))
 
-    def _reduce_gradients(self) -> None:
-        """The mean over processes, of all gradients in one message: an adapter's are few beside the model's weights."""
-        gradients = [parameter.grad for parameter in self.parameters]
-        whole = self.accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")
-        for gradient, mean in zip(gradients, whole.split([g.numel() for g in gradients]), strict=True):
+    def _average_gradients(self) -> None:
+        """Average the gradients over processes, all in one message: an adapter has few."""
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        flat = self.accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")
+        for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(mean.view_as(gradient))
 
     @torch.no_grad()
-    def _add_to_average(self) -> None:
-        """Average <- decay average + (1 - decay) weights; it starts as the adapter does."""
-        for name, tensor in self.adapter.tensors().items():
-            if name in self.average:
-                self.average[name].lerp_(tensor, 1 - self.settings.ema)
+    def _update_average(self) -> None:
+        """Set average <- decay * average + (1 - decay) * weights. It starts as the initial weights."""
+        decay = self.settings.ema
+        if decay is not None:
+            for name, tensor in self.adapter.tensors().items():
+                self.average[name].lerp_(tensor, 1 - decay)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within it, the adapter has its averaged weights, if averages are kept."""
+        """Give the adapter its averaged weights within this context, if there are any."""
         own = {name: tensor.clone() for name, tensor in self.adapter.tensors().items()}
         self._set(self.average or own)
         try:
@@ -150,7 +178,7 @@ class Tuner:
             tensor.copy_(weights[name])
 
     def save(self, path: Path, log: list[list[float]]) -> None:
-        """Write everything that the steps to come depend on."""
+        """Write a checkpoint: everything that later steps depend on, and the log."""
         tensors = self.adapter.tensors() | {f"ema.{name}": tensor for name, tensor in self.average.items()}
         if self.accelerator.scaler is not None:
             state = self.accelerator.scaler.state_dict()
@@ -161,7 +189,7 @@ class Tuner:
         save_checkpoint(path, tensors, self.optimizer, log)
 
     def resume(self, path: Path) -> list[list[float]]:
-        """Take over what `save` wrote, and return its log, which is empty if there is nothing to resume."""
+        """Restore the checkpoint, and return its log, which is empty if there is none."""
         restored = load_checkpoint(path, self.optimizer)
         if restored is None:
             return []
@@ -171,9 +199,9 @@ class Tuner:
             tensor.copy_(tensors[f"ema.{name}"])
         scaler = self.accelerator.scaler
         if scaler is not None:
-            kinds = {name: type(value) for name, value in scaler.state_dict().items()}
+            types = {name: type(value) for name, value in scaler.state_dict().items()}
             scaler.load_state_dict(
-                {name: kind(tensors[f"scaler.{name}"].item()) for name, kind in kinds.items()}
+                {name: convert(tensors[f"scaler.{name}"].item()) for name, convert in types.items()}
             )
         self.lr_scheduler = schedule_rates(self.optimizer, rate_schedule(self.settings), done=len(log))
         return log

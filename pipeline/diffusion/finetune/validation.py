@@ -1,4 +1,4 @@
-"""Pictures of what an adapter has learned so far: a row for each t, or analogy, a column for each of the first classes."""
+"""Validation images of stage one: a row for each t or analogy, a column for each of the first classes."""
 
 import json
 from pathlib import Path
@@ -14,10 +14,13 @@ from pipeline.diffusion.generate.images import to_png
 from pipeline.diffusion.sampling import Levels, classifier_free, sample, start_noise
 
 
-def draw(model: BaseModel, adapter: Adapter, data: TuningData, folder: Path, step: int) -> None:
-    """Write `folder`/000500.png of step 500, and about.json: the prompts of its columns and the t (or analogies) of its rows.
+def draw_validation_images(
+    model: BaseModel, adapter: Adapter, data: TuningData, folder: Path, step: int
+) -> None:
+    """Draw what the adapter has learned so far.
 
-    Each column starts from one noise, at all t and at all steps.
+    Writes <step>.png, such as 000500.png, and about.json with the prompts of its columns and the t or
+    analogies of its rows. Each column starts from the same noise at every t and every step.
     """
     settings = data.settings.validation
     prompts = data.prompts[: settings.classes].to(model.device)
@@ -29,5 +32,5 @@ def draw(model: BaseModel, adapter: Adapter, data: TuningData, folder: Path, ste
         predict = classifier_free(model.denoiser, prompts, empty, settings.weight)
         rows.append(np.concatenate(model.decode(sample(model, predict, noise, levels)), axis=1))
     write_atomic(folder / f"{step:06d}.png", to_png(np.concatenate(rows)))
-    about = {"columns": data.shown[: len(prompts)], "rows": data.names_of_conditions()}
+    about = {"columns": data.class_prompts[: len(prompts)], "rows": data.names_of_conditions()}
     write_atomic(folder / "about.json", json.dumps(about, indent=1) + "\n")

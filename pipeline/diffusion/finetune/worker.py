@@ -1,59 +1,62 @@
-"""One of the processes that share a fine-tuning: a program of its own, started by processes.py."""
+"""One of the processes that share a fine-tuning: the program that launcher.py starts."""
 
+import json
 import os
+import pickle
 import sys
 import threading
-import traceback
-from multiprocessing.connection import Connection
+import time
+from pathlib import Path
 
 import torch
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from pipeline.core.errors import UserError
 from pipeline.core.reproducibility import reproducible
+from pipeline.diffusion.finetune.files import JOB, PROGRESS
 from pipeline.diffusion.finetune.stage import tune
 
+WATCH_SECONDS = 0.2
 
-def main() -> None:
-    """Its job comes through the connection whose file descriptor is the one argument."""
-    connection = Connection(int(sys.argv[1]))
-    params, inputs, workspace = connection.recv()
-    threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
+
+@record  # writes an exception to the file in which the launcher looks for it
+def main(folder: Path) -> None:
+    """Carry out the job that launcher.py wrote into `folder`."""
+    params, inputs, workspace = pickle.loads((folder / JOB).read_bytes())
+    threading.Thread(target=_end_with_launcher, args=(folder,), daemon=True).start()
 
     def progress(done: int, total: int, what: str) -> None:
-        connection.send(("progress", (done, total, what)))
+        with (folder / PROGRESS).open("a") as file:
+            file.write(json.dumps([done, total, what]) + "\n")
 
     try:
-        _check(params.settings.processes)
+        _check_gpus(params.settings.processes)
         with reproducible(params.threads):
             tune(params, inputs, workspace, progress)
-    except UserError as error:
-        connection.send(("mistake", str(error)))
-    except torch.OutOfMemoryError as error:
-        connection.send(("memory", str(error)))
-    except Exception:
-        connection.send(("failed", traceback.format_exc()))
-    else:
-        connection.send(("done", None))
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
-def _check(count: int) -> None:
-    """UserError if there are GPUs, but not one for each of `count` processes. Asked where no CUDA was begun yet."""
+def _check_gpus(processes: int) -> None:
+    """Raise a UserError if there are GPUs, but fewer than processes. Must run before CUDA is initialised."""
     found = torch.cuda.device_count()
-    if 0 < found < count:
+    if 0 < found < processes:
         raise UserError(
-            f"finetune.processes is {count}, each with a GPU of its own, but this job sees {found} of them"
+            f"finetune.processes is {processes}, each with a GPU of its own, but this job sees {found} GPUs"
         )
 
 
-def _end_with_parent(connection: Connection) -> None:
-    """The parent says nothing more; that the connection ends means that it is gone."""
-    try:
-        connection.recv()
-    except (EOFError, OSError):
-        os._exit(1)
+def _end_with_launcher(folder: Path) -> None:
+    """End this process when the launcher is gone, even if it was killed, or has given the job up."""
+    launcher = os.getppid()
+    while os.getppid() == launcher and (folder / JOB).exists():
+        time.sleep(WATCH_SECONDS)
+    os._exit(1)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main(Path(sys.argv[1]))
+    except Exception:  # the launcher reports it
+        sys.exit(1)

@@ -17,9 +17,9 @@ from pipeline.core.errors import UserError
 from pipeline.core.store import MANIFEST, Store
 from pipeline.data.image_files import as_rgb
 from pipeline.data.open_image import open_image
-from pipeline.diffusion.adapters import load_adapter, saved_spec
+from pipeline.diffusion.adapters import FILE, load_adapter, saved_spec
 from pipeline.diffusion.adapters.adapter import read_adapter
-from pipeline.diffusion.adapters.export import FILE, lora_factors
+from pipeline.diffusion.adapters.export import lora_factors
 from pipeline.diffusion.adapters.lora.file import write_lora
 from pipeline.diffusion.adapters.lorweb import analogy, load_encoder
 from pipeline.diffusion.base_model import BaseModel
@@ -147,7 +147,7 @@ def find_adapter(name: str, store: Path) -> LorwebFile:
             f"and no finished fine-tuning of that key in {store}"
         )
     spec = saved_spec(file)
-    if spec.type != "lorweb" or spec.analogy is None:
+    if spec.analogy is None:
         raise UserError(
             f"adapter {file} holds a {spec.type}, which takes no analogies; "
             "expected a lorweb (adapter type: lorweb)"

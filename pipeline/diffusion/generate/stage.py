@@ -25,9 +25,9 @@ from pipeline.core.store import write_atomic
 from pipeline.data.image_sets import ImageSet, load_labelled, load_unlabelled
 from pipeline.diffusion.adapters import saved_spec
 from pipeline.diffusion.base_model import BaseModel
-from pipeline.diffusion.finetune import analogy_data
 from pipeline.diffusion.generate.images import choose_balanced, images_named, labels_of, to_png
 from pipeline.diffusion.generate.in_context import predict_beside
+from pipeline.diffusion.generate.manifest_analogies import draw_analogies
 from pipeline.diffusion.generate.merged_denoisers import AnalogyDenoisers, Denoisers
 from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
 from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample, start_noise
@@ -131,10 +131,10 @@ def make_denoisers(
     """
     adapter = inputs["adapter"] / "adapter.safetensors" if "adapter" in inputs else None
     spec = saved_spec(adapter) if adapter is not None else None
-    if adapter is None or spec is None or spec.type != "lorweb":
+    if adapter is None or spec is None or not spec.has_analogy:
         return manifest, Denoisers.make(model, adapter, params), ()
-    drawn = analogy_data.of_manifest(params, spec, inputs["data"], manifest)
-    denoisers = AnalogyDenoisers.load(model, adapter, params, drawn.to_itself, drawn.condition)
+    drawn = draw_analogies(params, spec, inputs["data"], manifest)
+    denoisers = AnalogyDenoisers.load(model, adapter, params, drawn.identity, drawn.change)
     quarters = drawn.shown if params.context == "grid" else ()
     return pd.concat([manifest, drawn.named], axis=1), denoisers, quarters
 

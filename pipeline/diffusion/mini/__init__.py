@@ -1,7 +1,7 @@
 """``mini``: a base model shaped like Stable Diffusion, small enough to fine-tune on two CPU cores.
 
-``build`` holds the architecture, ``train`` makes the weights, ``WEIGHTS`` is the folder that
-``diffusers.DiffusionPipeline.from_pretrained`` loads. ``ENCODER`` is an image encoder beside it, made by ``encoder``.
+``build`` holds the architecture and ``train`` makes the weights in the folder ``WEIGHTS``, which
+``diffusers.DiffusionPipeline.from_pretrained`` loads. ``ENCODER`` is an image encoder, made by ``encoder``.
 """
 
 from pathlib import Path

@@ -12,10 +12,12 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from pipeline.diffusion.mini.vae_init import start_linear
 
 IMAGE_SIZE = 32
-LATENT_SIZE = 16  # the autoencoder halves each side: a larger factor loses the strokes of so small an image
+LATENT_SIZE = (
+    16  # the autoencoder halves each side; a larger factor would lose the strokes of such small images
+)
 LATENT_CHANNELS = 4
 TEXT_WIDTH = 64
-TEXT_LENGTH = 8  # tokens, the start and end marks included
+TEXT_LENGTH = 8  # tokens, including the start and end marks
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 WORDS = (
@@ -27,13 +29,13 @@ WORDS = (
     "number",
     "photo",
     "of",
-)  # "a", a letter, is a token anyway
+)  # "a" is a token as every letter is
 
 
 def make_tokenizer() -> CLIPTokenizer:
-    """A byte-pair tokenizer in which each of WORDS, each letter and each digit is one token.
+    """Return a byte-pair tokenizer in which each of WORDS, each letter and each digit is one token.
 
-    All 256 bytes are in the vocabulary, so that any prompt can be written, if at the cost of more tokens.
+    All 256 bytes are in the vocabulary, so that every prompt can be encoded, though in more tokens.
     """
     alphabet = list(_byte_alphabet())
     vocabulary = alphabet + [f"{c}</w>" for c in alphabet]
@@ -47,9 +49,8 @@ def make_tokenizer() -> CLIPTokenizer:
                 vocabulary.append(left + right)
             left += right
     vocabulary += ["<|startoftext|>", "<|endoftext|>"]
-    with (
-        tempfile.TemporaryDirectory() as folder
-    ):  # the constructor's arguments differ between releases; files do not
+    # From files, because the arguments of the constructor differ between releases.
+    with tempfile.TemporaryDirectory() as folder:
         Path(folder, "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(vocabulary)}))
         Path(folder, "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
         settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": TEXT_LENGTH}
@@ -62,7 +63,7 @@ def make_tokenizer() -> CLIPTokenizer:
 
 
 def _byte_alphabet() -> str:
-    """The 256 printable characters that stand for bytes, in the order of the original CLIP vocabulary."""
+    """Return the 256 printable characters that stand for bytes, in the order of CLIP's vocabulary."""
     printable = [
         *range(ord("!"), ord("~") + 1),
         *range(ord("¡"), ord("¬") + 1),
@@ -72,7 +73,7 @@ def _byte_alphabet() -> str:
 
 
 def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """Two layers, TEXT_WIDTH wide."""
+    """Return a text encoder of two layers, TEXT_WIDTH wide."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -90,7 +91,7 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def make_vae() -> AutoencoderKL:
-    """[n, 3, 32, 32] in -1..1 to [n, 4, 16, 16] and back."""
+    """Return the autoencoder: images [n, 3, 32, 32] in -1..1 to latents [n, 4, 16, 16] and back."""
     vae = AutoencoderKL(
         sample_size=IMAGE_SIZE,
         latent_channels=LATENT_CHANNELS,
@@ -98,15 +99,15 @@ def make_vae() -> AutoencoderKL:
         down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
         up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
         layers_per_block=1,
-        norm_num_groups=1,  # see linear_start.py
-        mid_block_add_attention=False,  # strokes are local; attention would be half of the cost
+        norm_num_groups=1,  # see vae_init.py
+        mid_block_add_attention=False,  # strokes are local, and attention would take half of the time
     )
     start_linear(vae)
     return vae
 
 
 def make_unet() -> UNet2DConditionModel:
-    """The denoiser, about 1.7 million parameters; text enters at 8×8 and 4×4."""
+    """Return the denoiser, about 1.7 million parameters. Text enters at 8×8 and 4×4."""
     return UNet2DConditionModel(
         sample_size=LATENT_SIZE,
         in_channels=LATENT_CHANNELS,
@@ -118,21 +119,21 @@ def make_unet() -> UNet2DConditionModel:
         cross_attention_dim=TEXT_WIDTH,
         attention_head_dim=4,
         norm_num_groups=8,
-        # The prompt is added to the embedding of the time too: through cross-attention alone, a network this small
-        # takes thousands of steps to heed it.
+        # The prompt is also added to the embedding of the timestep: by cross-attention alone, a network this
+        # small takes thousands of steps to learn to follow it.
         addition_embed_type="text",
         addition_embed_type_num_heads=4,
     )
 
 
 def make_scheduler() -> DDIMScheduler:
-    """Velocity prediction on a cosine schedule, which ends in pure noise as sampling starts."""
+    """Return a scheduler with velocity prediction on a cosine schedule, which ends in pure noise."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_schedule="squaredcos_cap_v2",
         prediction_type="v_prediction",
         timestep_spacing="trailing",
-        steps_offset=1,  # without effect on trailing steps; the pipeline warns if it is 0
+        steps_offset=1,  # no effect on trailing steps, but the pipeline warns about 0
         clip_sample=False,
         set_alpha_to_one=True,
     )
@@ -141,7 +142,7 @@ def make_scheduler() -> DDIMScheduler:
 def assemble(
     vae: AutoencoderKL, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, unet: UNet2DConditionModel
 ) -> StableDiffusionPipeline:
-    """The pipeline as users see it."""
+    """Return the pipeline of these parts."""
     return StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,

@@ -1,28 +1,31 @@
-"""Weights with which the autoencoder begins as a linear one: 2x2 means of the colours, and bilinear upsampling.
+"""Initial weights that make the autoencoder linear: 2x2 means of the colours, and bilinear upsampling.
 
-From random weights an AutoencoderKL of this size spends most of its training undoing its own normalisation, which
-takes the overall brightness out of an image. Here two reference channels of +REFERENCE and -REFERENCE dominate the
-statistics of the last GroupNorm, which is then a multiplication by a constant; and every signal x has a companion -x,
-so that silu(x) - silu(-x) = x gets it through the last activation unchanged. The other weights stay random and small.
+From random weights an AutoencoderKL of this size spends most of its training on undoing its own
+normalisation, which removes the overall brightness of an image. Here two reference channels of +REFERENCE and
+-REFERENCE dominate the statistics of the last GroupNorm, which thereby becomes a multiplication by a
+constant. Every signal x has a companion -x, so that it passes the last activation unchanged: silu(x) -
+silu(-x) = x. The other weights stay random and small.
 """
 
+from typing import Any
+
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 REFERENCE = 10.0
 COLOURS = 3
 LATENTS = 4
 DIAGONAL = torch.tensor([[0.5, -0.5], [-0.5, 0.5]])
-"""What the fourth latent begins with: the diagonal detail of a 2x2 block, of its brightness."""
+"""Kernel of the fourth latent: the diagonal detail of a 2x2 block of brightness."""
 
 
 def _clear(weight: Tensor, channels: int) -> None:
+    """Set the weights of the first output `channels` to zero."""
     weight[:channels] = 0
 
 
 def _pairs(shortcut: nn.Conv2d, taken: list[int], references: tuple[int, int]) -> None:
-    """Signals `taken` to channels 0.. and, negated, to the channels after them; then the two references."""
+    """Copy the channels `taken` to channels 0.., their negatives behind them, and then the two references."""
     count = len(taken)
     _clear(shortcut.weight, 2 * count + 2)
     shortcut.weight[2 * count + 2 :] *= 0.3
@@ -34,7 +37,7 @@ def _pairs(shortcut: nn.Conv2d, taken: list[int], references: tuple[int, int]) -
 
 
 def _read_pairs(norm: nn.GroupNorm, last: nn.Conv2d, outputs: int, count: int) -> None:
-    """The signals of `_pairs`, through the last normalisation and activation."""
+    """Recover the signals that `_pairs` wrote, after the last normalisation and activation."""
     norm.weight.fill_(REFERENCE * (2 / norm.num_channels) ** 0.5)
     last.weight *= 0.1
     last.weight[:outputs, : 2 * count + 2] = 0
@@ -44,10 +47,10 @@ def _read_pairs(norm: nn.GroupNorm, last: nn.Conv2d, outputs: int, count: int) -
 
 
 @torch.no_grad()
-def start_linear(vae: AutoencoderKL) -> None:
-    """Set the weights of a two-level `vae` with one GroupNorm group, in place."""
+def start_linear(vae: Any) -> None:
+    """Set the weights of an AutoencoderKL with two levels and one GroupNorm group, in place."""
     for module in vae.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
             module.bias.zero_()
         if type(module).__name__ == "ResnetBlock2D":
             module.conv2.weight *= 0.3
@@ -56,11 +59,12 @@ def start_linear(vae: AutoencoderKL) -> None:
     for conv in (vae.quant_conv, vae.post_quant_conv):
         conv.weight.zero_()
         conv.weight[range(LATENTS), range(LATENTS)] = 1
-    # Little noise on the latents at first: at a standard deviation of one, hundreds of steps pass before any signal.
+    # Little noise on the latents at first. With a standard deviation of one, hundreds of steps would pass
+    # before the decoder gets any signal.
     vae.quant_conv.bias[LATENTS:] = -6.0
 
 
-def _start_encoder(encoder: nn.Module) -> None:
+def _start_encoder(encoder: Any) -> None:
     first, down = encoder.conv_in, encoder.down_blocks[0].downsamplers[0].conv
     _clear(first.weight, COLOURS + 2)
     for channel in range(COLOURS):
@@ -76,7 +80,7 @@ def _start_encoder(encoder: nn.Module) -> None:
     _read_pairs(encoder.conv_norm_out, encoder.conv_out, LATENTS, LATENTS)
 
 
-def _start_decoder(decoder: nn.Module) -> None:
+def _start_decoder(decoder: Any) -> None:
     first, up = decoder.conv_in, decoder.up_blocks[0].upsamplers[0].conv
     _clear(first.weight, LATENTS + 2)
     for channel in range(LATENTS):

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pipeline.config import AdapterSpec
+from pipeline.config import ADAPTER_TYPES, AdapterSpec
 from pipeline.core.errors import UserError
-from pipeline.diffusion.adapters import make_adapter, saved_spec
+from pipeline.diffusion.adapters import adapter_class, adapter_types, make_adapter, saved_spec
 from pipeline.diffusion.adapters.terra import SingularWarning, TerraAdapter, forms
 
 SPEC = AdapterSpec(rank=3, alpha=6.0)
@@ -335,3 +335,9 @@ def test_an_adapter_that_does_not_fit_names_both_sides(tmp_path: Path) -> None:
 def test_no_layer_matching_is_refused() -> None:
     with pytest.raises(UserError, match="no Linear or Conv2d layer"):
         TerraAdapter(network(), SPEC.model_copy(update={"include": "attention.*"}), 0)
+
+
+def test_every_type_of_adapter_that_a_suite_can_name_is_registered_and_no_other() -> None:
+    assert adapter_types() == sorted(ADAPTER_TYPES)
+    with pytest.raises(UserError, match="no adapter 'dora'; expected lora, lorweb, terra"):
+        adapter_class("dora")

@@ -15,7 +15,8 @@ from pipeline.data.image_sets import load_labelled, load_unlabelled
 from pipeline.diffusion.adapters.lorweb import load_encoder
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.finetune import stage as finetune
-from pipeline.diffusion.finetune.analogy_data import AnalogyData, Embedded, pseudo_labels
+from pipeline.diffusion.finetune.analogies import EmbeddedImages, pseudo_labels
+from pipeline.diffusion.finetune.analogy_data import AnalogyData
 from pipeline.diffusion.generate import stage as generate
 from tests.diffusion.analogy_samples import PAIR, WORDS, generated_whole_and_cut, generation, params_of, tuned
 from tests.diffusion.stage_samples import Killed, killed_after, product, silent
@@ -41,7 +42,7 @@ def test_a_guessed_class_is_that_of_the_nearest_mean_once_domains_are_centred() 
 
 def test_images_are_drawn_of_a_class_if_classes_are_known_and_of_any_if_one_has_none() -> None:
     labels = torch.tensor([2, 0, 2, 0, 2])
-    known, unknown = Embedded(torch.zeros(5, 1), labels), Embedded(torch.zeros(5, 1), None)
+    known, unknown = EmbeddedImages(torch.zeros(5, 1), labels), EmbeddedImages(torch.zeros(5, 1), None)
     wanted = torch.tensor([0, 1, 2, 5]).repeat_interleave(200)
     drawn = known.draw(wanted, 2, GENERATOR.manual_seed(0))
     for label in (0, 2):
@@ -58,7 +59,7 @@ def test_a_batch_is_source_under_itself_and_target_under_the_analogy(
 ) -> None:
     """Found again by their embeddings: b is the image itself, a and a' are means of images of their domains."""
     params, model = params_of(pairing, batch_size=6), BaseModel.load(BaseModelSpec(name="mini"))
-    data = AnalogyData(model, params, two_domains, tmp_path)
+    data = AnalogyData(model, params, params.analogies, two_domains, tmp_path)
     encoder = load_encoder(params.adapter.analogy)
     source, target = load_labelled(two_domains, "S", "train"), load_unlabelled(two_domains, "T", "train")
     latents = torch.cat([model.encode(source.images), model.encode(target.images)])
@@ -87,7 +88,9 @@ def test_a_batch_is_source_under_itself_and_target_under_the_analogy(
 
 def test_several_pairs_share_a_batch(tmp_path: Path, two_domains: Path) -> None:
     there = params_of(pairs=(PAIR, PairParams(source="S", target="S", words=WORDS)), batch_size=8)
-    data = AnalogyData(BaseModel.load(BaseModelSpec(name="mini")), there, two_domains, tmp_path)
+    data = AnalogyData(
+        BaseModel.load(BaseModelSpec(name="mini")), there, there.analogies, two_domains, tmp_path
+    )
     assert all(len(data.batch(step).clean) == 16 for step in range(8))
     assert data.names_of_conditions() == ["S:S", "S:T", "S:S", "S:S"]
     assert data.conditions_to_show().shape == (4, 384)
@@ -192,7 +195,9 @@ def test_exact_analogies_are_learned_from_rendered_digits_with_their_class(
     for file in digits_artifact.iterdir():
         if not file.name.startswith("SY"):
             shutil.copy(file, tmp_path / "data")
-    data = AnalogyData(BaseModel.load(params.base_model), params, tmp_path / "data", tmp_path)
+    data = AnalogyData(
+        BaseModel.load(params.base_model), params, params.analogies, tmp_path / "data", tmp_path
+    )
     batch = data.batch(0)
     (rendered,) = data.pairs
     row = torch.cdist(batch.clean[4:].flatten(1), rendered.rendered.flatten(1)).argmin(1)

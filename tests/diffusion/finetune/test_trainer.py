@@ -170,7 +170,7 @@ def make_tuner(params: FinetuneParams, data: Path, folder: Path) -> Tuner:
 
 
 def test_min_snr_weighs_each_sample_by_its_own_level(tuner: Tuner) -> None:
-    batch = tuner.data.batch(0).share(2, place=1, of=4)  # one image of each domain
+    batch = tuner.data.batch(0).share(2, index=1, shares=4)  # one image of each domain
     tuner.adapter.set_condition(batch.condition)
     with torch.no_grad():
         plain, weighed = (losses(tuner.model, batch, 2, gamma) for gamma in (None, 0.01))

@@ -55,7 +55,7 @@ def test_a_perfect_denoiser_of_grids_leads_back_to_b_prime(model: BaseModel) -> 
         alpha_bar = model.alpha_bar[timestep]
         found = (latents - alpha_bar.sqrt() * grid(*clean)) / (1 - alpha_bar).sqrt()
         seen.append(quarters(found)[:3])
-        return model.target(grid(*clean), found, alpha_bar)
+        return model.target(grid(*clean), found, torch.tensor([timestep]))
 
     painted = sample(model, in_grid(model, perfect, clean[:3], noise[:3]), noise[3], Levels.make(model, 5))
     assert torch.allclose(painted, clean[3], atol=1e-3)
@@ -76,7 +76,7 @@ def test_a_batch_is_grids_of_the_images_of_its_analogies(
 ) -> None:
     """a : a'' :: b : b first, all of the source; then a : a' :: b : b', with a' and b' of the target."""
     params = params_of(pairing, examples=1, context="grid", batch_size=5)
-    data = AnalogyData(model, params, two_domains, tmp_path)
+    data = AnalogyData(model, params, params.analogies, two_domains, tmp_path)
     source, target = load_labelled(two_domains, "S", "train"), load_unlabelled(two_domains, "T", "train")
     of_source, of_target = model.encode(source.images), model.encode(target.images)
     encoder = load_encoder(params.adapter.analogy)
@@ -101,7 +101,8 @@ def test_of_exact_pairs_b_prime_is_b_changed_as_a_is(
 ) -> None:
     words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
     pair = PAIR.model_copy(update={"source": "UC", "target": "MM", "words": words})
-    data = AnalogyData(model, params_of("exact", (pair,), context="grid"), digits_artifact, tmp_path)
+    params = params_of("exact", (pair,), context="grid")
+    data = AnalogyData(model, params, params.analogies, digits_artifact, tmp_path)
     a, a_prime, b, b_prime = quarters(data.batch(0).clean[2:])
     (rendered,) = data.pairs
     for before, after in ((a, a_prime), (b, b_prime)):

@@ -10,7 +10,10 @@ from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
 from pipeline.data.digits.fonts import BENCHMARK_FONTS, GENERIC_FONTS, FontFile, font_paths
 from pipeline.data.digits.glyphs import GlyphStyle, render
-from pipeline.diffusion.mini import WEIGHTS, build, train
+from pipeline.diffusion.mini import WEIGHTS, build
+from pipeline.diffusion.mini.autoencoder import psnr
+from pipeline.diffusion.mini.denoiser import export
+from pipeline.diffusion.mini.glyph_pool import draw_glyph
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,7 @@ def test_draws_an_image_and_the_seed_decides_it(pipe):
 def test_the_autoencoder_keeps_strokes_in_unseen_fonts(pipe, style, bound):
     fonts, rng = font_paths(BENCHMARK_FONTS), np.random.default_rng(7)
     images = np.stack([render(str(i % 10), fonts[i % len(fonts)], 32, rng, style) for i in range(30)])
-    assert train.psnr(pipe.vae, images).mean() > bound
+    assert psnr(pipe.vae, images).mean() > bound
 
 
 def test_prompts_have_distinct_embeddings(pipe):
@@ -71,7 +74,7 @@ def test_words_are_single_tokens_and_any_text_is_accepted(pipe):
 
 
 def test_the_export_is_the_saved_model(pipe, tmp_path):
-    train.export(pipe, tmp_path / "model")
+    export(pipe, tmp_path / "model")
     again = DiffusionPipeline.from_pretrained(tmp_path / "model")
     for name, value in pipe.unet.state_dict().items():
         assert torch.equal(value, again.unet.state_dict()[name]), name
@@ -113,8 +116,8 @@ def test_every_glyph_used_is_visible():
 
 def test_training_images_depend_on_their_index_alone():
     fonts: list[Path] = font_paths(GENERIC_FONTS)
-    first, again = train.draw_glyph(11, 0, fonts), train.draw_glyph(11, 0, fonts)
+    first, again = draw_glyph(11, 0, fonts), draw_glyph(11, 0, fonts)
     assert np.array_equal(first[0], again[0])
     assert first[1] == again[1]
-    labels = [train.draw_glyph(i, 0, fonts)[1] for i in range(300)]
+    labels = [draw_glyph(i, 0, fonts)[1] for i in range(300)]
     assert 0.45 < np.mean(np.array(labels) < 10) < 0.65

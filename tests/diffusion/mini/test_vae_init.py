@@ -1,4 +1,4 @@
-"""The autoencoder that has not been trained yet: already a copy of colour and brightness, as a random one is not."""
+"""The untrained autoencoder keeps colour and brightness, which a random one does not."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""LoRA (Hu et al., ICLR 2022) by peft, the baseline without a time, and the files that hold one."""
+"""LoRA (Hu et al., ICLR 2022) by peft, the baseline without a time t, and LoRA files."""
 
 from pipeline.diffusion.adapters.lora.model import LoraAdapter
 

@@ -1,30 +1,30 @@
-"""LoRA files as diffusers and the tools around it exchange them.
+"""LoRA files in the layouts that diffusers and related tools exchange.
 
-Written in peft's layout: `unet.<layer>.lora_A.weight` [r, in] or [r, in, k, k], and `unet.<layer>.lora_B.weight`
-[out, r] or [out, r, 1, 1], with nothing about alpha, which means alpha = r: dW = B A. Read in any layout that diffusers
-reads, kohya's among them.
+Written in peft's layout: `unet.<layer>.lora_A.weight` [r, in] or [r, in, k, k], and
+`unet.<layer>.lora_B.weight` [out, r] or [out, r, 1, 1]. No alpha is written, which means alpha = r, so that
+dW = B A. Read in every layout that diffusers reads, kohya's among them.
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.core.errors import UserError
 from pipeline.core.store import write_atomic
-
-Factors = dict[str, tuple[Tensor, Tensor]]
-"""A [r, in, ...] and B [out, r] of every layer, by name: dW = B A, all factors inside B."""
+from pipeline.diffusion.adapters.adapter import Factors
 
 PREFIX = "unet"
-READ = "read"
+NAME = "read"
+"""peft's name of the LoRA while it is being read."""
 
 
-def write_lora(path: Path, factors: Factors, about: dict) -> None:
-    """A file for `pipe.load_lora_weights(path)`; `about`, JSON-able, goes with it for people to read."""
+def write_lora(path: Path, factors: Factors, about: dict[str, Any]) -> None:
+    """Write a file for `pipe.load_lora_weights(path)`, with `about` as JSON in its metadata."""
     tensors = {}
     for name, (down, up) in factors.items():
         tensors[f"{PREFIX}.{name}.lora_A.weight"] = down.contiguous()
@@ -33,11 +33,15 @@ def write_lora(path: Path, factors: Factors, about: dict) -> None:
 
 
 @torch.no_grad()
-def read_lora(denoiser: nn.Module, path: Path) -> Factors:
-    """The LoRA in the file at `path`, as diffusers puts it on `denoiser`, which is left as it was.
+def read_lora(denoiser: Any, path: Path) -> Factors:
+    """Return the LoRA in a file, as diffusers loads it onto `denoiser`. The denoiser is left unchanged.
 
-    denoiser: a model of diffusers, without adapters; not to be used further after an error. UserError if the file is no LoRA of such a model, or also
-    changes a text encoder.
+    Args:
+        denoiser: A diffusers model without adapters. After an error it must not be used any more.
+        path: A LoRA file in any layout that diffusers reads.
+
+    Raises:
+        UserError: The file is no LoRA of such a model, or it also changes a text encoder.
     """
     from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
     from peft.tuners.lora import LoraLayer
@@ -54,17 +58,19 @@ def read_lora(denoiser: nn.Module, path: Path) -> Factors:
                 f"{path} holds {others[0]}, but an adapter of this project is on the {PREFIX} alone"
             )
         denoiser.load_lora_adapter(
-            state, prefix=PREFIX, adapter_name=READ, network_alphas=alphas, metadata=metadata
+            state, prefix=PREFIX, adapter_name=NAME, network_alphas=alphas, metadata=metadata
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise UserError(
             f"{path} can't be read as a LoRA of this {type(denoiser).__name__}: {reason}"
         ) from error
-    factors = {
-        name: (layer.lora_A[READ].weight, layer.scaling[READ] * layer.lora_B[READ].weight.flatten(1))
-        for name, layer in denoiser.named_modules()
-        if isinstance(layer, LoraLayer)
-    }
+    layers = {name: layer for name, layer in denoiser.named_modules() if isinstance(layer, LoraLayer)}
+    factors = {name: _factors(layer) for name, layer in layers.items()}
     denoiser.unload_lora()
     return factors
+
+
+def _factors(layer: Any) -> tuple[Tensor, Tensor]:
+    """Return A and scaling * B of a LoraLayer of peft."""
+    return layer.lora_A[NAME].weight, layer.scaling[NAME] * layer.lora_B[NAME].weight.flatten(1)

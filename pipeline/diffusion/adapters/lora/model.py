@@ -1,6 +1,7 @@
-"""A plain LoRA on a whole denoiser. Its layers are peft's own."""
+"""A plain LoRA on a whole denoiser, with peft's layers."""
 
 import re
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +14,20 @@ from pipeline.diffusion.adapters.adapter import (
     layer_generator,
     matching_layers,
 )
+from pipeline.diffusion.adapters.registry import register
 
 NAME = "default"
-"""What peft calls the one adapter of a layer."""
+"""peft's name of the one adapter of a layer."""
 
 
+@register("lora")
 class LoraAdapter(Adapter):
-    """dW = alpha / rank * B A at every t. A is drawn as a Terra's of the same seed, B starts at zero.
+    """dW = alpha / rank * B A under every condition.
 
-    UserError if no layer matches, or one that does can't be wrapped.
+    A is drawn as a Terra's with the same seed; B starts at zero.
+
+    Raises:
+        UserError: No layer matches `spec.include`, or one that matches cannot be adapted.
     """
 
     def __init__(self, denoiser: nn.Module, spec: AdapterSpec, seed: int) -> None:
@@ -33,27 +39,28 @@ class LoraAdapter(Adapter):
         found = matching_layers(denoiser, spec)
         denoiser.requires_grad_(False)
         names = "|".join(map(re.escape, found))
-        config = LoraConfig(r=spec.rank, lora_alpha=spec.alpha, target_modules=names)
+        config = LoraConfig(r=spec.rank, lora_alpha=spec.alpha, target_modules=names)  # type: ignore[arg-type]
         inject_adapter_in_model(config, denoiser, NAME)
-        self.layers = {name: denoiser.get_submodule(name) for name in found}
+        self.layers: dict[str, Any] = {name: denoiser.get_submodule(name) for name in found}
         with torch.no_grad():
-            for name, base in found.items():  # peft draws from the global generator: not from this seed
+            for name, base in found.items():
                 for part in (self.layers[name].lora_A, self.layers[name].lora_B):
-                    part[NAME].float()  # an adapter of a model in half precision learns in float32
-                drawn = first_down(base, spec.rank, layer_generator(seed, name))
-                self.layers[name].lora_A[NAME].weight.copy_(drawn)
+                    part[NAME].float()  # the adapter of a model in half precision is trained in float32
+                # peft drew A from the global generator; draw it from `seed` instead.
+                down = first_down(base, spec.rank, layer_generator(seed, name))
+                self.layers[name].lora_A[NAME].weight.copy_(down)
 
     def set_condition(self, condition: Condition) -> None:
-        """Nothing: a LoRA depends on none."""
+        """Do nothing: a LoRA depends on no condition."""
 
     def set_scale(self, scale: float) -> None:
-        """A factor on the update, on top of alpha / rank."""
+        """Set the factor on the update, on top of alpha / rank."""
         self.scale = scale
         for layer in self.layers.values():
             layer.scaling[NAME] = scale * self.factor
 
     def merge(self, condition: Condition = 0.0) -> None:
-        """Put dW, which no condition changes, into the base weights."""
+        """Add dW, which depends on no condition, to the base weights."""
         self.unmerge()
         for name, layer in self.layers.items():
             self._base_weights[name] = layer.base_layer.weight.detach().clone()
@@ -61,21 +68,21 @@ class LoraAdapter(Adapter):
 
     @torch.no_grad()
     def unmerge(self) -> None:
-        """Restore the base weights bit for bit: peft takes dW away again, which rounds."""
+        """Restore the base weights bit for bit. peft alone would subtract dW, which rounds."""
         for name, weight in self._base_weights.items():
             self.layers[name].unmerge()
             self.layers[name].base_layer.weight.copy_(weight)
         self._base_weights.clear()
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
-        """Everything that learns: `<layer>.down` [r, in, ...], `<layer>.up` [out, r], of a Conv2d [out, r, 1, 1]."""
+        """Return `<layer>.down` [r, in, ...] and `<layer>.up`, [out, r] or of a Conv2d [out, r, 1, 1]."""
         parts = {"down": "lora_A", "up": "lora_B"}
         return {
-            f"{name}.{part}": getattr(layer, theirs)[NAME].weight
+            f"{name}.{part}": getattr(layer, attribute)[NAME].weight
             for name, layer in self.layers.items()
-            for part, theirs in parts.items()
+            for part, attribute in parts.items()
         }
 
-    def parameter_groups(self, learning_rate: float, middle_factor: float) -> list[dict]:
-        """For an optimiser: one group, for a LoRA has no middle matrix."""
+    def parameter_groups(self, learning_rate: float, middle_factor: float) -> list[dict[str, Any]]:
+        """Return one group for an optimizer: a LoRA has no middle matrix."""
         return [{"params": list(self.parameters()), "lr": learning_rate}]

@@ -1,4 +1,4 @@
-"""One adapted layer: dW = scale * sum_i w_i B_i A_i, a LoRA of rank N r for each analogy."""
+"""One layer adapted by LoRWeB: dW = scale * sum_i w_i B_i A_i, a LoRA of rank N r for each analogy."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,20 @@ from pipeline.diffusion.adapters.adapter import first_down
 from pipeline.diffusion.adapters.layers import AdaptedLayer
 
 
+def analogy_spec(spec: AdapterSpec) -> AnalogySpec:
+    """Return `spec.analogy`, which every spec of type lorweb has."""
+    assert spec.analogy is not None, f"an adapter of type {spec.type} has no analogy"
+    return spec.analogy
+
+
 @dataclass
 class LorwebState:
-    """What all adapted layers of one model share.
+    """What all adapted layers of one denoiser share.
 
-    analogy: embedded, [3 width] or [n, 3 width]; projection: makes a query [key_width] of it; scale: on the update.
+    Attributes:
+        analogy: Embedded analogy, [3 width], or one per sample, [n, 3 width].
+        projection: Linear map from an analogy to a query [key_width].
+        scale: Factor on the update.
     """
 
     analogy: Tensor
@@ -24,15 +33,23 @@ class LorwebState:
     scale: float = 1.0
 
     def query(self) -> Tensor:
-        """[..., key_width], with gradients towards the projection."""
+        """Return the queries [..., key_width], with gradients towards the projection."""
         return self.projection(self.analogy.to(self.projection.weight))
 
 
 def mixing_weights(spec: AnalogySpec, query: Tensor, keys: Tensor) -> Tensor:
-    """The weights [..., N] of a basis with keys [N, key_width], for queries [..., key_width].
+    """Return the weights of the basis LoRAs.
 
-    With products p = q . k / sqrt(d), d the width of a head: softmax of p over the basis, the mean over heads; or p
-    itself, the sum over heads clamped to [-1, 1].
+    With p = q . k / sqrt(d), where d is the width of a head: softmax of p over the basis, averaged over heads
+    (`mixing: softmax`), or p itself, summed over heads and clamped to [-1, 1] (`mixing: clamp`).
+
+    Args:
+        spec: Number of heads, width of keys, and kind of mixing.
+        query: [..., key_width].
+        keys: [N, key_width], one for each LoRA of the basis.
+
+    Returns:
+        Weights [..., N].
     """
     parts = spec.heads
     by_head = query.unflatten(-1, (parts, -1)), keys.unflatten(-1, (parts, -1))
@@ -45,12 +62,12 @@ def mixing_weights(spec: AnalogySpec, query: Tensor, keys: Tensor) -> Tensor:
 class LorwebLayer(AdaptedLayer):
     """A frozen Linear or Conv2d with a basis of N LoRAs of rank r beside it.
 
-    Shapes for a Linear in -> out: `down` (all A_i) [N r, in], `up` (all B_i) [out, N r], the r rows of one basis LoRA
-    next to each other; `keys` [N, key_width]. For a Conv2d, A has the kernel, stride and padding of the base layer. B
-    starts at zero: the adapted layer starts as the base layer.
+    Shapes for a Linear in -> out: `down` (all A_i) [N r, in], `up` (all B_i) [out, N r], with the r rows of
+    one basis LoRA adjacent; `keys` [N, key_width]. For a Conv2d, A has the kernel, stride and padding of the
+    base layer. B starts at zero, so that the adapted layer starts as the base layer.
 
-    The state may hold an analogy for each of n samples; a batch of k n samples is then k times these n, as
-    classifier-free guidance lines them up.
+    The state may hold one analogy for each of n samples. A batch of k n samples is then taken as k copies of
+    these n, which is the order of classifier-free guidance.
     """
 
     def __init__(
@@ -61,31 +78,31 @@ class LorwebLayer(AdaptedLayer):
         generator: torch.Generator,
     ) -> None:
         super().__init__(base)
-        self.state, self.spec = state, spec
+        self.state, self.spec, self.analogy = state, spec, analogy_spec(spec)
         device = base.weight.device
         self.down = nn.Parameter(first_down(base, spec.width, generator))
         self.up = nn.Parameter(torch.zeros(base.weight.shape[0], spec.width, device=device))
-        keys = torch.randn(spec.analogy.basis, spec.analogy.key_width, generator=generator)
+        keys = torch.randn(self.analogy.basis, self.analogy.key_width, generator=generator)
         self.keys = nn.Parameter(keys.to(device))
 
     def weights(self) -> Tensor:
-        """Of the state's analogies: [..., N]."""
-        return mixing_weights(self.spec.analogy, self.state.query(), self.keys)
+        """Return the mixing weights [..., N] for the state's analogies."""
+        return mixing_weights(self.analogy, self.state.query(), self.keys)
 
     def _by_rank(self, weights: Tensor) -> Tensor:
-        """Each weight once for each of the r ranks of its basis LoRA: [..., N r]."""
+        """Repeat each weight for the r ranks of its basis LoRA: [..., N] to [..., N r]."""
         return weights.repeat_interleave(self.spec.rank, dim=-1)
 
     def _mixed(self, hidden: Tensor) -> Tensor:
-        """A x, each rank times the weight that its basis LoRA has for the sample."""
+        """Multiply each rank of A x by the sample's weight of that rank's basis LoRA."""
         weights = self._by_rank(self.weights()).to(hidden)
         if weights.ndim == 2:
-            times, left = divmod(len(hidden), len(weights))
-            if left:
+            copies, rest = divmod(len(hidden), len(weights))
+            if rest:
                 raise UserError(
                     f"the adapter was given {len(weights)} analogies, but the batch has {len(hidden)} samples"
                 )
-            weights = weights.repeat(times, 1)
+            weights = weights.repeat(copies, 1)
         channels = 1 if isinstance(self.base, nn.Conv2d) else -1
         shape = [1] * hidden.ndim
         shape[channels] = weights.shape[-1]
@@ -101,6 +118,6 @@ class LorwebLayer(AdaptedLayer):
         )
 
     def delta(self, weights: Tensor) -> Tensor:
-        """DW of one mix, weights [N], of the shape of the base layer's weight."""
+        """Return dW for mixing weights [N], with the shape of the base weight."""
         product = self.state.scale * (self.up * self._by_rank(weights)) @ self.down.flatten(1)
         return product.reshape(self.base.weight.shape)

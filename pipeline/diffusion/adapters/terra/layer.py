@@ -1,4 +1,4 @@
-"""One adapted layer: dW(t) = scale * B K(t) A."""
+"""One layer adapted by Terra: dW(t) = scale * B K(t) A."""
 
 from dataclasses import dataclass, field
 
@@ -15,9 +15,12 @@ from pipeline.diffusion.adapters.terra import forms
 
 @dataclass
 class TerraState:
-    """What all adapted layers of one model share.
+    """What all adapted layers of one denoiser share.
 
-    t: [t_dim] or [n, t_dim]. scale: the factor on the update. middles: K(t) of every layer, for the batch in hand.
+    Attributes:
+        t: [t_dim], or [n, t_dim] for a batch of n samples.
+        scale: Factor on the update.
+        middles: K(t) of every layer for the current batch.
     """
 
     t: Tensor = field(default_factory=lambda: torch.zeros(1))
@@ -28,11 +31,12 @@ class TerraState:
 class TerraLayer(AdaptedLayer):
     """A frozen Linear or Conv2d with the low-rank update B K(t) A beside it.
 
-    Shapes for a Linear in -> out: `down` (A) [r, in], `up` (B) [out, r]; `middle`, the weights of K(t), is as
-    forms.py says. For a Conv2d, A has the kernel, stride and padding of the base layer, and K and B are 1x1, so that
-    the update is again one kernel. B starts at zero: the adapted layer starts as the base layer.
+    Shapes for a Linear in -> out: `down` (A) [r, in], `up` (B) [out, r]; `middle` holds the weights of K(t)
+    (see forms.py). For a Conv2d, A has the kernel, stride and padding of the base layer, and K and B are 1x1,
+    so that the update is again one kernel. B starts at zero, so that the adapted layer starts as the base
+    layer.
 
-    The batch, for which the state may hold a t for each sample, is the first dimension of the input.
+    The first dimension of the input is the batch; the state may hold one t for each of its samples.
     """
 
     def __init__(
@@ -51,8 +55,13 @@ class TerraLayer(AdaptedLayer):
         self.middle = nn.Parameter(forms.first_weights(spec, generator).to(weight.device))
         self.up = nn.Parameter(torch.zeros(weight.shape[0], spec.rank, device=weight.device))
 
-    def _mixed(self, hidden: Tensor, matrix: Tensor) -> Tensor:
-        """A matrix [out, r], or one for each sample [n, out, r], times the channels of hidden [n, ..., r] or [n, r, h, w]."""
+    def _apply_matrix(self, hidden: Tensor, matrix: Tensor) -> Tensor:
+        """Multiply the channels of `hidden` by a matrix.
+
+        Args:
+            hidden: [n, ..., r], or [n, r, h, w].
+            matrix: [out, r], or one for each sample, [n, out, r].
+        """
         if matrix.ndim == 2:
             return (
                 F.linear(hidden, matrix)
@@ -64,23 +73,26 @@ class TerraLayer(AdaptedLayer):
             return (rows @ matrix.mT).reshape(*hidden.shape[:-1], -1)
         return (matrix @ hidden.flatten(2)).unflatten(2, hidden.shape[2:])
 
-    def _shifted(self, hidden: Tensor) -> Tensor:
-        """Hidden + t W hidden: each W_d once for all samples, so that any number of different t costs no more than one."""
-        shifted = hidden
+    def _apply_linear_form(self, hidden: Tensor) -> Tensor:
+        """Return hidden + sum_d t_d W_d hidden.
+
+        Each W_d is applied once to all samples, so that many different t cost no more than one.
+        """
+        result = hidden
         weights = (self.middle,) if self.spec.t_dim == 1 else self.middle.unbind()
         for t_d, w_d in zip(self.state.t.unbind(-1), weights, strict=True):
-            at = t_d.to(self.middle).reshape(-1, *[1] * (hidden.ndim - 1))
-            shifted = torch.addcmul(shifted, at, self._mixed(hidden, w_d))
-        return shifted
+            factor = t_d.to(self.middle).reshape(-1, *[1] * (hidden.ndim - 1))
+            result = torch.addcmul(result, factor, self._apply_matrix(hidden, w_d))
+        return result
 
-    def _scaled(self, hidden: Tensor, k: Tensor) -> Tensor:
-        """Every channel times its number of the diagonal k, [r] or [n, r]."""
-        behind = (1, 1) if self.channels == 1 else ()
-        between = [1] * (hidden.ndim - 2 - len(behind))
-        return hidden * k.reshape(-1, *between, self.spec.rank, *behind)
+    def _apply_diagonal(self, hidden: Tensor, k: Tensor) -> Tensor:
+        """Multiply the channels of `hidden` by the diagonal `k`, [r] or [n, r]."""
+        trailing = (1, 1) if self.channels == 1 else ()
+        middle = [1] * (hidden.ndim - 2 - len(trailing))
+        return hidden * k.reshape(-1, *middle, self.spec.rank, *trailing)
 
     def _low_rank(self, x: Tensor) -> Tensor:
-        """Scale * B K(t) A x, every sample's at its own t."""
+        """Return scale * B K(t) A x, each sample at its own t."""
         state = self.state
         if state.t.ndim == 2 and len(state.t) != len(x):
             raise UserError(
@@ -89,14 +101,15 @@ class TerraLayer(AdaptedLayer):
         hidden = self._into_rank(x, self.down)
         up = self.up if state.scale == 1 else self.up * state.scale
         if not forms.has_middle(self.spec):
-            return self._mixed(self._shifted(hidden), up)
+            return self._apply_matrix(self._apply_linear_form(hidden), up)
         k = state.middles[self.index]
         if self.spec.diagonal:
-            return self._mixed(self._scaled(hidden, k), up)
-        return self._mixed(hidden, up @ k)  # K is small beside the hidden: to B, it costs next to nothing
+            return self._apply_matrix(self._apply_diagonal(hidden, k), up)
+        # K is much smaller than `hidden`: multiplying it into B costs next to nothing.
+        return self._apply_matrix(hidden, up @ k)
 
     def delta(self, t: Condition) -> Tensor:
-        """dW(t), one t, of the shape of the base layer's weight."""
+        """Return dW at one t, with the shape of the base weight."""
         middle = forms.matrix(self.spec, self.middle, forms.one_time(self.spec, t, self.middle.dtype))
         product = self.state.scale * (self.up @ middle @ self.down.flatten(1))
         return product.reshape(self.base.weight.shape)
