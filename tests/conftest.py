@@ -1,5 +1,6 @@
 """What several tests share."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,13 @@ import pytest
 from pipeline.config import read_card
 from pipeline.data import prepare
 from pipeline.planning.kinds.prepare import PrepareParams
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+"""Threads of torch in each test process and its children, unless the environment says otherwise.
+
+`make test` runs a test process for each core. More threads than cores wait for each other in every operation of
+tiny networks: a test of 2 seconds took 80.
+"""
 
 
 @pytest.fixture

@@ -59,7 +59,8 @@ def suites_reference() -> str:
     """Return the page that lists every field of a suite of every setting."""
     parts = [
         "# Suites reference",
-        "This page is generated from the models that read suites. Fields without a default are required. "
+        "This page is generated from the models that read suites. A suite of setting `uda` or `dg` has the fields "
+        "of [Suite](#suite), one of setting `morph` those of [MorphSuite](#morphsuite). "
         "[Write a suite](suites.md) explains the choices.",
     ]
     parts += [section(model) for model in nested(list(SUITE_MODELS.values()))]
@@ -141,7 +142,7 @@ def _bounds(metadata: Any) -> str:
     for item in metadata:
         for inner in getattr(item, "metadata", None) or [item]:
             found += [
-                f"{sign} {getattr(inner, name):g}"
+                f"{sign} {getattr(inner, name):,}"
                 for name, sign in signs.items()
                 if getattr(inner, name, None) is not None
             ]

@@ -21,7 +21,7 @@ class Projection(nn.Module):
 
 def test_attention_is_each_ends_own_at_0_and_1_and_between_else() -> None:
     torch.manual_seed(0)
-    denoiser, x = Projection(), torch.randn(4, 5, 3)
+    denoiser, x = Projection().double(), torch.randn(4, 5, 3, dtype=torch.float64)
     layers = denoiser.up_blocks[0]["attn1"]
     own = {name: layer(x) for name, layer in layers.items()}
     attention = AttentionInterpolation(torch.tensor([0.0, 0.25, 0.5, 1.0]))
