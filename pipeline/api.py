@@ -10,18 +10,19 @@ Importing this module imports neither torch nor pandas; each function imports wh
 the user can mend is raised as `UserError`, one sentence.
 """
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import config
 from pipeline.config import AnySuite
-from pipeline.core.errors import UserError
+from pipeline.core.errors import Remark, UserError
+from pipeline.core.paths import yaml_files
 from pipeline.core.store import Store
+from pipeline.execution.opened_suite import OpenedSuite, RunOutcome
 from pipeline.execution.suite_plan import plan_of, use_plugins
-from pipeline.planning.graph import AnyPlan
-from pipeline.planning.job_filter import pick
 from pipeline.planning.trainings import TrainingPlan
 
 if TYPE_CHECKING:
@@ -50,63 +51,8 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class OpenedSuite:
-    """A suite with its graph of jobs, its store, and its results folder; made by `open_suite`.
-
-    Attributes:
-        suite: The suite as its file states it.
-        plan: The graph of jobs, the tasks and the cells of the suite.
-        store: The store of its artifacts.
-        folder: Its results folder.
-        file: The name or path by which the suite was opened.
-        plugins: The plug-ins that declare methods of the suite.
-    """
-
-    suite: AnySuite
-    plan: AnyPlan
-    store: Store
-    folder: Path
-    file: str
-    plugins: tuple[Path, ...] = ()
-
-    def artifact(self, label: str) -> Path:
-        """Return the folder of a finished job's artifact.
-
-        Args:
-            label: The job's label, as in the column `label` of `plan_suite`.
-
-        Raises:
-            UserError: There is no such job, or it is not finished.
-        """
-        jobs = {job.label: job for job in self.plan.jobs}
-        if label not in jobs:
-            raise UserError(f"{self.suite.name} has no job {label!r}; {config.nearest(label, jobs)}")
-        job = jobs[label]
-        if not self.store.has(job.kind, job.key):
-            raise UserError(f"{label} is not finished; run the suite first")
-        return self.store.path(job.kind, job.key)
-
-
-@dataclass(frozen=True)
-class RunOutcome:
-    """How a run ended, in labels of jobs.
-
-    Attributes:
-        made: The jobs whose artifacts were made.
-        failed: The reason of every job that failed.
-        skipped: The jobs that were not tried, because a job that they need failed.
-    """
-
-    made: list[str]
-    failed: dict[str, str]
-    skipped: list[str]
-
-
 def list_suites() -> list[str]:
     """Return the names of the suites that can be opened without a path."""
-    from pipeline.core.paths import yaml_files
-
     return list(yaml_files("benchmarks"))
 
 
@@ -160,7 +106,7 @@ def plan_suite(suite: OpenedSuite, *, only: str | None = None, cpu: bool = False
     from pipeline.planning import preflight
 
     with local_executor.open_executor(None, None, cpu=cpu) as capacity:
-        jobs = preflight.as_json(_part(suite, only), suite.store, capacity)["jobs"]
+        jobs = preflight.as_json(suite.part(only), suite.store, capacity)["jobs"]
     return pd.DataFrame([{**job, **job.pop("needs")} for job in jobs])
 
 
@@ -190,12 +136,11 @@ def run_suite(
         quiet: Show no progress on standard error.
         jobs_done: Called after each job with the number of jobs that are over, the number of all, and the
             job's label.
-
     """
     from pipeline.execution.suite_run import run_plan
 
     outcome = run_plan(
-        _part(suite, only),
+        suite.part(only),
         suite.store,
         executor=executor,
         workers=workers,
@@ -210,10 +155,6 @@ def run_suite(
         failed={labels[key]: reason for key, reason in outcome.failed.items()},
         skipped=[job.label for job in outcome.skipped],
     )
-
-
-def _part(suite: OpenedSuite, only: str | None) -> AnyPlan:
-    return suite.plan if only is None else pick(suite.plan, only)
 
 
 def load_adapter(
@@ -263,16 +204,9 @@ def predict(training: str | Path, images: "Sequence[str | Path] | np.ndarray") -
         One row for each image: its path or number as `image`, the most probable class as `predicted`, and the
         probability of each class in a column of its name.
     """
-    import pandas as pd
-
     from pipeline.classify.prediction import load_classifier
 
-    classifier = load_classifier(Path(training))
-    classes = classifier.params.classes
-    probabilities = pd.DataFrame(classifier.probabilities(images).numpy(), columns=classes)
-    names = [str(one) for one in images] if isinstance(images, Sequence) else range(len(images))
-    predicted: Any = probabilities.idxmax(axis=1) if len(probabilities) else []
-    return pd.DataFrame({"image": names, "predicted": predicted}).join(probabilities)
+    return load_classifier(Path(training)).predict(images)
 
 
 def read_records(source: OpenedSuite | str | Path) -> "pd.DataFrame":
@@ -306,16 +240,12 @@ def accuracy_table(suite: OpenedSuite, *, selection: str | None = None) -> "pd.D
         selection: The selection rule; by default the first of the suite.
 
     Returns:
-        One row for each method and augmentation, with a column for each task, their average, and the gain by the
-        augmentation; as tables/accuracy_SELECTION.csv.
+        One row for each method and augmentation, with a column for each task, their average, and the gain by
+        the augmentation; as tables/accuracy_SELECTION.csv.
 
     Raises:
         UserError: The suite compares morphs, or does not use the selection rule.
     """
-    import io
-
-    import pandas as pd
-
     from pipeline.report.tables import formats
     from pipeline.report.tables.accuracy import accuracy_table as tabulate
 
@@ -327,11 +257,11 @@ def accuracy_table(suite: OpenedSuite, *, selection: str | None = None) -> "pd.D
     if rule not in stated.selections:
         raise UserError(f"{stated.name} has no selection {rule!r}; {config.nearest(rule, stated.selections)}")
     table = tabulate(read_records(suite), stated, plan.compared, rule)
-    return pd.read_csv(io.StringIO(formats.csv(table)))
+    return formats.frame(table)
 
 
 def write_report(suite: OpenedSuite, *, quiet: bool = False) -> Path:
-    """Write records, tables, figures and the page of a suite into its results folder, as the command `tables`.
+    """Write records, tables, figures and the page of a suite into its results folder, as `tables` does.
 
     Args:
         suite: An opened suite.
@@ -339,21 +269,24 @@ def write_report(suite: OpenedSuite, *, quiet: bool = False) -> Path:
 
     Returns:
         The page.
+
+    Raises:
+        UserError: Nothing is finished, or the folder cannot be written.
     """
-    import argparse
+    from pipeline.report.collect import check_writable
+    from pipeline.report.progress_bar import drawing
+    from pipeline.report.results import write_results
 
-    from pipeline.cli.output import draw
-    from pipeline.report.collect import gather
-
-    recorded, _ = gather(suite.plan, suite.store, suite.folder / "records.csv")
-    if recorded is None:
-        raise UserError(f"nothing of {suite.plan.suite.name} is finished yet; run the suite first")
-    draw(
+    check_writable(suite.folder)
+    results = write_results(
         suite.plan,
         suite.store,
         suite.folder,
-        argparse.Namespace(suite=suite.file, plugin=suite.plugins, quiet=quiet),
-        recorded,
-        "",
+        file=suite.file,
+        plugins=suite.plugins,
+        drawing=partial(drawing, quiet=quiet),
+        tell=lambda sentence: warnings.warn(sentence, Remark, stacklevel=3),
     )
-    return suite.folder / "index.html"
+    if results is None:
+        raise UserError(f"nothing of {suite.suite.name} is finished yet; run the suite first")
+    return results.page

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
@@ -60,6 +61,21 @@ class Classifier:
             names = [str(start + row) for row in range(len(batch))]
             parts.append(predict(self.network, inputs.evaluation(ImageSet(batch, None, names))))
         return torch.cat(parts)
+
+    def predict(self, images: Sequence[str | Path] | np.ndarray) -> pd.DataFrame:
+        """Tabulate the most probable class of each image, and the probability of every class.
+
+        Args:
+            images: As `probabilities` takes them.
+
+        Returns:
+            One row for each image: its path or number as `image`, the most probable class as `predicted`, and
+            the probability of each class in a column of its name.
+        """
+        table = pd.DataFrame(self.probabilities(images).numpy(), columns=self.params.classes)
+        names = range(len(images)) if isinstance(images, np.ndarray) else [str(path) for path in images]
+        predicted = table.idxmax(axis=1) if len(table) else pd.Series(dtype=str)
+        return pd.DataFrame({"image": list(names), "predicted": predicted}).join(table)
 
 
 def load_classifier(training: Path) -> Classifier:

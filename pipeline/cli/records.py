@@ -5,8 +5,8 @@ import json
 from typing import Any
 
 from pipeline.cli.arguments import add_command, with_results
-from pipeline.cli.progress_bar import drawing
 from pipeline.cli.suite_loading import results_root
+from pipeline.report.progress_bar import drawing
 
 REPORT = """\
 The page shows tables, figures, settings, versions and times. It is written from the results folder alone

@@ -6,8 +6,8 @@ from typing import Any
 
 from pipeline.cli.arguments import add_command, with_part, with_suite
 from pipeline.cli.output import answer, gather_records, print_nothing
-from pipeline.cli.progress_bar import drawing
 from pipeline.cli.suite_loading import open_suite
+from pipeline.report.progress_bar import drawing
 
 PLAN = """\
 Hours, disk and GPU memory are estimates; the last column tells which rates were measured, and which are

@@ -132,8 +132,7 @@ def _suite_model(documents: Sequence[Document]) -> type[AnySuite]:
     setting = "uda" if document is None else document.data["setting"]  # where it is missing, pydantic says so
     if document is not None and (not isinstance(setting, str) or setting not in SUITE_MODELS):
         _, line = document.find(("setting",))
-        known = nearest(str(setting)[:80], SUITE_MODELS)
-        raise UserError(
-            f"{document.path}, line {line}, setting: {short_repr(setting)} is not one of its values; {known}"
-        )
+        value = short_repr(setting)
+        known = nearest(value.strip("'"), SUITE_MODELS)
+        raise UserError(f"{document.path}, line {line}, setting: {value} is not one of its values; {known}")
     return SUITE_MODELS[setting]

@@ -138,6 +138,7 @@ def test_what_plan_refuses_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
         capsys.readouterr()
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("path", sorted(REFUSED.glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_hostile_suite_is_refused_at_once(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Repeated values fail only after hours; aliases of aliases fill gigabytes where they are written out."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.cli.progress_bar import drawing
+from pipeline.report.progress_bar import drawing
 
 
 @pytest.mark.parametrize("quiet", [False, True])

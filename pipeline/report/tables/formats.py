@@ -16,6 +16,11 @@ from pipeline.report.tables.names import arrow
 
 def csv(table: AccuracyTable) -> str:
     """Return the numbers alone, to two decimals; each column is followed by one with its error."""
+    return frame(table).to_csv(index=False, float_format="%.2f", lineterminator="\n")
+
+
+def frame(table: AccuracyTable) -> pd.DataFrame:
+    """Return the numbers alone, unrounded; each column is followed by one with its error."""
     lines = []
     for row in table.rows:
         line: dict[str, str | float | int | None] = {
@@ -29,7 +34,7 @@ def csv(table: AccuracyTable) -> str:
         line |= {"gain": row.gain, "tasks averaged": row.averaged, "runs": row.runs}
         line["runs expected"] = len(table.columns) * table.seeds
         lines.append(line)
-    return pd.DataFrame(lines).to_csv(index=False, float_format="%.2f", lineterminator="\n")
+    return pd.DataFrame(lines)
 
 
 def markdown(table: AccuracyTable) -> str:

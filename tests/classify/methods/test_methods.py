@@ -1,16 +1,21 @@
 """The losses of the methods against slow, independent forms."""
 
+import inspect
+import textwrap
+
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy, log_softmax
 
+from pipeline.classify import registry
 from pipeline.classify.factory import make_method
-from pipeline.classify.method import Outputs, Step
+from pipeline.classify.method import Method, Outputs, Step
 from pipeline.classify.methods.mcc import class_confusion
 from pipeline.classify.network import build_network
 from pipeline.config import TrainSettings
 from pipeline.core.errors import UserError
-from tests.classify.method_samples import tiny_method
+from tests.classify.method_samples import CLASSES, FEATURES, random_step, tiny_method
 
 DIGITS = TrainSettings(backbone="digits_cnn", iterations=1)
 
@@ -117,3 +122,14 @@ def test_an_impossible_temperature_is_refused() -> None:
 def test_impossible_hyperparameters_are_refused(name: str, hyperparameters: dict, words: str) -> None:
     with pytest.raises(UserError, match=f"^{words}$"):
         tiny_method(name, **hyperparameters)
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_example_in_the_docstring_of_method_is_a_method() -> None:
+    example = inspect.getdoc(Method).partition("::\n\n")[2].partition("\n\n* ")[0]
+    names = {"cross_entropy": cross_entropy, "log_softmax": log_softmax, "method": registry.method}
+    exec(textwrap.dedent(example), names | {"Method": Method, "Step": Step, "Tensor": torch.Tensor}, names)
+    step = random_step()
+    losses = names["EntropyMinimisation"](FEATURES, CLASSES).losses(step)
+    p = step.target.logits.softmax(dim=1)
+    assert losses["entropy"].item() == pytest.approx(-0.1 * (p * p.log()).sum(dim=1).mean().item())
