@@ -1,14 +1,14 @@
 """Check what this machine has to run suites, and name the command that gets each missing thing."""
 
-import configparser
 import importlib.util
 import os
 import platform
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, metadata, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ from packaging.requirements import Requirement
 from pipeline import config
 from pipeline.config import HUB, SMALL, AnySuite, BuiltCard, FolderCard
 from pipeline.core import hardware
-from pipeline.core.paths import CHECKOUT, PROGRAM, yaml_files
+from pipeline.core.errors import UserError
+from pipeline.core.paths import CHECKOUT, yaml_files
+from pipeline.core.requirements import requirements
+from pipeline.data.sources.instructions import commands
 from pipeline.planning.cost import needs_gpu
 from pipeline.planning.graph import make_plan
 from pipeline.planning.network_sizes import GIB
@@ -47,18 +50,37 @@ class Finding:
 
 
 def examine(store: Path, suites: Sequence[AnySuite]) -> list[Finding]:
-    """Check the machine, the packages, and the weights and datasets that suites name.
+    """Check the machine, the packages, the suites, and the weights and datasets that suites name.
 
     Args:
         store: The folder of artifacts, whose disk is checked for space.
         suites: The suites to check for.
     """
-    return [*_machine(store, suites), *_packages(suites), *_weights(suites), *_datasets(suites)]
+    return [
+        *_machine(store, suites),
+        *_packages(suites),
+        *_broken_suites(),
+        *_weights(suites),
+        *_datasets(suites),
+    ]
 
 
 def known_suites() -> list[AnySuite]:
     """Read the suites under benchmarks/."""
-    return [config.read_suite(name) for name in yaml_files("benchmarks")]
+    suites = []
+    for name in yaml_files("benchmarks"):
+        with suppress(UserError):  # the findings name a suite that cannot be read
+            suites.append(config.read_suite(name))
+    return suites
+
+
+def _broken_suites() -> Iterator[Finding]:
+    """Find the suites under benchmarks/ that cannot be read."""
+    for name, path in yaml_files("benchmarks").items():
+        try:
+            config.read_suite(name)
+        except UserError as error:
+            yield Finding("suite", name, f"{path.name} cannot be used", True, f"correct it: {error}")
 
 
 def wanting(findings: list[Finding], suite: str) -> list[Finding]:
@@ -109,39 +131,16 @@ def _names(suites: "Sequence[AnySuite] | Iterator[AnySuite]") -> tuple[str, ...]
 
 def _needs_gpu(suite: AnySuite) -> bool:
     """Tell whether some job of `suite` takes days without a GPU."""
-    return any(map(needs_gpu, make_plan(suite, config.read_card(suite.dataset), suite.base_model).jobs))
-
-
-def _requirements() -> tuple[list[str], dict[str, list[str]]]:
-    """Find the packages that this project requires, and those of each extra.
-
-    A checkout states them in setup.cfg, which may be newer than the metadata of an editable installation.
-    """
-    if CHECKOUT is not None and (CHECKOUT / "setup.cfg").is_file():
-        setup = configparser.ConfigParser()
-        setup.read(CHECKOUT / "setup.cfg")
-        extras = {name: lines.split() for name, lines in setup["options.extras_require"].items()}
-        return setup["options"]["install_requires"].split(), extras
-    installed = metadata("terrabench")
-    stated = [Requirement(line) for line in installed.get_all("Requires-Dist") or []]
-    required = [str(requirement) for requirement in stated if requirement.marker is None]
-    return required, {
-        extra: [
-            str(requirement).partition(";")[0] for requirement in stated if _only_with(requirement, extra)
-        ]
-        for extra in installed.get_all("Provides-Extra") or []
-    }
-
-
-def _only_with(requirement: Requirement, extra: str) -> bool:
-    """Tell whether an installation needs `requirement` for `extra` alone."""
-    marker = requirement.marker
-    return marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""})
+    try:
+        card = config.read_card(suite.dataset)
+    except UserError:  # the findings name a card that cannot be read
+        return False
+    return any(map(needs_gpu, make_plan(suite, card, suite.base_model).jobs))
 
 
 def _packages(suites: Sequence[AnySuite]) -> Iterator[Finding]:
     """Check the required packages and the extras; an 8-bit Adam needs the extra `gpu`."""
-    required, extras = _requirements()
+    required, extras = requirements()
     for line in required:
         yield _package(Requirement(line), f"{PIP} '{line}'", "package", _names(suites))
     needing = _names(suite for suite in suites if "adamw8bit" in suite.optimizers)
@@ -233,17 +232,22 @@ def _weights_at(group: str, location: str, file: str, suites: tuple[str, ...]) -
 
 def _datasets(suites: Sequence[AnySuite]) -> Iterator[Finding]:
     """Check which datasets are in place."""
-    for name in yaml_files("datasets"):
-        card = config.resolve_card(config.read_card(name))
-        users = _names(suite for suite in suites if suite.dataset == card.name)
+    for name, path in yaml_files("datasets").items():
+        users = _names(suite for suite in suites if suite.dataset == name)
+        try:
+            card = config.resolve_card(config.read_card(name))
+        except UserError as error:
+            found = f"{path.name} cannot be used"
+            yield Finding("dataset", name, found, True, f"correct it: {error}", users)
+            continue
         if isinstance(card, BuiltCard):
             yield Finding("dataset", card.name, "built here, from installed packages", suites=users)
         elif isinstance(card, FolderCard) and card.content is not None:
             yield Finding("dataset", card.name, f"in {config.data_folder(card.name)}", suites=users)
         else:
-            command = f"{PROGRAM} datasets fetch {card.name}, or datasets import {card.name} FOLDER"
+            assert isinstance(card, FolderCard)
             found = f"not in {config.data_folder(card.name)}"
-            yield Finding("dataset", card.name, found, True, command, users)
+            yield Finding("dataset", card.name, found, True, commands(card), users)
 
 
 def as_json(findings: list[Finding], suite: str) -> dict[str, Any]:

@@ -132,3 +132,24 @@ def test_a_data_set_of_files_is_in_place_or_is_to_be_fetched(
     place.mkdir(parents=True)
     (place / config.IN_PLACE).write_text('{"content": "0123"}')
     assert not findings(tmp_path)["dataset", "pacs"].missing
+
+
+def test_a_broken_card_or_suite_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, name in (("datasets", "pacs"), ("benchmarks", "mine")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.yaml").write_text("name: x\n")
+    assert cli.main(["doctor", "--store", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "digits: can be run" in out
+    assert "-- dataset    pacs                         pacs.yaml cannot be used" in out
+    assert "-- suite      mine                         mine.yaml cannot be used" in out
+
+
+def test_a_set_that_cannot_be_fetched_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERRABENCH_DATA", str(tmp_path / "data"))
+    found = findings(tmp_path)["dataset", "vlcs"]
+    assert "datasets import vlcs FOLDER" in found.get
+    assert "fetch" not in found.get

@@ -77,7 +77,9 @@ def _accuracies(suite: Suite, records: list[dict[str, Any]]) -> dict[tuple[str, 
     return means
 
 
-def _finished_sets(plan: TrainingPlan, adapters: dict[str, AdapterJobs], store: Store) -> dict[tuple[str, str], Path]:
+def _finished_sets(
+    plan: TrainingPlan, adapters: dict[str, AdapterJobs], store: Store
+) -> dict[tuple[str, str], Path]:
     """Return the artifacts of the finished sets of made images, by augmentation and contents."""
     jobs: dict[tuple[str, str], Job | None] = {("base", "generated"): plan.base}
     jobs |= {(name, contents): job for name, its in adapters.items() for contents, job in its.made.items()}

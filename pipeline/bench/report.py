@@ -53,7 +53,9 @@ def example_suite() -> config.Suite:
     """Extend the digits suite by methods, seeds and selection rules."""
     methods = [{"name": "ERM", "label": f"Method {number}"} for number in range(METHODS)]
     changed = {"name": "example", "methods": methods, "seeds": [0, 1, 2], "selections": SELECTIONS}
-    return config.Suite.model_validate(config.read_training_suite("digits").model_dump(exclude_unset=True) | changed)
+    return config.Suite.model_validate(
+        config.read_training_suite("digits").model_dump(exclude_unset=True) | changed
+    )
 
 
 def measure_report(folder: Path) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The commands `datasets list | show | fetch | verify | import`."""
+"""The commands `datasets list | show | fetch | verify | import | new`."""
 
 import argparse
 import json
@@ -17,11 +17,13 @@ A dataset is described by a card under datasets/: domains, classes, counts, sour
 citation. Its images are under datasets/data/NAME ($TERRABENCH_DATA/NAME, if that is set). `digits` is built
 here and needs no download.
 
+examples:
   run_benchmark.py datasets list                      list the datasets, and which are in place
   run_benchmark.py datasets show office_home          show one of them, and the command that gets it
   run_benchmark.py datasets fetch visda2017           download, verify, unpack and import it
   run_benchmark.py datasets import pacs ~/data/PACS   import it from a folder or an archive that you have
-  run_benchmark.py datasets verify office_home        count its images, and check that all are there"""
+  run_benchmark.py datasets verify office_home        count its images, and check that all are there
+  run_benchmark.py datasets new mine ~/data/mine      write a card for images of your own"""
 
 FETCH = """\
 Resumes an interrupted download. If a licence requires a form or a click, prints what to do by hand."""
@@ -38,6 +40,20 @@ The images are linked, not copied, so keep FOLDER where it is. Where links are i
 copies are made, and a message says so. FOLDER may also be an archive (zip, tar, tar.gz), which is unpacked
 first."""
 
+NEW = """\
+Writes ./datasets/NAME.yaml with the domains, classes and counts of FOLDER/DOMAIN/CLASS/*.jpg. Edit it, then
+import the same FOLDER."""
+
+EXAMPLES = {
+    "list": "",
+    "show": "office_home",
+    "fetch": "visda2017",
+    "verify": "office_home",
+    "import": "pacs ~/data/PACS",
+    "new": "my_set ~/pictures",
+}
+"""The arguments of the example in each verb's help."""
+
 MAX_DIFFERENCES = 10
 """Number of differing counts that are printed after an import."""
 
@@ -53,9 +69,11 @@ def add(commands: Any) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def add_verb(name: str, call: Call, about: str, more: str = "") -> argparse.ArgumentParser:
-        sub = add_command(verbs, name, call, about, description=f"{about}.\n\n{more}")
+        example = f"example: run_benchmark.py datasets {name} {EXAMPLES[name]}"
+        sub = add_command(verbs, name, call, about, "\n\n".join(filter(None, (more, example.rstrip()))))
         if name != "list":
-            sub.add_argument("name", metavar="NAME", help="a dataset that `datasets list` names")
+            what = "the name of the new dataset" if name == "new" else "a dataset that `datasets list` names"
+            sub.add_argument("name", metavar="NAME", help=what)
         with_json(sub)
         return sub
 
@@ -65,8 +83,13 @@ def add(commands: Any) -> None:
     add_verb(
         "verify", verify, "check that all images of a dataset exist and their counts match the card", VERIFY
     )
-    add_verb("import", import_dataset, "import a dataset from a folder that you have", IMPORT).add_argument(
+    about = "import a dataset from a folder that you have"
+    add_verb("import", import_dataset, about, IMPORT).add_argument(
         "folder", type=Path, metavar="FOLDER", help="the folder of its images, or an archive of them"
+    )
+    about = "write a card for a dataset of your own, to be edited"
+    add_verb("new", new, about, NEW).add_argument(
+        "folder", type=Path, metavar="FOLDER", help="the folder of its images"
     )
 
 
@@ -75,7 +98,9 @@ def list_datasets(options: argparse.Namespace) -> int:
     from pipeline.config import BuiltCard
     from pipeline.data.sources import catalogue
 
-    cards = catalogue.all_cards()
+    cards, errors = catalogue.all_cards()
+    for error in errors:
+        _log(f"left out: {error}")
     rows = [catalogue.summary(card) for card in cards]
     if options.json:
         print(json.dumps(rows))
@@ -111,14 +136,16 @@ def show(options: argparse.Namespace) -> int:
         print(f"{short:>4}  {numbers}  {domain.name}. {domain.about}".rstrip())
     if isinstance(card, FolderCard):
         _print_place(card)
-    print(f"licence: {card.licence}\ncite:\n{card.citation}")
+    print(f"licence: {card.licence or 'none stated'}")
+    if card.citation:
+        print(f"cite:\n{card.citation}")
     return 0
 
 
 def _print_place(card: "FolderCard") -> None:
     """Print how images are split, whether they are in place, and how to get them."""
     from pipeline.data.sources import catalogue
-    from pipeline.data.sources.fetch import manual_steps
+    from pipeline.data.sources.instructions import manual_steps
     from pipeline.data.sources.inventory import read_import_record
 
     every = "every image is used for training and for testing"
@@ -154,6 +181,23 @@ def import_dataset(options: argparse.Namespace) -> int:
     card, folder = catalogue.find_folder_card(options.name), options.folder.expanduser()
     (import_archive if folder.is_file() else import_folder)(card, folder, _log)
     _print_import(card, options.json)
+    return 0
+
+
+def new(options: argparse.Namespace) -> int:
+    """Carry out `datasets new`."""
+    from pipeline.core.paths import PROGRAM
+    from pipeline.data.sources.draft import draft_card
+
+    folder = options.folder.expanduser()
+    draft = draft_card(options.name, folder)
+    for note in draft.notes:
+        _log(note)
+    command = f"{PROGRAM} datasets import {options.name} {folder}"
+    if options.json:
+        print(json.dumps({"card": str(draft.path), "notes": draft.notes, "command": command}))
+    else:
+        print(f"wrote {draft.path}; edit it, then: {command}")
     return 0
 
 

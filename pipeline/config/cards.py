@@ -25,8 +25,8 @@ class DatasetCard(Strict):
         "lower case and with spaces for underscores",
     )
     domains: Mapping[PathName, "DomainCard"] = Field(description="domains by their short names")
-    licence: str = Field(description="licences of the images")
-    citation: str = Field(description="what to cite")
+    licence: str = Field(default="", description="licences of the images; empty = none stated")
+    citation: str = Field(default="", description="what to cite; empty = nothing")
 
     def word(self, label: int) -> str:
         """Return the words that stand for class `label` in a prompt."""

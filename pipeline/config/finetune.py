@@ -46,7 +46,7 @@ class FinetuneSettings(Strict):
         default="constant", description="learning-rate schedule after the warm-up"
     )
     warmup: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="steps in which the learning rate rises from 0"
+        default=0, description="steps in which the learning rate rises linearly to its full value"
     )
     weight_decay: Annotated[float, Field(ge=0)] = Field(default=0.01, description="weight decay of AdamW")
     clip_norm: Rate = Field(default=1.0, description="largest norm of the gradient")

@@ -10,16 +10,16 @@ from pipeline.config.base import Setting, Strict
 class PairParams(Strict):
     """An ordered pair of domains, and the words that stand for the classes in prompts."""
 
-    source: str
-    target: str
-    words: list[str]
+    source: str = Field(description="the source domain")
+    target: str = Field(description="the target domain")
+    words: list[str] = Field(description="words of each class in prompts, in the order of the labels")
 
 
 class DomainsParams(Strict):
     """The source domains under dg, and the words of the classes. The held-out domain is not named."""
 
-    sources: list[str] = Field(min_length=1)
-    words: list[str]
+    sources: list[str] = Field(min_length=1, description="the source domains")
+    words: list[str] = Field(description="words of each class in prompts, in the order of the labels")
 
 
 def prompt(template: str, word: str) -> str:

@@ -46,7 +46,7 @@ def analogies_of(spec: AdapterSpec, name: str, task: PairParams, card: DatasetCa
     assert spec.analogy is not None, "only a LoRWeB has analogies"
     if spec.analogy.pairing == "exact" and not isinstance(card, BuiltCard):
         raise UserError(
-            f"adapter {name}: pairing: exact renders digits, and {card.name} is none; take random or pseudo"
+            f"adapter {name}: pairing: exact draws digits, and {card.name} has none; take random or pseudo"
         )
     pairs = []
     for text in spec.analogy.pairs or [f"{task.source}->{task.target}"]:

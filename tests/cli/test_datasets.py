@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.config import read_card
-from tests.data.layout_samples import PACS, write_folders
+from tests.data.layout_samples import PACS, write_folders, write_pictures
 
 pytestmark = pytest.mark.usefixtures("data_root")
 
@@ -105,7 +105,7 @@ def test_verify_finds_what_is_gone(capsys: pytest.CaptureFixture[str], pacs: Pat
         (["verify", "pacs"], "pacs is not in"),
         (["fetch", "digits"], "digits is built here by `prepare`"),
         (["import", "pacs", "/nowhere"], "there is no folder /nowhere"),
-        (["fetch", "vlcs"], "every source needs a click in a browser"),
+        (["fetch", "vlcs"], "no source works without a browser"),
     ],
 )
 def test_mistakes_are_answered_in_words(
@@ -116,6 +116,88 @@ def test_mistakes_are_answered_in_words(
     assert not text
     assert told in said
     assert "Traceback" not in said
+
+
+def write_card(folder: Path, name: str, text: str) -> None:
+    (folder / "datasets").mkdir(exist_ok=True)
+    (folder / "datasets" / f"{name}.yaml").write_text(text)
+
+
+PRIVATE = """\
+name: mine
+title: Mine
+image_size: 32
+classes: [dog, cat]
+domains: {A: {name: Art, images: 4}, B: {name: Bar, images: 4}}
+sources: [{by: our laboratory}]
+"""
+
+
+def test_a_private_set_needs_no_licence_citation_or_page(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_card(tmp_path, "mine", PRIVATE)
+    code, text, _ = called(capsys, "show", "mine")
+    assert code == 0
+    assert "our laboratory" in text
+    assert "licence: none stated" in text
+    assert "cite" not in text
+    code, _, said = called(capsys, "fetch", "mine")
+    assert code == 2
+    assert "our laboratory" in said
+    code, _, said = called(capsys, "verify", "mine")
+    assert code == 2
+    assert "datasets import mine FOLDER" in said
+    assert "datasets fetch" not in said  # nothing can be fetched
+
+
+def test_one_broken_card_stops_no_other(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_card(tmp_path, "mine", "name: [")
+    write_card(tmp_path, "pacs", PRIVATE.replace("title: Mine\n", ""))
+    code, text, said = called(capsys, "list")
+    assert code == 0
+    assert "digits" in text
+    assert "pacs" not in text
+    assert "mine.yaml" in said
+    assert "pacs.yaml, line 1, title: this field is missing" in said
+    assert {row["name"] for row in json.loads(called(capsys, "list", "--json")[1])} >= {"digits", "vlcs"}
+
+
+def test_new_writes_a_card_to_edit(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for domain, classes in {"Real World": ["Big_Dog", "cat"], "art": ["big dog", "cat", "eel"]}.items():
+        for name in classes:
+            write_pictures(tmp_path / "photos" / domain / name, ["1.jpg", "2.jpg", "3.jpg"])
+    write_pictures(tmp_path / "photos" / "art" / ".thumbnails", ["1.jpg"])
+    code, text, said = called(capsys, "new", "mine", tmp_path / "photos")
+    assert code == 0
+    assert "datasets import mine" in text
+    assert "Real World has no images of eel" in said
+    card = read_card("mine")
+    assert card.classes == ["Big_Dog", "cat", "eel"]
+    assert {short: domain.per_class for short, domain in card.domains.items()} == {
+        "Real World": [3, 3, 0],
+        "art": [3, 3, 3],
+    }
+    assert called(capsys, "import", "mine", tmp_path / "photos")[0] == 0
+    assert called(capsys, "verify", "mine")[0] == 0
+    code, _, said = called(capsys, "new", "mine", tmp_path / "photos")
+    assert code == 2
+    assert "mine.yaml exists already" in said
+    for folder, message in {
+        "photos/art/cat": "no folders of domains",
+        "nowhere": "there is no folder",
+    }.items():
+        code, _, said = called(capsys, "new", "other", tmp_path / folder)
+        assert code == 2
+        assert message in said
+    assert called(capsys, "new", "../x", tmp_path / "photos")[0] == 2
 
 
 def test_a_set_that_is_in_place_is_not_fetched_again(capsys: pytest.CaptureFixture[str], pacs: Path) -> None:

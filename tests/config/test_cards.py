@@ -1,4 +1,4 @@
-"""Cards: what they state agrees with what is published, and keys of jobs depend on the images alone."""
+"""Cards agree with the published counts, and the keys of jobs depend on the images alone."""
 
 import json
 from pathlib import Path

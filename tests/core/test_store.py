@@ -1,4 +1,4 @@
-"""The store: whole or not there, and what was changed is found."""
+"""An artifact in the store is whole or absent, and changed files are found."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The plan: what stands on what, what is shared, and what a change remakes."""
+"""The graph of a suite: inputs come first, suites share jobs, and a change makes only dependent jobs anew."""
 
 import subprocess
 import sys
@@ -203,7 +203,7 @@ def test_exact_analogies_are_of_digits_alone_and_a_lorweb_is_of_uda_alone() -> N
     card = config.read_card("pacs")
     changes = web(pairing="exact") | {"tasks": ["Ar->Cl"], "dataset": "pacs"}
     first, second = list(card.domains)[:2]
-    with pytest.raises(UserError, match="pairing: exact renders digits, and pacs is none"):
+    with pytest.raises(UserError, match="pairing: exact draws digits, and pacs has none"):
         make_plan(SUITE.model_copy(update=changes | {"tasks": [f"{first}->{second}"]}), card, BASE)
     told = (
         SUITE.model_dump()

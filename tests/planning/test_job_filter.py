@@ -1,4 +1,4 @@
-"""`--only`: a part of a plan, with all that it stands on and nothing more."""
+"""`--only` selects a part of a plan, with the jobs that it depends on and no others."""
 
 import pytest
 

@@ -6,12 +6,12 @@ from typing import Any, TypeAlias
 from pipeline.config import BuiltCard, DatasetCard, FolderCard, data_folder, read_card
 from pipeline.core.errors import UserError
 from pipeline.core.paths import PROGRAM, yaml_files
+from pipeline.data.sources.instructions import not_in_place
 from pipeline.data.sources.inventory import (
     Difference,
     ImportRecord,
     damaged,
     differences,
-    not_in_place,
     read_import_record,
     read_inventory,
 )
@@ -64,9 +64,19 @@ def find_folder_card(name: str) -> FolderCard:
     return card
 
 
-def all_cards() -> list[Card]:
-    """Read all cards, in the order of their names."""
-    return [find_card(name) for name in yaml_files("datasets")]
+def all_cards() -> tuple[list[Card], list[str]]:
+    """Read all cards, in the order of their names.
+
+    Returns:
+        The cards, and an error message for each card that cannot be read.
+    """
+    cards, errors = [], []
+    for name in yaml_files("datasets"):
+        try:
+            cards.append(find_card(name))
+        except UserError as error:
+            errors.append(str(error))
+    return cards, errors
 
 
 def _narrowed(card: DatasetCard) -> Card:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pipeline.config import Archive, FolderCard, Source, data_folder
 from pipeline.core.errors import UserError
-from pipeline.core.paths import PROGRAM
 from pipeline.data.sources.archive import unpack
 from pipeline.data.sources.download import DEFAULT_RETRIES, Progress, RetryPolicy, check_file, download
 from pipeline.data.sources.importer import Log, import_folder
+from pipeline.data.sources.instructions import manual_steps
 from pipeline.data.sources.inventory import ImportRecord
 
 ProgressFor = Callable[[str], Progress]
@@ -26,7 +26,7 @@ def fetch(
     Raises:
         UserError: No source works without a human; the message says what to do by hand.
     """
-    log(f"licence of {card.name}: {' '.join(card.licence.split())}")
+    log(f"licence of {card.name}: {' '.join(card.licence.split()) or 'none stated'}")
     automatic = [source for source in card.sources if source.automatic]
     for source in automatic:
         log(f"from {source.by}")
@@ -38,21 +38,8 @@ def fetch(
         record = import_folder(card, folder, log)
         shutil.rmtree(data_folder(card.name) / "downloads")
         return record
-    reason = "every source failed" if automatic else "every source needs a click in a browser"
+    reason = "every source failed" if automatic else "no source works without a browser"
     raise UserError(f"{card.name} could not be fetched: {reason}.\n{manual_steps(card)}")
-
-
-def manual_steps(card: FolderCard) -> str:
-    """Describe what a human can do to get the images of `card`."""
-    sources = []
-    for source in card.sources:
-        files = ", ".join(archive.name for archive in source.archives)
-        steps = " ".join(source.steps.split()) or f"Download {files}."
-        sources.append(f"  {source.by}: {source.page or source.archives[0].url}\n    {steps}")
-    return (
-        f"By hand, in order of preference:\n{chr(10).join(sources)}\n"
-        f"then: {PROGRAM} datasets import {card.name} FOLDER_OR_ARCHIVE"
-    )
 
 
 def import_archive(card: FolderCard, archive: Path, log: Log) -> ImportRecord:

@@ -31,15 +31,29 @@ def import_folder(card: FolderCard, folder: Path, log: Log) -> ImportRecord:
         raise UserError(f"{folder} is the result of an import; name the folder that was imported")
     found = recognise(card, folder)
     log(f"recognised {found.layout}")
-    images, unwritable = _with_writable_names(found.images, folder)
-    notes = found.notes + unwritable
+    unwritable = {image for image in found.images if not _is_writable(image.path.relative_to(folder))}
+    irregular = {image for image in found.images if not image.path.is_file()} - unwritable
+    images = [image for image in found.images if image not in unwritable | irregular]
+    notes = [
+        *found.notes,
+        *_left_out(unwritable, "whose names are not UTF-8 or contain control characters"),
+        *_left_out(irregular, "that are broken links or no regular files"),
+    ]
     for note in notes:
         log(note)
     place.mkdir(parents=True, exist_ok=True)
     fresh = place / f"{IMAGES}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     linker = Linker(place)
-    table = _link_images(card, images, fresh, linker)
+    try:
+        table = _link_images(card, images, fresh, linker)
+    except OSError as error:
+        where = error.filename or fresh
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise UserError(f"{card.name} cannot be imported: {error.strerror} ({where})") from error
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
     (place / IN_PLACE).unlink(missing_ok=True)  # until the inventory is written, no dataset is in place
     _replace(fresh, place / IMAGES)
     return write_inventory(place, table, found.layout, folder, linker.how, notes)
@@ -65,22 +79,17 @@ def _link_images(card: FolderCard, images: list[FoundImage], folder: Path, linke
     )
 
 
-def _with_writable_names(images: list[FoundImage], folder: Path) -> tuple[list[FoundImage], list[str]]:
-    """Select the images whose names can be written into the inventory; describe the others in a note."""
-    unwritable = {image for image in images if not _writable(str(image.path.relative_to(folder)))}
-    if not unwritable:
-        return images, []
-    first = min(os.fsencode(image.path) for image in unwritable)
-    note = (
-        f"left out: {len(unwritable):,} images whose names are not UTF-8 or contain control characters, "
-        f"for example {first!r}"
-    )
-    return [image for image in images if image not in unwritable], [note]
+def _is_writable(path: Path) -> bool:
+    """Tell whether a path is valid Unicode (other bytes are surrogates) without control characters."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in str(path))
 
 
-def _writable(name: str) -> bool:
-    """Tell whether a name is valid Unicode (other bytes are surrogates) without control characters."""
-    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
+def _left_out(images: set[FoundImage], problem: str) -> list[str]:
+    """Describe images that are left out, if there are any."""
+    if not images:
+        return []
+    first = min(os.fsencode(image.path) for image in images)
+    return [f"left out: {len(images):,} images {problem}, for example {first!r}"]
 
 
 def _replace(fresh: Path, old: Path) -> None:

@@ -18,9 +18,9 @@ import pandas as pd
 
 from pipeline.config import IN_PLACE, DatasetCard, FolderCard, data_folder
 from pipeline.core.errors import UserError
-from pipeline.core.paths import PROGRAM
 from pipeline.core.store import write_atomic
 from pipeline.data.image_sets import BOTH, SPLITS
+from pipeline.data.sources.instructions import not_in_place
 
 INDEX = "index.csv"
 IMAGES = "images"
@@ -106,15 +106,6 @@ def read_inventory(card: FolderCard) -> pd.DataFrame:
     if hashlib.sha256(content).hexdigest()[:16] != record.content:
         raise UserError(f"{file} was changed; import {card.name} again")
     return table
-
-
-def not_in_place(card: FolderCard) -> str:
-    """Say that the dataset is not imported, and name the commands that get it."""
-    return (
-        f"{card.name} is not in {data_folder(card.name)}: {PROGRAM} datasets fetch {card.name}, or, "
-        f"if you have it, datasets import {card.name} FOLDER "
-        "(set $TERRABENCH_DATA if your datasets are elsewhere)"
-    )
 
 
 @dataclass(frozen=True)

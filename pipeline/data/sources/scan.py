@@ -107,9 +107,17 @@ def is_image(name: str) -> bool:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """List the images in `folder` and its subfolders, in order, except those in hidden subfolders."""
+    """List the images in `folder` and its subfolders, in order, except those in hidden subfolders.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
     images = []
-    for at, folders, names in os.walk(folder):
+    for at, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]  # os.walk descends into the rest
         images += [Path(at, name) for name in names if is_image(name)]
     return sorted(images)
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -27,7 +27,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from pipeline.core.errors import UserError
 from pipeline.core.paths import ROOT
 from pipeline.core.stage import Progress
-from pipeline.diffusion.finetune.worker import JOB, PROGRESS
+from pipeline.diffusion.finetune.files import JOB, PROGRESS
 from pipeline.planning.kinds.finetune import FinetuneParams
 
 POLL_SECONDS = 0.05

@@ -13,10 +13,8 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from pipeline.core.errors import UserError
 from pipeline.core.reproducibility import reproducible
+from pipeline.diffusion.finetune.files import JOB, PROGRESS
 from pipeline.diffusion.finetune.stage import tune
-
-JOB, PROGRESS = "job.pickle", "progress.jsonl"
-"""Files by which the launcher tells the processes their job, and the first of them tells its progress."""
 
 WATCH_SECONDS = 0.2
 

@@ -13,7 +13,7 @@ from pipeline.planning.kinds.pair_loras import PairLorasParams, count_pairs
 class BetweenParams(PairLorasParams):
     """The pairs of `pair_loras`, and how the images between the two of a pair are made."""
 
-    method: MorphMethod
+    method: MorphMethod = Field(description="the morphing method")
     frames: Count = Field(description="images between the two of a pair")
 
 

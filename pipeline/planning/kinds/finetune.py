@@ -31,7 +31,7 @@ KEPT_BY_CHECKPOINTING = 1 / 12
 class AnalogiesParams(Strict):
     """What a LoRWeB learns from: the ordered pairs of domains of its analogies."""
 
-    pairs: list[PairParams] = Field(min_length=1)
+    pairs: list[PairParams] = Field(min_length=1, description="ordered pairs of domains")
 
 
 class FinetuneParams(Strict):
@@ -40,13 +40,13 @@ class FinetuneParams(Strict):
     One of `pair`, `domains` and `analogies` is given; the others are None.
     """
 
-    pair: PairParams | None
+    pair: PairParams | None = Field(description="the ordered pair of domains, under uda")
     domains: DomainsParams | None = keyed_unless_default(None, "the source domains, under dg")
     analogies: AnalogiesParams | None = keyed_unless_default(None, "the analogies of a LoRWeB")
-    base_model: BaseModelSpec
-    adapter: AdapterSpec
-    settings: FinetuneSettings
-    threads: Count
+    base_model: BaseModelSpec = Field(description="the pretrained diffusion model")
+    adapter: AdapterSpec = Field(description="the adapter")
+    settings: FinetuneSettings = Field(description="how it is fine-tuned")
+    threads: Count = Field(description="CPU threads of each process")
 
 
 @register

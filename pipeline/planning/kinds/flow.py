@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from pydantic import Field
+
 from pipeline.config import Count, PairParams
 from pipeline.core.job import Job, register
 from pipeline.planning.kinds.sampling import (
@@ -15,10 +17,10 @@ from pipeline.planning.kinds.sampling import (
 class FlowParams(SamplingParams):
     """Source images of `pair`, to be made at every one of `times`."""
 
-    pair: PairParams
-    inversion: InversionSettings
-    examples: Count
-    times: list[float]
+    pair: PairParams = Field(description="the source and the target domain")
+    inversion: InversionSettings = Field(description="how source images are inverted")
+    examples: Count = Field(description="number of source images")
+    times: list[float] = Field(description="the times t at which each is made")
 
 
 @register

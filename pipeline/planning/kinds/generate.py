@@ -20,13 +20,13 @@ from pipeline.planning.network_sizes import GRID_PASSES
 class GenerateParams(SamplingParams):
     """One set of made images. `pair` is None for the control, `base`, which knows no domain."""
 
-    contents: Literal["adapted", "generated", "base"]
-    pair: PairParams | None
-    words: list[str]
+    contents: Literal["adapted", "generated", "base"] = Field(description="which set of images")
+    pair: PairParams | None = Field(description="the source and the target domain")
+    words: list[str] = Field(description="words of each class in prompts")
     per_class: Count | None = Field(
         description="images of each class; null = every source image (adapted alone)"
     )
-    inversion: InversionSettings
+    inversion: InversionSettings = Field(description="how source images are inverted")
     context: Context = keyed_unless_default("inversion", "of images made by analogy (see AnalogySpec)")
 
 

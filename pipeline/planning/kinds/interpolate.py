@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from pydantic import Field
+
 from pipeline.config import DomainsParams, GridSettings
 from pipeline.core.job import Job, register
 from pipeline.planning.kinds.finetune import FinetuneParams
@@ -16,9 +18,9 @@ from pipeline.planning.kinds.sampling import (
 class InterpolateParams(SamplingParams):
     """The grid of t, and how images are inverted where they are made from source images."""
 
-    domains: DomainsParams
-    grid: GridSettings
-    inversion: InversionSettings
+    domains: DomainsParams = Field(description="the source domains")
+    grid: GridSettings = Field(description="the times t at which images are made")
+    inversion: InversionSettings = Field(description="how source images are inverted")
 
 
 @register

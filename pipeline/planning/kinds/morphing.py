@@ -12,11 +12,11 @@ from pipeline.planning.network_sizes import GIB, TRAINING_PASSES, WHOLE_BASE_MOD
 class MorphingParams(Strict):
     """The parameters that all jobs of morphing methods share."""
 
-    base_model: BaseModelSpec
+    base_model: BaseModelSpec = Field(description="the pretrained diffusion model")
     pairs: Count = Field(description="how many pairs of endpoints")
-    prompt: str = Field(description="of an endpoint; {class} stands for the words of its class")
-    morph: MorphSettings
-    threads: Count
+    prompt: str = Field(description="prompt of an endpoint; {class} stands for the words of its class")
+    morph: MorphSettings = Field(description="how a morph is made")
+    threads: Count = Field(description="CPU threads")
 
 
 Morphed = TypeVar("Morphed", bound=MorphingParams)

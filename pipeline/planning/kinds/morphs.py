@@ -23,13 +23,13 @@ class MorphsParams(MorphingParams):
     to several of another class, in one domain.
     """
 
-    kind: MorphKind
-    method: MorphMethod
-    domains: list[str] = Field(min_length=1)
-    words: list[str] = Field(min_length=2)
-    several: Count
-    frames: int = Field(ge=2)
-    seed: Seed
+    kind: MorphKind = Field(description="which endpoints are morphed")
+    method: MorphMethod = Field(description="the morphing method")
+    domains: list[str] = Field(min_length=1, description="the domains that endpoints are drawn from")
+    words: list[str] = Field(min_length=2, description="words of each class in prompts")
+    several: Count = Field(description="images of an endpoint of `styles` and `subjects`")
+    frames: int = Field(ge=2, description="frames of a morph with its endpoints")
+    seed: Seed = Field(description="seed of the endpoints")
 
 
 @register

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from math import comb
 
+from pydantic import Field
+
 from pipeline.config import DomainsParams
 from pipeline.core.job import Job, register
 from pipeline.planning.kinds.morphing import MorphingKind, MorphingParams, tuning_passes
@@ -12,7 +14,7 @@ from pipeline.planning.network_sizes import denoiser
 class PairLorasParams(MorphingParams):
     """Pairs of images of one class from two source domains: `pairs` for each class and each two domains."""
 
-    domains: DomainsParams
+    domains: DomainsParams = Field(description="the source domains")
 
 
 def count_pairs(params: PairLorasParams) -> int:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from pydantic import Field
+
 from pipeline.config import BuiltCard, DatasetCard, FolderCard, Strict
 from pipeline.core.job import Job, JobKind, register
 
@@ -9,7 +11,7 @@ from pipeline.core.job import Job, JobKind, register
 class PrepareParams(Strict):
     """The card, of which every domain is prepared."""
 
-    card: BuiltCard | FolderCard
+    card: BuiltCard | FolderCard = Field(description="the dataset card")
 
 
 def card_of(inputs: Mapping[str, Job]) -> DatasetCard:

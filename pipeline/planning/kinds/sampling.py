@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
+from pydantic import Field
+
 from pipeline.config import (
     BaseModelSpec,
     Count,
@@ -21,24 +23,28 @@ from pipeline.planning.network_sizes import GIB, WHOLE_BASE_MODEL, denoiser
 class InversionSettings(Strict):
     """How images are inverted to noise (see GenerateSettings). Images that start from noise have depth 1."""
 
-    depth: float
-    refinements: int
-    statistics: LatentStatistics
+    depth: float = Field(description="how far towards noise an image is inverted, above 0 to 1")
+    refinements: int = Field(description="fixed-point iterations of every inversion step")
+    statistics: LatentStatistics = Field(
+        description="mean and standard deviation that an inverted latent is given"
+    )
 
 
 class SamplingParams(Strict):
     """The parameters that all jobs of stage two share."""
 
-    base_model: BaseModelSpec
-    guidance: Guidance
-    steps: Count
-    batch_size: Count
-    scale: Rate
+    base_model: BaseModelSpec = Field(description="the pretrained diffusion model")
+    guidance: Guidance = Field(description="how predictions with and without the prompt are combined")
+    steps: Count = Field(description="DDIM steps")
+    batch_size: Count = Field(description="images that are sampled together")
+    scale: Rate = Field(description="factor on the adapter's update")
     precision: Precision = keyed_unless_default("fp32", "of the model's weights and passes")
-    source_prompt: str
-    target_prompt: str
-    seed: Seed
-    threads: Count
+    source_prompt: str = Field(
+        description="prompt of a source image; {class} stands for the words of its class"
+    )
+    target_prompt: str = Field(description="prompt of a target image")
+    seed: Seed = Field(description="seed of the noise, and of the choice of images")
+    threads: Count = Field(description="CPU threads")
 
 
 Sampled = TypeVar("Sampled", bound=SamplingParams)

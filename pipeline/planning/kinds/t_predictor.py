@@ -14,10 +14,10 @@ class TPredictorParams(Strict):
     """A t-predictor for the source domains of one held-out domain."""
 
     domains: list[str] = Field(min_length=2, description="the source domains")
-    t_dim: TDim
-    image_size: Count
-    settings: TPredictorSettings
-    threads: Count
+    t_dim: TDim = Field(description="dimensions of the time t")
+    image_size: Count = Field(description="height and width of images, in pixels")
+    settings: TPredictorSettings = Field(description="how it is trained")
+    threads: Count = Field(description="CPU threads")
 
 
 @register

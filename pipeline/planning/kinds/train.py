@@ -25,21 +25,25 @@ TWO_GRADIENTS = {"SDAT", "ELS", "SAGM"}
 class TrainParams(Strict):
     """One training. `sources` is one domain under uda, and two or more under dg."""
 
-    dataset: str
-    setting: Setting
-    sources: list[str] = Field(min_length=1)
-    target: str
-    classes: list[str]
-    image_size: Count
-    method: str
-    hyperparameters: dict[str, float | int | bool | str]
-    augmentation: str
-    made_fraction: Fraction | None
-    made_weight: Rate
-    settings: TrainSettings
-    selections: list[str]
-    seed: Seed
-    threads: Count
+    dataset: str = Field(description="name of the dataset")
+    setting: Setting = Field(description="the setting of the suite")
+    sources: list[str] = Field(min_length=1, description="the source domains")
+    target: str = Field(description="the target domain")
+    classes: list[str] = Field(description="names of the classes")
+    image_size: Count = Field(description="height and width of images, in pixels")
+    method: str = Field(description="name of the method")
+    hyperparameters: dict[str, float | int | bool | str] = Field(
+        description="hyper-parameters that differ from the defaults"
+    )
+    augmentation: str = Field(description="the augmentation")
+    made_fraction: Fraction | None = Field(
+        description="uda: share of made images in a labelled batch; null = their share among all"
+    )
+    made_weight: Rate = Field(description="dg: weight of a made image in the task loss")
+    settings: TrainSettings = Field(description="how the classifier is trained")
+    selections: list[str] = Field(description="rules of checkpoint selection")
+    seed: Seed = Field(description="seed of weights, batches and augmentation")
+    threads: Count = Field(description="CPU threads")
 
     @property
     def task(self) -> str:

@@ -361,7 +361,7 @@ def test_where_a_click_is_wanted_it_says_what_to_do(pacs: FolderCard, server: Se
     with pytest.raises(UserError) as raised:
         fetch(by_hand, lambda text: None, quiet, FAST)
     for told in (
-        "every source needs a click in a browser",
+        "no source works without a browser",
         "http://example.org/pacs",
         "Fill in the form.",
         "datasets import pacs FOLDER_OR_ARCHIVE",

@@ -104,6 +104,61 @@ def test_images_in_hidden_folders_are_no_images(tmp_path: Path, hidden: str) -> 
     assert labels(table) == expected
 
 
+def test_what_is_no_file_is_left_out_and_reported(tmp_path: Path, data_root: Path) -> None:
+    root = write_folders(tmp_path / "p", read_card("pacs"), PACS)
+    (root / "photo" / "dog" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (root / "photo" / "dog" / "folder.jpg").mkdir()
+    os.mkfifo(root / "photo" / "dog" / "pipe.jpg")
+    table, said = imported("pacs", root)
+    assert labels(table) == everywhere(read_card("pacs"), 2)
+    assert re.search(
+        r"left out: 2 images that are broken links or no regular files, for example .*gone\.jpg", said
+    )
+
+
+def test_an_import_that_fails_leaves_nothing_behind(
+    tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_folders(tmp_path / "p", read_card("pacs"), PACS)
+    imported("pacs", root)
+    for name in ("1", "2"):
+        write_pictures(root / "photo" / "dog" / name, ["same.jpg"])
+    write_pictures(root / "photo" / "dog" / ".hidden", ["x.jpg"])
+    lists = {domain: [(f"{domain}/dog/00001.jpg", 0)] for domain in PACS.values()}
+    lists["photo"] += [("photo/dog/1/same.jpg", 0), ("photo/dog/2/same.jpg", 0)]
+    for domain, lines in lists.items():
+        write_list(root / f"{domain}.txt", lines)
+    with pytest.raises(UserError, match="would have one name in dog; take one away"):
+        imported("pacs", root)
+    monkeypatch.setattr("pipeline.data.sources.importer.Linker.put", raise_disk_full)
+    with pytest.raises(UserError, match="pacs cannot be imported: No space left on device"):
+        imported("pacs", root)
+    assert sorted(path.name for path in (data_root / "pacs").iterdir()) == [
+        "dataset.json",
+        "images",
+        "index.csv",
+    ]
+    assert len(read_inventory(read_card("pacs"))) == 56  # the earlier import stays
+
+
+def raise_disk_full(*args: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, scandir = write_folders(tmp_path / "p", read_card("pacs"), PACS), os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("photo/dog/deep"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    write_pictures(root / "photo" / "dog" / "deep", ["1.jpg"])
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match="photo/dog/deep cannot be read: Permission denied"):
+        imported("pacs", root)
+
+
 def test_hidden_files_and_other_files_are_no_images(tmp_path: Path) -> None:
     root = write_folders(tmp_path / "p", read_card("pacs"), PACS)
     for name in ("._pic.jpg", ".DS_Store", "Thumbs.db", "notes.txt"):
