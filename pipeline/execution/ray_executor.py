@@ -1,7 +1,7 @@
 """Run jobs as tasks of a Ray cluster; each task states the cores and GPUs it uses.
 
 Ray finds a node for each job, and runs a job again elsewhere if its worker or node is lost. All nodes see one
-store in a shared folder, and have this project at the same path or installed. Artifacts never pass through Ray.
+store in a shared folder, and have this project at the same path or installed. No artifact passes through Ray.
 """
 
 import logging
