@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Terra-bench: run a benchmark suite, and draw its tables and pictures. `run_benchmark.py --help` tells more."""
+"""Run a benchmark suite, and write its tables and figures. `run_benchmark.py --help` lists the commands."""
 
 import sys
 

@@ -46,13 +46,17 @@ alike.
   loop     seconds of a training step, over a bare loop with the same network, loss and batches
   inputs   images per second from JPEG files of about 300x300 (resize to 256, random resized crop to 224,
            flip, normalise), once all are cached, over torchvision's ImageFolder and DataLoader
-  pixels   the mean difference between the crops of both, of 255"""
+  pixels   the mean difference between the crops of both, of 255
+
+example: run_benchmark.py bench classify"""
 
 REPORT = """\
 Measure how long tables, page and t-SNE take, with made-up records and features. Takes a minute or two.
 
   report   seconds from 5,184 records to the tables, statistics and page of a suite, without figures
-  t-SNE    seconds for 5,000 features of 256 dimensions, twice, and whether both give the same bytes"""
+  t-SNE    seconds for 5,000 features of 256 dimensions, twice, and whether both give the same bytes
+
+example: run_benchmark.py bench report"""
 
 ADAPTERS = """\
 Measure Terra on the mini model beside a LoRA and the base model. Takes a few minutes.
@@ -63,13 +67,17 @@ alike.
   train       seconds of a training step, over peft's LoRA of the same rank and layers
   merged      seconds of the denoiser with Terra merged at one t, over the base model
   per_sample  seconds of the denoiser with a t for each sample, over one t for all
-  parameters  learned parameters beyond the LoRA's, for each layer and dimension of t"""
+  parameters  learned parameters beyond the LoRA's, for each layer and dimension of t
+
+example: run_benchmark.py bench adapters"""
 
 DATA = """\
 Measure how fast images are imported and prepared, and in how much memory.
 
 Writes small JPEG files in VisDA's layout, imports and prepares them, each in a process of its own, and
-prints images per second and the peak memory (aim: under 1 GiB for 100,000 images)."""
+prints images per second and the peak memory (aim: under 1 GiB for 100,000 images).
+
+example: run_benchmark.py bench data"""
 
 EXECUTION = """\
 Measure what the machinery around the work costs. Takes about three minutes; other work on this machine
@@ -77,7 +85,9 @@ spoils it.
 
   store     milliseconds of the store for one finished job, beside 10,000 artifacts
   finished  seconds of `run` and `plan` on a suite of 505 jobs that are all finished
-  ray       speed-up of trainings of about two seconds on two Ray workers over one"""
+  ray       speed-up of trainings of about two seconds on two Ray workers over one
+
+example: run_benchmark.py bench execution"""
 
 
 @dataclass(frozen=True)
@@ -143,7 +153,12 @@ SPEEDS = (
 def add(commands: Any) -> None:
     """Add `bench`."""
     about = "measure made images, and the speed of training, adapters and reports"
-    bench = commands.add_parser("bench", help=about, description=f"{about.capitalize()}.")
+    bench = commands.add_parser(
+        "bench",
+        help=about,
+        description=f"{about.capitalize()}.\n\nexample: run_benchmark.py bench images digits",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     benches = bench.add_subparsers(dest="bench", required=True, metavar="WHAT")
 
     about = "measure how good a suite's made images are"

@@ -17,6 +17,7 @@ A dataset is described by a card under datasets/: domains, classes, counts, sour
 citation. Its images are under datasets/data/NAME ($TERRABENCH_DATA/NAME, if that is set). `digits` is built
 here and needs no download.
 
+examples:
   run_benchmark.py datasets list                      list the datasets, and which are in place
   run_benchmark.py datasets show office_home          show one of them, and the command that gets it
   run_benchmark.py datasets fetch visda2017           download, verify, unpack and import it
@@ -43,6 +44,16 @@ NEW = """\
 Writes ./datasets/NAME.yaml with the domains, classes and counts of FOLDER/DOMAIN/CLASS/*.jpg. Edit it, then
 import the same FOLDER."""
 
+EXAMPLES = {
+    "list": "",
+    "show": "office_home",
+    "fetch": "visda2017",
+    "verify": "office_home",
+    "import": "pacs ~/data/PACS",
+    "new": "my_set ~/pictures",
+}
+"""The arguments of the example in each verb's help."""
+
 MAX_DIFFERENCES = 10
 """Number of differing counts that are printed after an import."""
 
@@ -58,7 +69,8 @@ def add(commands: Any) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def add_verb(name: str, call: Call, about: str, more: str = "") -> argparse.ArgumentParser:
-        sub = add_command(verbs, name, call, about, description=f"{about}.\n\n{more}")
+        example = f"example: run_benchmark.py datasets {name} {EXAMPLES[name]}"
+        sub = add_command(verbs, name, call, about, "\n\n".join(filter(None, (more, example.rstrip()))))
         if name != "list":
             what = "the name of the new dataset" if name == "new" else "a dataset that `datasets list` names"
             sub.add_argument("name", metavar="NAME", help=what)

@@ -88,13 +88,7 @@ def add(commands: Any) -> None:
         metavar="RATE",
     )
     takes("--rank", "rank of Terra and LoRAs (default: %(default)s)", type=positive, default=16, metavar="N")
-    takes(
-        "--sampling-steps",
-        "DDIM steps (default: %(default)s)",
-        type=positive,
-        default=25,
-        metavar="N",
-    )
+    takes("--sampling-steps", "DDIM steps (default: %(default)s)", type=positive, default=25, metavar="N")
     takes(
         "--distance",
         "distance by which diffmorpher places frames, as in `metrics` (default: digits for mini, else alex)",

@@ -17,7 +17,7 @@ from pipeline.report.page import run_info
 from pipeline.report.page.run_info import RunInfo, StageTime
 from pipeline.report.schema import DONE
 from pipeline.report.suite_report import report_for
-from pipeline.report.tables import published
+from pipeline.report.tables import published_files
 
 
 def check_writable(folder: Path) -> None:
@@ -125,7 +125,7 @@ def state(plan: AnyPlan, store: Store, file: Path, named: str, plugins: Sequence
     """
     manifests = (store.path(job.kind, job.key) / MANIFEST for job in plan.jobs)
     changed = [path.stat().st_mtime_ns if path.exists() else None for path in manifests]
-    figures = [(path.name, path.stat().st_mtime_ns) for path in published.files()]
+    figures = [(path.name, path.stat().st_mtime_ns) for path in published_files.files()]
     stated = (plan.suite.model_dump_json(), plan.card.model_dump_json(), [job.key for job in plan.jobs])
     named_plugins = list(map(str, plugins))
     return fingerprint.compute(

@@ -81,7 +81,7 @@ class SuiteReport(ABC, Generic[SuiteT, PlanT, ArtifactsT]):
 
     @abstractmethod
     def no_artifacts(self, info: "RunInfo") -> ArtifactsT:
-        """Return the same where only a results folder is there, and no store."""
+        """Return the artifacts where there is only a results folder, and no store."""
 
     @abstractmethod
     def write_tables(

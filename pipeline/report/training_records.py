@@ -102,7 +102,7 @@ def failed(records: pd.DataFrame, suite: Suite, tasks: Sequence[str]) -> pd.Data
 
 
 def strays(records: pd.DataFrame, suite: Suite, tasks: Sequence[str]) -> pd.DataFrame:
-    """Return the records that `suite` does not ask for, such as those of a method that was taken out."""
+    """Return the records that `suite` does not ask for, for example those of a method that was removed."""
     return _only_in_first(records, wanted(suite, tasks))
 
 

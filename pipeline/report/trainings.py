@@ -18,7 +18,15 @@ from pipeline.report import training_records
 from pipeline.report.artifacts import AdapterArtifacts, Artifacts, TaskArtifacts, artifact
 from pipeline.report.schema import FAILED
 from pipeline.report.suite_report import Section, SuiteReport
-from pipeline.report.tables import accuracy, export, formats, published, significance, significance_text
+from pipeline.report.tables import (
+    accuracy,
+    export,
+    formats,
+    published,
+    published_files,
+    significance,
+    significance_text,
+)
 from pipeline.report.tables.names import row_name
 
 if TYPE_CHECKING:
@@ -187,7 +195,7 @@ def write_accuracies(
 def write_published(suite: Suite, tasks: Sequence[str], records: pd.DataFrame, folder: Path) -> list[Path]:
     """Write folder/tables/published_SELECTION.{csv,md,tex} where a row has a published counterpart."""
     writers = {".csv": published.csv, ".md": published.markdown, ".tex": published.latex}
-    figures = published.read_all(published.files())
+    figures = published_files.read_all(published_files.files())
     texts: dict[str, str] = {}
     for selection in suite.selections:
         table = published.published_table(records, suite, tasks, selection, figures)

@@ -153,3 +153,13 @@ def test_missing_and_stray_records(frame):
         len(training_records.strays(frame, make_suite(train={"backbone": "other", "iterations": 1}), TASKS))
         == 12
     )
+
+
+@pytest.mark.parametrize("run", ["small.yaml", "results/mine", "results/mine/records.csv", "mine"])
+def test_a_run_of_a_suite_outside_benchmarks_is_found(tmp_path, monkeypatch, run):
+    """By its path, its results folder, its records, or the name under which it was run."""
+    (tmp_path / "small.yaml").write_text("extends: digits\nname: mine\n")
+    file = tmp_path / "results" / "mine" / "records.csv"
+    records.write(file, [make_row("MN->MM", "none", 0, 50.0)])
+    monkeypatch.chdir(tmp_path)
+    assert records.locate(run, tmp_path / "results").resolve() == file

@@ -9,7 +9,7 @@ from pipeline.config import Suite
 from pipeline.report.page.html_table import full_label
 from pipeline.report.page.run_info import RunInfo
 from pipeline.report.suite_report import Section
-from pipeline.report.tables import accuracy, published, significance, significance_text
+from pipeline.report.tables import accuracy, published, published_files, significance, significance_text
 from pipeline.report.tables.names import RULE_NAMES, row_name
 
 
@@ -39,7 +39,7 @@ class RuleTables:
 def accuracy_section(info: RunInfo, records: pd.DataFrame) -> Section:
     """Return the section."""
     suite: Suite = info.suite  # type: ignore[assignment]
-    figures = published.read_all(published.files())
+    figures = published_files.read_all(published_files.files())
     rules = [_rule(suite, info, records, figures, name) for name in suite.selections]
     methods = len(suite.methods)
     return Section(

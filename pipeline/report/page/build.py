@@ -16,7 +16,7 @@ from pipeline.report.manifest import PAGE
 from pipeline.report.page import html_table, images, reproduce_command
 from pipeline.report.page.run_info import RunInfo
 from pipeline.report.suite_report import report_for
-from pipeline.report.tables import published
+from pipeline.report.tables import published_files
 
 FILE = PAGE
 
@@ -75,7 +75,7 @@ def spell(seconds: float) -> str:
 def _fingerprint(info: RunInfo, records: pd.DataFrame, figures: Sequence[Path]) -> str:
     """A hash of everything that the page depends on."""
     parts = [path.read_bytes() for path in sorted(html_table.PARTS.glob("*.*")) if path.suffix != ".py"]
-    parts += [path.read_bytes() for path in published.files()]
+    parts += [path.read_bytes() for path in published_files.files()]
     drawn = [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in figures]
     return fingerprint.compute(parts, drawn, info.model_dump_json(), records.to_csv())
 

@@ -13,7 +13,7 @@ OTHERS = "DvPX*<>"
 """Markers of other augmentations, in turn."""
 
 STROKES = ("-", "--", ":", "-.")
-"""Line styles of the first eight methods, the next eight, and so on, because there are eight colours."""
+"""Line styles of the first eight methods, the next eight, and so on, because known are eight colours."""
 
 
 def points(table: AccuracyTable, records: pd.DataFrame) -> pd.DataFrame:
@@ -22,9 +22,9 @@ def points(table: AccuracyTable, records: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns method, augmentation, seconds (median of the row's trainings), accuracy and error (percent).
     """
-    there = records[(records["selection"] == table.selection) & records["accuracy"].notna()]
+    known = records[(records["selection"] == table.selection) & records["accuracy"].notna()]
     # The median, because other work on the machine lengthens some trainings.
-    seconds = there.groupby(["method", "augmentation"])["seconds"].median()
+    seconds = known.groupby(["method", "augmentation"])["seconds"].median()
     rows = [
         (
             row.method,

@@ -188,8 +188,8 @@ def class_table(
 
 def _class_mean(shares: Sequence[float]) -> float:
     """The mean over the classes that have test images; NaN if no class has any, or the training failed."""
-    there = [share for share in shares if not np.isnan(share)]
-    return float(np.mean(there)) if there else np.nan
+    known = [share for share in shares if not np.isnan(share)]
+    return float(np.mean(known)) if known else np.nan
 
 
 def _rows(suite: Suite, asked: pd.DataFrame, values: Callable[[pd.DataFrame], np.ndarray]) -> list[Row]:
@@ -210,17 +210,17 @@ def _row(
 ) -> Row:
     """A row from accuracies [columns, seeds], NaN where missing, and those of `none`, if there are any."""
     cells = [_over_seeds(task) for task in values]
-    there = ~np.isnan(values).all(axis=1)
+    known = ~np.isnan(values).all(axis=1)
     gain, shared = (None, 0) if plain is None else _gain(values, plain)
     remarks = []
-    if 0 < there.sum() < len(there):
-        remarks.append(f"{there.sum()} of {len(there)}")
+    if 0 < known.sum() < len(known):
+        remarks.append(f"{known.sum()} of {len(known)}")
     if gain is not None:
-        remarks.append(signed(gain) + (f" on {shared}" if shared < there.sum() else ""))
+        remarks.append(signed(gain) + (f" on {shared}" if shared < known.sum() else ""))
     average = TableCell()
-    if there.any():
+    if known.any():
         # The mean is that of the cells shown; its error needs seeds that have all of those tasks.
-        each_seed = _over_seeds(values[there].mean(axis=0))
+        each_seed = _over_seeds(values[known].mean(axis=0))
         average = TableCell(
             mean=float(np.mean([cell.mean for cell in cells if cell.mean is not None])),
             error=each_seed.error,
@@ -228,16 +228,16 @@ def _row(
             remark=", ".join(remarks),
         )
     runs = int((~np.isnan(values)).sum())
-    return Row(method, augmentation, tuple(cells), average, int(there.sum()), gain, runs, heads_block)
+    return Row(method, augmentation, tuple(cells), average, int(known.sum()), gain, runs, heads_block)
 
 
 def _over_seeds(values: np.ndarray) -> TableCell:
     """Mean and standard error of one value per seed; NaN stands for a missing seed."""
-    there = values[~np.isnan(values)]
-    if not len(there):
+    known = values[~np.isnan(values)]
+    if not len(known):
         return TableCell()
-    error = float(there.std(ddof=1) / sqrt(len(there))) if len(there) > 1 else None
-    return TableCell(float(there.mean()), error, fewer_seeds=len(there) < len(values))
+    error = float(known.std(ddof=1) / sqrt(len(known))) if len(known) > 1 else None
+    return TableCell(float(known.mean()), error, fewer_seeds=len(known) < len(values))
 
 
 def _gain(values: np.ndarray, plain: np.ndarray) -> tuple[float | None, int]:

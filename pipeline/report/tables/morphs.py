@@ -14,7 +14,7 @@ from pipeline.config import MorphSuite
 from pipeline.report.tables.formats import pipe_table
 
 SCORES = {"FID": "FID", "PPL": "PPL", "PPL variation": "variation"}
-"""The columns of the table, and what they are called there."""
+"""The columns of the table, and their names in it."""
 
 ALL_SCORES = ("PPL", "PPL variation", "FID", "KID", "psnr")
 

@@ -1,24 +1,14 @@
-"""Compare a suite's accuracies with published figures: ours, theirs, and the difference.
+"""Compare a suite's accuracies with published figures: ours, theirs, and the difference."""
 
-Published figures are CSV files under `results/published/`; users may add their own.
-"""
-
-import csv as csv_module
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pandas as pd
 
 from pipeline.config import Suite
-from pipeline.core.errors import UserError
-from pipeline.core.paths import base_folder, shipped_folder
 from pipeline.report.tables.accuracy import AccuracyTable, Row, TableCell, accuracy_table
 from pipeline.report.tables.formats import latex_escape, latex_table, markdown_escape, pipe_table
 from pipeline.report.tables.names import RULE_NAMES, arrow, row_name, signed
-
-COLUMNS = ("dataset", "setting", "method", "backbone", "task", "accuracy", "selection", "source")
-"""Required columns of a file of published figures. An optional column `augmentation` defaults to `none`."""
 
 SAME_RULE = {
     "training-domain validation set": "source",
@@ -91,74 +81,6 @@ class PublishedTable:
         )
 
 
-def files() -> list[Path]:
-    """Return the files of published figures: those of the project, and the user's in results/published."""
-    folders = dict.fromkeys((shipped_folder("published"), base_folder() / "results" / "published"))
-    return [path for folder in folders for path in sorted(folder.glob("*.csv"))]
-
-
-def read_all(paths: Iterable[Path]) -> pd.DataFrame:
-    """Read the published figures in CSV files.
-
-    Raises:
-        UserError: A file is not as it has to be; the message names file, line and column.
-    """
-    rows: list[dict[str, str | float]] = []
-    first: dict[tuple, str] = {}
-    for path in paths:
-        for line, row in _rows(path):
-            where = f"{path}, line {line}"
-            identity = tuple(value for name, value in row.items() if name != "accuracy")
-            if identity in first:
-                raise UserError(f"{where}: repeats the figure of {first[identity]}; remove one of them")
-            first[identity] = where
-            rows.append(row)
-    return pd.DataFrame(rows, columns=[*COLUMNS, "augmentation"])
-
-
-def _rows(path: Path) -> list[tuple[int, dict[str, str | float]]]:
-    """The checked lines of a file, each with its line number from 1."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark before UTF-8
-            lines = csv_module.DictReader(file, strict=True)
-            header = lines.fieldnames or []
-            for name in COLUMNS:
-                if name not in header:
-                    needed = ", ".join(COLUMNS)
-                    raise UserError(
-                        f"{path}, line 1: the column {name!r} is missing; the first line has to name {needed}"
-                    )
-            return [(lines.line_num, _row(line, f"{path}, line {lines.line_num}")) for line in lines]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}; save it as CSV in UTF-8") from error
-    except csv_module.Error as error:
-        raise UserError(
-            f"{path}, line {lines.line_num}: invalid CSV: {error}; save it as CSV again"
-        ) from error
-
-
-def _row(line: dict[str | None, str | None], where: str) -> dict[str, str | float]:
-    if None in line or None in line.values():
-        raise UserError(
-            f"{where}: not as many fields as the first line names; put texts with commas in quotes"
-        )
-    row: dict[str, str | float] = {name: str(line[name]).strip() for name in COLUMNS}
-    empty = next((name for name, value in row.items() if not value), None)
-    if empty:
-        raise UserError(f"{where}, column {empty}: empty; fill it in, or remove the line")
-    row["augmentation"] = str(line.get("augmentation") or "none")
-    try:
-        accuracy = float(line["accuracy"] or "")
-        if not 0 <= accuracy <= 100:  # NaN fails this too
-            raise ValueError(accuracy)
-    except ValueError as error:
-        raise UserError(
-            f"{where}, column accuracy: expected a percentage from 0 to 100, not {str(line['accuracy'])!r}; "
-            "correct it, or remove the line"
-        ) from error
-    return row | {"accuracy": accuracy}
-
-
 def published_table(
     records: pd.DataFrame, suite: Suite, tasks: Sequence[str], selection: str, figures: pd.DataFrame
 ) -> PublishedTable | None:
@@ -214,8 +136,8 @@ def _compared(
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    there = [value for value in values if value is not None]
-    return sum(there) / len(there) if there else None
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _their_name(task: str, tasks: Sequence[str], theirs: Container[str]) -> str:

@@ -154,9 +154,10 @@ def compared(augmentations: Sequence[str]) -> list[tuple[str, str]]:
 def gain(method: str, augmentation: str, over: str, values: np.ndarray, other: np.ndarray) -> Gain:
     """Return the gain of `values` over `other`: percents [tasks, seeds], NaN where one is missing."""
     differences = values - other
-    there = ~np.isnan(differences)
+    paired = ~np.isnan(differences)
     of_tasks = np.round(
-        [line[known].mean() for line, known in zip(differences, there, strict=True) if known.any()], _EXACT
+        [line[present].mean() for line, present in zip(differences, paired, strict=True) if present.any()],
+        _EXACT,
     )
     shared, moved = len(of_tasks), int(np.count_nonzero(of_tasks))
     interval, p, untested = None, None, ""
@@ -164,7 +165,7 @@ def gain(method: str, augmentation: str, over: str, values: np.ndarray, other: n
         few = f"{shared} task{'s' * (shared != 1)}"
         untested = f"{few}: too few for an interval or a test, which need {FEWEST_TASKS}"
     else:
-        gains = resampled_gains(differences[there.any(axis=1)])
+        gains = resampled_gains(differences[paired.any(axis=1)])
         low, high = np.percentile(gains, [100 * LEVEL / 2, 100 * (1 - LEVEL / 2)])
         interval = (float(low), float(high))
         if moved < FEWEST_TASKS:
@@ -181,7 +182,7 @@ def gain(method: str, augmentation: str, over: str, values: np.ndarray, other: n
         better=int((of_tasks > 0).sum()),
         tasks=shared,
         asked=len(values),
-        pairs=int(there.sum()),
+        pairs=int(paired.sum()),
         pairs_asked=values.size,
         untested=untested,
     )
@@ -223,16 +224,15 @@ def resampled_gains(differences: np.ndarray, resamples: int = RESAMPLES, seed: i
 
 
 @lru_cache(maxsize=4)
-def _weights(there: bytes, shape: tuple[int, int], resamples: int, seed: int) -> np.ndarray:
+def _weights(pattern: bytes, shape: tuple[int, int], resamples: int, seed: int) -> np.ndarray:
     """The weight of each difference [tasks x seeds] in each bootstrap sample: [resamples, tasks x seeds].
 
-    `there` holds the bytes of bool [tasks, seeds]: whether a difference is known. Gains with the same pattern
-    share
-    their samples.
+    `pattern` holds the bytes of bool [tasks, seeds]: whether a difference is known. Gains with one pattern
+    share their samples.
     """
     generator = np.random.default_rng(seed)
     tasks, seeds = shape
-    known = np.frombuffer(there, bool).reshape(shape)
+    known = np.frombuffer(pattern, bool).reshape(shape)
     first = np.argsort(~known, axis=1, kind="stable")  # a task's missing seeds stand behind the others
     drawn = generator.integers(tasks, size=(resamples, tasks))
     counts = known.sum(axis=1)[drawn]

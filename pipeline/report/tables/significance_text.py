@@ -111,7 +111,7 @@ def ranks_caption(ranks: Ranks) -> str:
         text += f". Without any result: {', '.join(row_name(*row) for row in ranks.left_out)}"
     if ranks.critical is None:
         return f"{text}. No critical difference, {ranks.untested}."
-    return f"{text}. Ranks less than {ranks.critical:.2f} apart are not told apart (Nemenyi, 5 %)."
+    return f"{text}. Ranks less than {ranks.critical:.2f} apart do not differ significantly (Nemenyi, 5 %)."
 
 
 def csv(statistics: Statistics) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.report import records
-from pipeline.report.tables import published
+from pipeline.report.tables import published_files
 from pipeline.report.trainings import write_accuracies, write_published
 from tests.report.report_samples import TASKS, make_row, make_suite
 
@@ -36,7 +36,7 @@ def write_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         "dataset,setting,method,backbone,task,accuracy,selection,source\n"
         f'digits,uda,"{quoted}",digits_cnn,{TASKS[0]},50,oracle,"{quoted}"\n'
     )
-    monkeypatch.setattr(published, "folder", lambda: folder / "published")
+    monkeypatch.setattr(published_files, "files", lambda: [folder / "published" / "theirs.csv"])
     found = records.read(folder / "records.csv")
     written = write_accuracies(suite, TASKS, [HOSTILE, "$5"], found, folder)
     return written + write_published(suite, TASKS, found, folder)

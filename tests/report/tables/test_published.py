@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.report.tables import published
+from pipeline.report.tables import published, published_files
 from pipeline.report.trainings import write_published
 from tests.report.report_samples import make_row, make_suite
 
@@ -40,7 +40,7 @@ def rows(tasks=TASKS, **changes):
 
 @pytest.fixture(scope="module")
 def figures():
-    return published.read_all(published.files())
+    return published_files.read_all(published_files.files())
 
 
 def test_a_row_beside_its_figure(figures):
@@ -95,7 +95,7 @@ LINE = "office_home,uda,ERM,resnet50,Ar->Cl,70.0,last,ours 2026,terra\n"
 def test_a_users_file_with_an_augmentation(tmp_path):
     (tmp_path / "mine.csv").write_text(HEAD + LINE)
     found = published.published_table(
-        rows(), home(), TASKS, "last", published.read_all(tmp_path.glob("*.csv"))
+        rows(), home(), TASKS, "last", published_files.read_all(tmp_path.glob("*.csv"))
     )
     assert [(one.augmentation, one.pairs[0].difference) for one in found.comparisons] == [("terra", -9.5)]
 
@@ -123,5 +123,5 @@ def test_a_users_file_with_an_augmentation(tmp_path):
 def test_faults_are_named(tmp_path, text, said):
     (tmp_path / "mine.csv").write_text(text)
     with pytest.raises(UserError) as error:
-        published.read_all(tmp_path.glob("*.csv"))
+        published_files.read_all(tmp_path.glob("*.csv"))
     assert str(error.value).startswith(f"{tmp_path / 'mine.csv'}, {said}")
