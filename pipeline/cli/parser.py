@@ -20,7 +20,9 @@ from pipeline.cli import (
     suites,
     validate,
 )
+from pipeline.cli.arguments import Parser
 from pipeline.core.errors import UserError
+from pipeline.core.paths import PROGRAM
 
 ABOUT = """\
 Run benchmarks of domain adaptation by generated images, in three stages: fine-tune a time-varying
@@ -58,8 +60,8 @@ exit codes: 0 finished; 1 some jobs failed (the others were made), or compare fo
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
-        prog="run_benchmark.py",
+    parser = Parser(
+        prog=PROGRAM,
         description=ABOUT,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
