@@ -33,7 +33,7 @@ def _text_config(tokenizer: PreTrainedTokenizerBase, layers: int) -> CLIPTextCon
 
 
 def sd15() -> StableDiffusionPipeline:
-    """Its latents are an eighth of an image; works from 64 px."""
+    """Return a Stable Diffusion 1.5 with latents of an eighth of an image's side; it works from 64 px."""
     torch.manual_seed(0)
     tokenizer = make_tokenizer()
     vae = AutoencoderKL(
@@ -67,7 +67,7 @@ def sd15() -> StableDiffusionPipeline:
 
 
 def sdxl(prediction: str = "epsilon") -> StableDiffusionXLPipeline:
-    """Two text encoders, sizes as conditions, its own factor on latents; works from 16 px, as its latents are a half."""
+    """Return an SDXL with latents of half an image's side, so that it works from 16 px."""
     torch.manual_seed(0)
     tokenizer, vae = make_tokenizer(), make_vae()
     vae.register_to_config(scaling_factor=0.13025)

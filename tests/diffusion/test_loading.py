@@ -118,7 +118,7 @@ def test_a_denoiser_with_other_inputs_is_refused() -> None:
 
 
 def test_loading_says_nothing() -> None:
-    """Of libraries that it brings along, none has anything to tell a user; with bitsandbytes installed too."""
+    """The libraries that it imports print nothing, even with bitsandbytes installed."""
     code = (
         "from pipeline.config import BaseModelSpec; from pipeline.diffusion.base_model import BaseModel\n"
         "BaseModel.load(BaseModelSpec(name='mini'))"

@@ -1,4 +1,4 @@
-"""SDXL: its conditions, its sampling as stock diffusers has it, and stages one and two on it."""
+"""SDXL: its prompt embeddings, its sampling as stock diffusers has it, and stages one and two on it."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def noise() -> torch.Tensor:
     return torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
-def test_conditions_are_those_of_the_stock_pipeline(model: BaseModel) -> None:
+def test_prompt_embeddings_are_those_of_the_stock_pipeline(model: BaseModel) -> None:
     found = model.embed(PROMPTS)
     prompts, _, pooled, _ = model.pipe.encode_prompt(
         PROMPTS, device=torch.device("cpu"), do_classifier_free_guidance=False
@@ -47,7 +47,7 @@ def test_conditions_are_those_of_the_stock_pipeline(model: BaseModel) -> None:
     assert found.sizes.tolist() == [[SIZE, SIZE, 0, 0, SIZE, SIZE]] * 3
 
 
-def test_conditions_are_chosen_sample_by_sample(model: BaseModel) -> None:
+def test_prompt_embeddings_are_chosen_sample_by_sample(model: BaseModel) -> None:
     found, empty = model.embed(PROMPTS), model.embed(["an image"])
     mixed = where(torch.tensor([True, False, True]), empty, found)
     expected = concatenate([empty, found[[1]], empty.expand(1)])
@@ -95,7 +95,7 @@ def test_a_batch_equals_its_images_one_at_a_time(model: BaseModel, noise: torch.
         assert torch.allclose(alone[0], together[i], atol=1e-4)
 
 
-# ------------------------------------------------------------------------------------------ stages one and two
+# ---------------------------------------------------------------------------------- stages one and two
 
 PAIR = PairParams(source="S", target="T", words=["zero", "one", "two"])
 

@@ -1,4 +1,4 @@
-"""Stages one and two, on Stable Diffusion 1.5's classes: resuming, determinism, and blindness to target labels."""
+"""Stages one and two on Stable Diffusion 1.5's classes: resuming, determinism, no use of target labels."""
 
 import shutil
 from pathlib import Path

@@ -147,7 +147,7 @@ def test_an_adapter_is_exported_only_at_a_t_of_its_own_and_to_a_name_diffusers_k
     for t, said in ((None, "say which"), ([0.5], r"t_dim is 2")):
         with pytest.raises(UserError, match=said):
             export_lora(tmp_path, to, t)
-    with pytest.raises(UserError, match="ends in .safetensors"):
+    with pytest.raises(UserError, match=r"ends in \.safetensors"):
         export_lora(tmp_path, tmp_path / "lora", [0.5, 0.0])
     with pytest.raises(UserError, match="there is no adapter"):
         export_lora(tmp_path / "nothing", to, [0.5, 0.0])
@@ -170,7 +170,7 @@ def test_the_command_exports_and_warns_where_k_is_singular(
     assert "t_dim is 1" in capsys.readouterr().err
 
 
-# ------------------------------------------------------------------------------------------------ the plain LoRA
+# --------------------------------------------------------------------------------------- the plain LoRA
 
 
 def network() -> nn.Sequential:
@@ -221,8 +221,8 @@ def test_a_lora_is_saved_loaded_and_exported(tmp_path: Path, x: torch.Tensor) ->
     net, other = network(), network()
     lora = learned(make_adapter(net, LORA, 0))
     lora.save(tmp_path / "adapter.safetensors")
-    load_adapter(other, tmp_path / "adapter.safetensors")
-    assert torch.equal(net(x), other(x))
+    load_adapter(other, tmp_path)
+    assert torch.equal(net(x), other(x)), "from the folder of an artifact as from its file"
     export_lora(tmp_path, tmp_path / "lora.safetensors", None)
     held = load_file(tmp_path / "lora.safetensors")
     assert held["unet.0.lora_A.weight"].shape == (3, 3, 3, 3)

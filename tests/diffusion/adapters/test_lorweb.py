@@ -1,70 +1,25 @@
 """LoRWeB's algebra against LoRAs, dense matrices and finite differences; its files; its encoders."""
 
-import copy
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from pipeline.config import MINI, MINI_ENCODER, AdapterSpec, AnalogySpec
+from pipeline.config import AdapterSpec, AnalogySpec
 from pipeline.core.errors import UserError
-from pipeline.diffusion.adapters import LorwebAdapter, load_adapter, make_adapter, saved_spec
-from pipeline.diffusion.adapters.export import export_lora, lora_factors
-from pipeline.diffusion.adapters.lora.file import write_lora
-from pipeline.diffusion.adapters.lorweb import analogy, load_encoder
+from pipeline.diffusion.adapters import load_adapter, make_adapter, saved_spec
 from pipeline.diffusion.adapters.lorweb.layer import mixing_weights
-from pipeline.diffusion.mini import ENCODER
-
-WIDTH = 3 * 128
-
-
-def spec_of(rank: int = 2, **about: object) -> AdapterSpec:
-    given = {"basis": 3, "key_width": 6} | about
-    return AdapterSpec(type="lorweb", rank=rank, alpha=2.0 * rank, analogy=AnalogySpec(**given))
-
+from tests.diffusion.adapters.lorweb_samples import WIDTH, adapted, analogies, spec_of
+from tests.diffusion.adapters.samples import network, slope
 
 every_mix = pytest.mark.parametrize(
     "spec",
     [spec_of(), spec_of(heads=2), spec_of(mixing="clamp"), spec_of(mixing="clamp", heads=3)],
     ids=["softmax", "softmax-2", "clamp", "clamp-3"],
 )
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 4, 3, stride=2, padding=1),
-        nn.SiLU(),
-        nn.Conv2d(4, 5, 1),
-        nn.Flatten(2),
-        nn.Linear(16, 6),
-        nn.SiLU(),
-        nn.Flatten(),
-        nn.Linear(30, 7),
-    )
-
-
-def adapted(spec: AdapterSpec, seed: int = 0) -> tuple[nn.Sequential, LorwebAdapter]:
-    """A network, in double precision, whose adapter has learned something."""
-    net = network()
-    adapter = make_adapter(net, spec, seed)
-    net.double()
-    adapter.state.projection.double()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in adapter.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.3)
-    return net, adapter
-
-
-def analogies(count: int, seed: int = 3) -> Tensor:
-    return torch.randn(count, WIDTH, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture
@@ -100,7 +55,7 @@ def test_a_basis_of_one_is_a_lora(x: Tensor) -> None:
 
 
 def test_one_hot_weights_give_that_basis_lora(x: Tensor) -> None:
-    """By clamped products: the query is the first axis, and so is the key of the chosen LoRA; the others are normal to it."""
+    """With clamped products the query is the key of the chosen LoRA, and the other keys are normal to it."""
     spec = spec_of(mixing="clamp")
     net, adapter = adapted(spec)
     for chosen in range(3):
@@ -219,17 +174,6 @@ def test_gradients_agree_with_finite_differences(spec: AdapterSpec, x: Tensor) -
             )
 
 
-@torch.no_grad()
-def slope(net: nn.Module, x: Tensor, parameter: Tensor, where: tuple[int, ...], step: float = 1e-5) -> float:
-    """The change of the sum of squares of the output with one number, by central differences."""
-    parameter[where] += step
-    above = net(x).square().sum()
-    parameter[where] -= 2 * step
-    below = net(x).square().sum()
-    parameter[where] += step
-    return ((above - below) / (2 * step)).item()
-
-
 def test_only_the_adapter_learns_and_it_has_as_many_numbers_as_its_parts() -> None:
     net, adapter = adapted(spec_of())
     assert not any(p.requires_grad for name, p in net.named_parameters() if ".base." in name)
@@ -258,50 +202,6 @@ def test_saved_and_loaded_it_is_the_same(spec: AdapterSpec, tmp_path: Path, x: T
         one.set_condition(analogies(len(x)))
     assert torch.equal(net(x.float()), other(x.float()))
     assert saved_spec(tmp_path / "a.safetensors") == spec
-
-
-def test_its_lora_is_what_it_is_for_one_analogy(tmp_path: Path) -> None:
-    _, adapter = adapted(spec_of(heads=2))
-    condition = analogies(1)[0].double()
-    factors = lora_factors(adapter.spec, adapter.tensors(), condition, scale=0.8)
-    adapter.set_scale(0.8)
-    adapter.set_condition(condition)
-    for name, (down, up) in factors.items():
-        layer = adapter.layers[name]
-        assert torch.allclose((up @ down.flatten(1)), layer.delta(layer.weights()).flatten(1), atol=1e-6)
-    adapter.save(tmp_path / "a.safetensors")
-    with pytest.raises(UserError, match="another LoRA for every analogy"):
-        export_lora(tmp_path / "a.safetensors", tmp_path / "lora.safetensors", [0.5])
-
-
-@torch.no_grad()
-def test_diffusers_renders_the_lora_of_an_analogy_as_the_adapter_does(tmp_path: Path) -> None:
-    def image(pipe: DiffusionPipeline) -> np.ndarray:
-        return pipe(
-            "a seven",
-            num_inference_steps=4,
-            guidance_scale=3.0,
-            height=32,
-            width=32,
-            output_type="np",
-            generator=torch.Generator().manual_seed(1),
-        ).images[0]
-
-    pipe = DiffusionPipeline.from_pretrained(MINI, use_safetensors=True)
-    pipe.set_progress_bar_config(disable=True)
-    stock = copy.deepcopy(pipe)
-    base = image(stock)
-    adapter = make_adapter(pipe.unet, spec_of(), 0)
-    generator = torch.Generator().manual_seed(2)
-    for parameter in adapter.parameters():
-        parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.08)
-    adapter.set_condition(analogies(1) * 0.1)
-    factors = lora_factors(adapter.spec, adapter.tensors(), analogies(1)[0] * 0.1)
-    write_lora(tmp_path / "lora.safetensors", factors, {})
-    stock.load_lora_weights(str(tmp_path / "lora.safetensors"))
-    expected = image(pipe)
-    assert np.abs(image(stock) - expected).max() <= 1e-4
-    assert np.abs(base - expected).max() > 0.01, "the adapter does something"
 
 
 def test_what_is_no_analogy_is_refused_with_both_sides(x: Tensor) -> None:
@@ -342,66 +242,3 @@ def test_the_dump_of_the_other_adapters_is_unchanged() -> None:
     """Keys of fine-tunings hash it."""
     assert set(AdapterSpec().model_dump()) == {"type", "form", "rank", "alpha", "layers", "include"}
     assert AdapterSpec(type="lorweb").analogy == AnalogySpec()
-
-
-def images(count: int, size: int = 32) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
-
-
-def test_the_encoder_of_mini_is_small_and_embeds_any_size_at_length_one() -> None:
-    assert ENCODER == MINI_ENCODER
-    assert ENCODER.stat().st_size < 2**20
-    assert all(torch.isfinite(tensor).all() for tensor in load_file(ENCODER).values())
-    encoder = load_encoder(AnalogySpec())
-    for size in (32, 80):
-        embedded = encoder.embed(images(3, size))
-        assert embedded.shape == (3, 128)
-        assert not embedded.requires_grad
-        assert torch.allclose(embedded.norm(dim=1), torch.ones(3), atol=1e-5)
-    assert analogy(embedded[:1], embedded[1:2], embedded[2]).shape == (1, WIDTH)
-
-
-@pytest.mark.parametrize("kind", ["clip", "siglip"])
-def test_a_clip_or_a_siglip_in_a_folder_is_an_encoder(tmp_path: Path, kind: str) -> None:
-    import transformers
-
-    about = {
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "image_size": 24,
-        "patch_size": 8,
-    }
-    if kind == "clip":
-        model = transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**about))
-        processor = transformers.CLIPImageProcessor(size={"shortest_edge": 24}, crop_size=24)
-    else:
-        model = transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**about))
-        processor = transformers.SiglipImageProcessor(size={"height": 24, "width": 24})
-    model.save_pretrained(tmp_path)
-    processor.save_pretrained(tmp_path)
-    spec = AnalogySpec(encoder=str(tmp_path), basis=2, key_width=4)
-    embedded = load_encoder(spec).embed(images(2, 24))
-    pixels = processor(images=list(images(2, 24)), return_tensors="pt")["pixel_values"]
-    expected = model.eval()(pixels).pooler_output.detach()
-    assert torch.allclose(embedded, nn.functional.normalize(expected, dim=1), atol=1e-5)
-    adapter = make_adapter(network(), AdapterSpec(type="lorweb", rank=1, analogy=spec), 0)
-    adapter.set_condition(analogy(embedded, embedded, embedded))
-
-
-def test_a_model_of_timm_is_an_encoder_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    import timm
-
-    create = timm.create_model
-    monkeypatch.setattr(timm, "create_model", lambda name, pretrained=False, **more: create(name, **more))
-    spec = AnalogySpec(encoder="mobilenetv3_small_050", basis=2, key_width=4)
-    embedded = load_encoder(spec).embed(images(2, 40))
-    adapter = make_adapter(network(), AdapterSpec(type="lorweb", rank=1, analogy=spec), 0)
-    adapter.set_condition(analogy(embedded, embedded, embedded))
-
-
-@pytest.mark.parametrize("name", ["resnet_of_nobody", "/nowhere/clip"])
-def test_an_encoder_that_there_is_not_is_a_users_error(name: str) -> None:
-    with pytest.raises(UserError, match=r"adapter.analogy.encoder.*" + name.rpartition("/")[2]):
-        make_adapter(network(), AdapterSpec(type="lorweb", analogy=AnalogySpec(encoder=name)), 0)

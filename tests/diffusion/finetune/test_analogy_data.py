@@ -57,7 +57,7 @@ def test_images_are_drawn_of_a_class_if_classes_are_known_and_of_any_if_one_has_
 def test_a_batch_is_source_under_itself_and_target_under_the_analogy(
     tmp_path: Path, two_domains: Path, pairing: str
 ) -> None:
-    """Found again by their embeddings: b is the image itself, a and a' are means of images of their domains."""
+    """The embeddings show it: b is the image itself, a and a' are means of two images of their domains."""
     params, model = params_of(pairing, batch_size=6), BaseModel.load(BaseModelSpec(name="mini"))
     data = AnalogyData(model, params, params.analogies, two_domains, tmp_path)
     encoder = load_encoder(params.adapter.analogy)
@@ -170,7 +170,7 @@ def test_exact_pairs_are_one_digit_in_two_manners_with_one_change_for_a_group() 
 
 
 def test_a_shape_looks_the_same_class_in_every_manner() -> None:
-    """To a classifier of characters that knows fonts alone: mini's encoder, by the nearest mean of plain shapes."""
+    """The classifier is mini's encoder, which was trained on fonts, with the nearest mean of plain shapes."""
     rng = np.random.default_rng(0)
     labels = np.arange(150) % 10
     shapes = [shape(int(label), rng) for label in labels]

@@ -1,4 +1,4 @@
-"""The options of fine-tuning: against their formulas, against a whole batch, and resumed with all of them on."""
+"""The options of fine-tuning, against their formulas and against a whole batch."""
 
 import sys
 from collections.abc import Callable
@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
-from pipeline.config import AdapterSpec, BaseModelSpec, FinetuneSettings, PairParams
-from pipeline.core.checkpoint import read_checkpoint
+from pipeline.config import FinetuneSettings
 from pipeline.core.errors import UserError
 from pipeline.diffusion.adapters import make_adapter
 from pipeline.diffusion.base_model import BaseModel
@@ -21,30 +19,12 @@ from pipeline.diffusion.finetune import stage as finetune
 from pipeline.diffusion.finetune.data import Batch, TuningData
 from pipeline.diffusion.finetune.stage import make_accelerator, tuning_data
 from pipeline.diffusion.finetune.trainer import Tuner, losses, snr_weights
-from pipeline.diffusion.latent_cache import cached_latents
 from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
 from pipeline.planning.kinds.finetune import FinetuneParams
-from tests.diffusion.stage_samples import Killed, killed_after, product, silent
+from tests.diffusion.finetune.samples import changed
+from tests.diffusion.stage_samples import silent
 
 Tuned = Callable[..., dict[str, torch.Tensor]]
-
-
-@pytest.fixture(scope="module")
-def params(sdxl_folder: Path) -> FinetuneParams:
-    return FinetuneParams(
-        pair=PairParams(source="S", target="T", words=["zero", "one", "two"]),
-        base_model=BaseModelSpec(name=str(sdxl_folder), resolution=16),
-        adapter=AdapterSpec(rank=2, alpha=2.0, layers=["Linear"], include=r".*attn.*"),
-        settings=FinetuneSettings(
-            steps=3, batch_size=4, learning_rate=1e-3, checkpoint_every=2, unconditional=0.3
-        ),
-        threads=1,
-    )
-
-
-def changed(params: FinetuneParams, **changes: object) -> FinetuneParams:
-    settings = FinetuneSettings.model_validate(dict(params.settings) | changes)
-    return params.model_copy(update={"settings": settings})
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +86,10 @@ def test_a_batch_in_several_passes_equals_one_pass(
     """Equal but for rounding, which float32 makes too coarse to test on every processor.
 
     AdamW's step is learning_rate * m / (sqrt(v) + 1e-8). An error d of a gradient moves a weight by at most
-    learning_rate * d / 1e-8 in a step, so that rounding of a gradient near zero is amplified by 1e5 at a learning
-    rate of 1e-3. Gradients, clipped to norm 1, are sums of about 1e4 products: rounding errors of either sign add
-    up to sqrt(1e4) * eps. In float64 d is about 2e-14 and a weight's error 2e-9 a step; in float32 d is 1e-5.
+    learning_rate * d / 1e-8 in a step, so that rounding of a gradient near zero is amplified by 1e5 at a
+    learning rate of 1e-3. Gradients, clipped to norm 1, are sums of about 1e4 products: rounding errors of
+    either sign add up to sqrt(1e4) * eps. In float64 d is about 2e-14 and a weight's error 2e-9 a step; in
+    float32 d is 1e-5.
     """
     bound = 3 * 1e-3 * (100 * torch.finfo(torch.float64).eps) / 1e-8
     whole = trained_in_float64(params, two_domains, tmp_path)
@@ -143,7 +124,7 @@ def test_settings_that_came_later_are_not_in_keys_at_their_defaults() -> None:
     assert {name for name in later if name not in FinetuneSettings().model_dump()} == {"precision", "ema"}
 
 
-# -------------------------------------------------------------------------------------------------- the formulas
+# ----------------------------------------------------------------------------------------- the formulas
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
@@ -155,18 +136,6 @@ def test_min_snr_weights_are_the_formula(prediction: str) -> None:
         expected.append(min(snr, gamma) / (snr if prediction == "epsilon" else snr + 1))
     found = snr_weights(torch.tensor(alpha_bar, dtype=torch.float64), gamma, prediction)
     assert found.tolist() == pytest.approx(expected)
-
-
-@pytest.fixture
-def tuner(tmp_path: Path, params: FinetuneParams, two_domains: Path) -> Tuner:
-    return make_tuner(changed(params, ema=0.7), two_domains, tmp_path)
-
-
-def make_tuner(params: FinetuneParams, data: Path, folder: Path) -> Tuner:
-    model = BaseModel.load(params.base_model)
-    images = tuning_data(model, params, {"data": data}, folder)
-    adapter = make_adapter(model.denoiser, params.adapter, seed=0)
-    return Tuner(model, adapter, images, make_accelerator(params.settings))
 
 
 def test_min_snr_weighs_each_sample_by_its_own_level(tuner: Tuner) -> None:
@@ -192,116 +161,7 @@ def test_the_average_is_the_recursion_and_is_what_is_kept(tuner: Tuner) -> None:
     assert torch.equal(tuner.adapter.tensors()[name], own)
 
 
-# ------------------------------------------------------------------------------------------------------- resuming
-
-EVERYTHING = {
-    "precision": "bf16",
-    "gradient_accumulation": 2,
-    "gradient_checkpointing": True,
-    "snr_gamma": 5.0,
-    "ema": 0.8,
-    "steps": 5,
-    "schedule": "cosine",
-    "warmup": 2,
-    "validate_every": 2,
-    "validation": {"classes": 2, "times": [0.0, 1.0], "steps": 2},
-}
-
-
-@pytest.mark.parametrize("killed_at", [3, 4])
-def test_a_fine_tuning_killed_with_every_option_on_ends_with_the_same_bytes(
-    tmp_path: Path, params: FinetuneParams, two_domains: Path, killed_at: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Pictures too; and what was encoded before is not encoded again."""
-    wanted, inputs = changed(params, **EVERYTHING), {"data": two_domains}
-    finetune.run(wanted, inputs, tmp_path / "whole", silent)
-    with pytest.raises(Killed):
-        finetune.run(wanted, inputs, tmp_path / "cut", killed_after(killed_at))
-
-    def again(*_: object) -> None:
-        raise AssertionError("encoded again")
-
-    monkeypatch.setattr(BaseModel, "encode", again)
-    monkeypatch.setattr(BaseModel, "embed", again)
-    finetune.run(wanted, inputs, tmp_path / "cut", silent)
-    made = product(tmp_path / "whole")
-    assert set(made) == {
-        "adapter.safetensors",
-        "losses.csv",
-        *(f"validation/{name}" for name in ("000002.png", "000004.png", "about.json")),
-    }
-    assert product(tmp_path / "cut") == made
-    assert Image.open(tmp_path / "cut/validation/000004.png").size == (2 * 16, 2 * 16)
-
-
-def test_eight_bit_adam_learns_alike_and_goes_on_to_the_same_bytes(
-    tmp_path: Path, params: FinetuneParams, two_domains: Path
-) -> None:
-    """Matrices of 4,096 numbers and more are those whose moments bitsandbytes keeps in eight bits."""
-    pytest.importorskip("bitsandbytes")
-    large = AdapterSpec(rank=256, alpha=256, layers=["Linear"], include=r".*attn1.to_q")
-    inputs, made = {"data": two_domains}, {}
-    for optimizer in ("adamw8bit", "adamw"):
-        wanted = changed(params, optimizer=optimizer).model_copy(update={"adapter": large})
-        finetune.run(wanted, inputs, tmp_path / optimizer, silent)
-        made[optimizer] = load_file(tmp_path / optimizer / "adapter.safetensors")
-    ups = [name for name in made["adamw"] if name.endswith("up")]
-    eight, plain = (torch.cat([of[name].flatten() for name in ups]) for of in made.values())
-    assert 0 < (eight - plain).norm() < 0.2 * plain.norm()
-    wanted = changed(params, optimizer="adamw8bit").model_copy(update={"adapter": large})
-    with pytest.raises(Killed):
-        finetune.run(wanted, inputs, tmp_path / "cut", killed_after(3))
-    kept = read_checkpoint(tmp_path / "cut/scratch/checkpoint.pt")
-    quantized = [one["__bnb_optimizer_quant_state__"] for one in kept["optimizer"].values()]
-    assert any(one["state1"].dtype == torch.uint8 for one in quantized)
-    finetune.run(wanted, inputs, tmp_path / "cut", silent)
-    assert product(tmp_path / "cut") == product(tmp_path / "adamw8bit")
-
-
-def test_the_state_of_the_loss_scaler_is_kept(tmp_path: Path, tuner: Tuner) -> None:
-    """fp16 wants a GPU; its scaler alone does not."""
-
-    kept = {
-        "scale": 4096.0,
-        "growth_factor": 2.0,
-        "backoff_factor": 0.5,
-        "growth_interval": 2000,
-        "_growth_tracker": 7,
-    }
-    scalers = torch.amp.GradScaler("cpu"), torch.amp.GradScaler("cpu")
-    scalers[0].load_state_dict(kept)
-    tuner.accelerator.scaler = scalers[0]
-    tuner.save(tmp_path / "checkpoint.pt", [[0, 1.0]])
-    tuner.accelerator.scaler = scalers[1]
-    assert scalers[1].state_dict() != kept
-    assert tuner.resume(tmp_path / "checkpoint.pt") == [[0, 1.0]]
-    assert scalers[1].state_dict() == kept
-
-
-def test_encoding_goes_on_at_the_slice_it_was_at(
-    tmp_path: Path, params: FinetuneParams, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = BaseModel.load(params.base_model)
-    images = np.random.default_rng(0).integers(0, 256, (150, 16, 16, 3), dtype=np.uint8)
-    whole, encode, seen = model.encode(images), BaseModel.encode, []
-
-    def cut(self: BaseModel, some: np.ndarray) -> torch.Tensor:
-        if len(seen) == 1:
-            seen.append(0)
-            raise Killed
-        seen.append(len(some))
-        return encode(self, some)
-
-    monkeypatch.setattr(BaseModel, "encode", cut)
-    with pytest.raises(Killed):
-        cached_latents(model, images, tmp_path, "source")
-    found = cached_latents(model, images, tmp_path, "source")
-    assert seen == [64, 0, 64, 22]
-    assert torch.equal(found, whole)
-    assert found[[3]].stride() == whole[[3]].stride(), "sums over an image depend on the order of its numbers"
-
-
-# --------------------------------------------------------------------------------------------------- what is missing
+# -------------------------------------------------------------------------------------- what is missing
 
 
 def test_fp16_needs_a_gpu(tmp_path: Path, params: FinetuneParams, two_domains: Path) -> None:
