@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from pipeline.cli.arguments import add_command, with_results
@@ -99,6 +100,7 @@ def show_report(options: argparse.Namespace) -> int:
     from pipeline.report.collect import check_writable, info_of_folder
     from pipeline.report.page.build import write_page
     from pipeline.report.page.serve import serve
+    from pipeline.report.plots import letters
     from pipeline.report.suite_report import report_for
     from pipeline.report.write import write_figures
 
@@ -108,6 +110,8 @@ def show_report(options: argparse.Namespace) -> int:
     check_writable(folder)
     info = info_of_folder(folder, recorded)
     artifacts = report_for(info.suite.setting).no_artifacts(info)
+    if sentence := letters.note(info.suite.title, info.card.classes, recorded):
+        print(sentence, file=sys.stderr)
     with drawing(quiet=False) as progress:
         write_figures(info.suite, recorded, artifacts, folder, progress)
     print(write_page(folder, info, recorded))
