@@ -12,8 +12,8 @@ from pipeline.planning.kinds.prepare import PrepareParams
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 """Threads of torch in each test process and its children, unless the environment says otherwise.
 
-`make test` runs a test process for each core. More threads than cores wait for each other in every operation of
-tiny networks: a test of 2 seconds took 80.
+`make test` runs a test process for each core. More threads than cores wait for each other in every operation
+of tiny networks: a test of 2 seconds took 80.
 """
 
 

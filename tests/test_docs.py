@@ -16,7 +16,9 @@ def test_every_path_that_a_page_names_exists(page: Path) -> None:
     named = re.findall(r"`((?:pipeline|benchmarks|datasets|tests|docs|results)/[\w./-]+)`", page.read_text())
     placeholders = ("my_", "NAME", "results/store", "results/digits_demo", "datasets/data")
     assert [
-        path for path in named if not (ROOT / path).exists() and not any(word in path for word in placeholders)
+        path
+        for path in named
+        if not (ROOT / path).exists() and not any(word in path for word in placeholders)
     ] == []
 
 

@@ -130,6 +130,13 @@ def test_a_suite_of_the_current_folder_comes_before_one_of_the_package(unpacked:
     assert "mine: Mine" in run(unpacked, empty, "plan", "benchmarks/mine.yaml").stdout
 
 
+def test_help_names_the_installed_command(unpacked: Path, empty: Path) -> None:
+    for command in ((), ("datasets",), ("run",), ("export-lora",)):
+        text = run(unpacked, empty, *command, "--help").stdout
+        assert f"usage: {' '.join(('terrabench', *command))}" in text
+        assert "run_benchmark.py" not in text
+
+
 def test_methods_data_sets_and_the_machine_are_listed_without_a_checkout(unpacked: Path, empty: Path) -> None:
     assert "MCC" in run(unpacked, empty, "methods").stdout
     told = json.loads(run(unpacked, empty, "datasets", "list", "--json").stdout)

@@ -93,9 +93,20 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 def section(model: type[BaseModel]) -> str:
     """Return one model as a heading, its docstring's first paragraph, and a table of its fields."""
     first = (model.__doc__ or "").strip().split("\n\n")[0]
-    lines = [f"## {model.__name__}", first, "", "| field | type | default | description |", "|---|---|---|---|"]
+    lines = [
+        f"## {model.__name__}",
+        first,
+        "",
+        "| field | type | default | description |",
+        "|---|---|---|---|",
+    ]
     for name, field in model.model_fields.items():
-        cells = (f"`{name}`", type_text(field.annotation, field), default_text(field), field.description or "")
+        cells = (
+            f"`{name}`",
+            type_text(field.annotation, field),
+            default_text(field),
+            field.description or "",
+        )
         lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
     return "\n".join(lines)
 

@@ -33,13 +33,12 @@ def compare(plan: TrainingPlan, store: Store) -> pd.DataFrame:
         A row for each task and augmentation, with the columns
 
         task, augmentation;
-        held_out: yes for a LoRWeB without any analogy of the task's target, else empty; one per method: the
-            accuracy on the target's test split in percent, the mean over seeds, by the suite's first
-            selection rule;
-        parameters: the number of learned parameters of the adapter; train_s, make_s: seconds of fine-tuning
-            and of making the images, from the manifests. They include the effects
-            of other work on the machine;
-        one per set of made images: its distance. The row of `none` has the distance of the source images.
+        A row has these columns: `held_out`, yes for a LoRWeB without any analogy of the task's target; one
+        column for each method, its mean accuracy over seeds on the target's test split in percent, by the
+        suite's first selection rule; `parameters`, the number of learned parameters of the adapter; `train_s`
+        and `make_s`, the seconds of fine-tuning and of making the images, from the manifests, which other work
+        on the machine lengthens; and one column for each set of made images, its distance. The row of `none`
+        has the distance of the source images.
     """
     accuracies = _accuracies(plan.suite, collect(plan, store))
     rows = []

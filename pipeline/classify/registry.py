@@ -42,7 +42,7 @@ def method(name: str) -> Callable[[AnyClass], AnyClass]:
 
 
 def use(given: Iterable[Plugin]) -> None:
-    """Add the methods of `given` plug-ins, in the place of those of an earlier call."""
+    """Add the methods of `given` plug-ins; they replace the plug-ins of an earlier call."""
     _in_use[:] = given
     declarations.cache_clear()
 

@@ -6,8 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.paths import PROGRAM
+
 Call = Callable[[argparse.Namespace], int]
 """Carries out a command and returns its exit code."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose help calls the command as one calls it where this package runs from.
+
+    Texts are written for a checkout, `run_benchmark.py`; an installation has the command `terrabench`.
+    """
+
+    def format_help(self) -> str:
+        """Return the help text."""
+        return super().format_help().replace("run_benchmark.py", PROGRAM)
 
 
 def positive(text: str) -> int:

@@ -34,7 +34,7 @@ exit codes: 0 everything agrees with the card; 1 something differs; 2 the datase
 IMPORT = """\
 FOLDER may have the published or unpacked layout, that of DomainBed, or image lists of the transfer-learning
 library (image_list/Art.txt with lines `path number`), which then select the images. The domains may lie some
-folders down. Names match whatever their case, spaces and underscores: Real World, Real_World, RealWorld.
+folders down. Case, spaces and underscores in names do not matter: Real World, Real_World, RealWorld.
 
 The images are linked, not copied, so keep FOLDER where it is. Where links are impossible, hard links or
 copies are made, and a message says so. FOLDER may also be an archive (zip, tar, tar.gz), which is unpacked

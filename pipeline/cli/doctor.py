@@ -11,7 +11,7 @@ DETAILS = """\
 Looks at Python, torch, GPUs, disk, packages and extras, and at the weights and datasets that suites name.
 
 examples:
-  run_benchmark.py doctor                     for the suite digits, and all others under benchmarks/
+  run_benchmark.py doctor                     for digits; also lists what other suites need
   run_benchmark.py doctor office_home         can this suite be run here?
 
 exit codes: 0 SUITE can be run; 1 something that it needs is missing"""

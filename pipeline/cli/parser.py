@@ -20,15 +20,17 @@ from pipeline.cli import (
     suites,
     validate,
 )
+from pipeline.cli.arguments import Parser
 from pipeline.core.errors import UserError
+from pipeline.core.paths import PROGRAM
 
 ABOUT = """\
-Run benchmarks of domain adaptation by generated images, in three stages: fine-tune a time-varying
+Run benchmarks of domain adaptation with made images, in three stages: fine-tune a time-varying
 low-rank adapter (Terra) between two domains, generate images with it, and train classifiers with and
 without these images.
 
 A suite (a YAML file under benchmarks/) states what to compare. It becomes a graph of jobs; the artifact
-of each job is stored once, under a hash of its parameters and inputs. A run can be stopped at any time:
+of each job is stored once, under a hash of what made it. A run can be stopped at any time:
 the same command resumes it."""
 
 EXAMPLES = """\
@@ -58,8 +60,8 @@ exit codes: 0 finished; 1 some jobs failed (the others were made), or compare fo
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
-        prog="run_benchmark.py",
+    parser = Parser(
+        prog=PROGRAM,
         description=ABOUT,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

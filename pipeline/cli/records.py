@@ -24,8 +24,8 @@ augmentation, a backbone and a selection rule, or a kind and a method of morphs.
 
 A change is beyond noise if Welch's t-test between the seeds of A and of B says so (p < 0.05, adjusted for
 the number of cells by Benjamini and Hochberg's rule). With one seed the noise is unknown: the change is
-listed, and does not count as a difference. Cells in only one run, other versions and other settings are
-listed, too.
+listed, and does not count as a difference. The command also lists cells that only one run has, and
+differences of versions and settings.
 
 example: run_benchmark.py compare results/reference/digits results/digits
 
@@ -64,7 +64,7 @@ def add_report(commands: Any) -> None:
     )
     with_results(report)
     report.add_argument(
-        "--serve", action="store_true", help="then serve the folder at http://127.0.0.1 until Ctrl-C"
+        "--serve", action="store_true", help="serve the folder at http://127.0.0.1 until Ctrl-C"
     )
     report.add_argument(
         "--port",

@@ -1,4 +1,4 @@
-"""Read images from files as the field's loaders do, and cache each decoded image on disk.
+"""Read images from files as torchvision's ImageFolder does, and cache each decoded image on disk.
 
 The cache is a folder that all trainings of a machine share. It may be deleted at any time:
 

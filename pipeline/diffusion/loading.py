@@ -8,6 +8,7 @@ import torch
 
 from pipeline.config import BaseModelSpec, Precision, base_model_path, refuse_pickles
 from pipeline.core.errors import UserError
+from pipeline.core.paths import PROGRAM
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -61,7 +62,7 @@ def _load(kind: Any, where: str, revision: str | None, field: str, dtype: torch.
             raise UserError(f"{field} can't be loaded with safetensors: {reason}") from error
         raise UserError(
             f"{field} is no folder, and {where} is neither on the Hugging Face hub nor in its cache on this "
-            f"machine ({reason}); `run_benchmark.py doctor` shows the command that downloads it on a machine "
+            f"machine ({reason}); `{PROGRAM} doctor` shows the command that downloads it on a machine "
             "with a network; then copy $HF_HOME here, or name a folder"
         ) from error
     return loaded.to(dtype)

@@ -1,8 +1,8 @@
 """Run jobs in worker processes of this machine, one job per worker at a time.
 
-Each GPU belongs to one worker, which receives only jobs that need a GPU; the other workers see no GPU. Which device
-a job runs on therefore follows from the job and the machine, not from which worker is idle. A job that needs several
-GPUs also uses those of other workers while these are idle.
+Each GPU belongs to one worker, which receives only jobs that need a GPU; the other workers see no GPU. Which
+device a job runs on therefore follows from the job and the machine, not from which worker is idle. A job that
+needs several GPUs also uses those of other workers while these are idle.
 """
 
 import multiprocessing
@@ -98,7 +98,7 @@ class LocalScheduler(Scheduler):
         return worker.gpu is None or len(self.free_gpus(job, worker)) == self.gpu_count(job)
 
     def gpu_count(self, job: Job) -> int:
-        """Return how many GPUs `job` gets; one that wants more than exist gets all, and reports the error itself."""
+        """Return how many GPUs `job` gets; one that wants more than exist gets all, and reports the error."""
         return min(processes(job), len(self.capacity.gpus))
 
     def free_gpus(self, job: Job, worker: Worker) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pipeline.core.job import Job
 from pipeline.execution.worker import Message
 
 JobsDone = Callable[[int, int, str], None]
-"""Called after each job with the number of jobs that have ended, the number of all jobs, and the job's label."""
+"""Called after each job with the number of jobs that have ended, the number of all jobs and the label."""
 
 
 class ProgressBars:
@@ -47,7 +47,7 @@ class ProgressBars:
         self.total_bar = self.bars.add_task("all jobs", total=self.total, note="")
         self.start_times: dict[str, float] = {}
         self.seconds_by_kind: dict[str, tuple[float, float]] = {}
-        """By kind of job, the seconds that its finished jobs took, and the seconds that were expected of them."""
+        """By kind of job, the seconds that its finished jobs took, and the seconds that were expected."""
 
     def __enter__(self) -> Self:
         self.bars.start()
@@ -61,7 +61,7 @@ class ProgressBars:
     def time_left(self) -> float:
         """Estimate the seconds until the last job ends.
 
-        The expected time of a job is scaled by how long the finished jobs of its kind took against their expectation.
+        A job's expected time is scaled by how long finished jobs of its kind took for each second expected.
         """
         now, seconds = time.monotonic(), 0.0
         for job, expected in self.expected.items():

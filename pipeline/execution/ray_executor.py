@@ -1,7 +1,7 @@
 """Run jobs as tasks of a Ray cluster; each task states the cores and GPUs it uses.
 
-Ray finds a node for each job, and runs a job again elsewhere if its worker or node is lost. All nodes see one store in
-a shared folder, and have this project at the same path or installed. Artifacts never pass through Ray.
+Ray finds a node for each job, and runs a job again elsewhere if its worker or node is lost. All nodes see one
+store in a shared folder, and have this project at the same path or installed. No artifact passes through Ray.
 """
 
 import logging
@@ -43,11 +43,8 @@ SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_worker_niceness": "0",
 }
-"""Environment of a Ray that is started here.
-
-It sends no usage statistics; a task without a GPU hides the GPUs itself (`worker.set_visible_gpus`); and its workers have the
-priority of an ordinary process, as those of the local executor have.
-"""
+"""Environment of a Ray that is started here: no usage statistics, GPUs hidden by `worker.set_visible_gpus`
+alone, and workers with the priority of an ordinary process."""
 
 
 @contextmanager
@@ -56,8 +53,8 @@ def open_executor(workers: int | None, address: str | None, *, cpu: bool) -> Ite
 
     Args:
         workers: the most jobs at a time; None allows as many as fit.
-        address: `HOST:PORT` of the cluster's head, `auto` for the cluster this machine belongs to, or None to start
-            Ray on this machine alone.
+        address: `HOST:PORT` of the cluster's head, `auto` for the cluster this machine belongs to, or None to
+            start Ray on this machine alone.
         cpu: whether to use no GPU.
 
     Raises:
@@ -102,16 +99,13 @@ def _start_ray(cores: int, gpus: int) -> None:
             raise
         folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
         raise UserError(
-            f"the temporary folder {folder} has too long a path for Ray's sockets; set RAY_TMPDIR to a shorter one, "
-            "such as RAY_TMPDIR=/tmp"
+            f"the temporary folder {folder} has too long a path for Ray's sockets; set RAY_TMPDIR to a "
+            "shorter one, such as RAY_TMPDIR=/tmp"
         ) from error
 
 
 def _connect(address: str) -> None:
-    """Connect to the Ray cluster at `address`, after a check that something listens there.
-
-    Ray alone tries for 20 minutes to reach an address where nothing listens.
-    """
+    """Connect to the Ray cluster at `address`; where nothing listens, Ray alone would try for 20 minutes."""
     import ray
 
     host, colon, port = address.rpartition(":")
@@ -120,8 +114,8 @@ def _connect(address: str) -> None:
             socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT).close()
     except (OSError, OverflowError) as error:
         raise UserError(
-            f"no Ray cluster answers at {address} ({error}); start one there with `ray start --head`, or leave "
-            "--address out to use this machine alone"
+            f"no Ray cluster answers at {address} ({error}); start one there with `ray start --head`, or "
+            "leave --address out to use this machine alone"
         ) from error
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
@@ -129,8 +123,8 @@ def _connect(address: str) -> None:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"can't join the Ray cluster at {address} ({reason}); start one with `ray start --head`, set "
-            "RAY_AUTH_MODE=token and copy ~/.ray/auth_token to this machine if the cluster asks for a token, or leave "
-            "--address out to use this machine alone"
+            "RAY_AUTH_MODE=token and copy ~/.ray/auth_token to this machine if the cluster asks for a token, "
+            "or leave --address out to use this machine alone"
         ) from error
 
 
@@ -145,7 +139,7 @@ def _cluster_capacity(nodes: list[dict[str, Any]]) -> tuple[int, tuple[hardware.
 
 
 class Mailbox:
-    """Holds the messages of jobs under way until the driver takes them; runs as a Ray actor that uses no core."""
+    """Holds the messages of jobs under way until the driver takes them; a Ray actor that uses no core."""
 
     def __init__(self) -> None:
         self._messages: list[tuple[str, Message]] = []
@@ -180,8 +174,8 @@ def run_task(job: Job, root: Path, on_gpu: bool, mailbox: Any) -> Message:
     delivered = mailbox.put.remote(job.key, started)
 
     def wait_for_delivery() -> None:
-        # One task's calls arrive in order, so the last one's arrival covers all. `ray.get` would lend the task's cores
-        # to another task meanwhile. Where the mailbox is gone, no driver waits for messages.
+        # One task's calls arrive in order: the last one's arrival covers all. `ray.get` would lend the task's
+        # cores to another task meanwhile. Without a mailbox no driver waits for messages.
         with suppress(RayError, TimeoutError):
             delivered.future().result(DELIVERY_TIMEOUT)
 
@@ -235,8 +229,8 @@ class RayScheduler(Scheduler):
                 task = exists.options(scheduling_strategy=self.on_node(node))
                 if not self.ray.get(task.remote(marker)):
                     raise UserError(
-                        f"node {nodes[node]} does not see the store {self.store.root}; name a folder that all nodes "
-                        "share with --store FOLDER"
+                        f"node {nodes[node]} does not see the store {self.store.root}; name a folder that "
+                        "all nodes share with --store FOLDER"
                     )
         finally:
             marker.unlink(missing_ok=True)
@@ -285,7 +279,7 @@ class RayScheduler(Scheduler):
         self.handle(job, message)
 
     def run(self) -> Outcome:
-        """Run until no job is left; whatever ends the run early, its tasks are cancelled and their jobs can resume."""
+        """Run until no job is left; if the run ends early, tasks are cancelled and their jobs can resume."""
         try:
             self.check_store_is_shared()
             self.hand_out()
@@ -302,5 +296,5 @@ class RayScheduler(Scheduler):
 
 
 def execute(jobs: list[Job], store: Store, capacity: Capacity, watcher: Watcher) -> Outcome:
-    """Make the artifacts of `jobs`, which are ordered so that each job follows its inputs; within `open_executor`."""
+    """Make the artifacts of `jobs`, each of which follows its inputs; call it within `open_executor`."""
     return RayScheduler(jobs, store, capacity, watcher).run() if jobs else Outcome()

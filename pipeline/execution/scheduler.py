@@ -1,7 +1,7 @@
 """What both executors share: which job may start next, and how each job ended.
 
-An executor is a module with two functions: `open_executor`, which yields the capacity for jobs, and `execute`, which
-makes artifacts (local_executor.py, ray_executor.py).
+An executor is a module with two functions: `open_executor` yields the capacity for jobs, and `execute` makes
+artifacts (local_executor.py, ray_executor.py).
 """
 
 from collections.abc import Callable

@@ -128,7 +128,7 @@ def run_job(job: Job, store: Store, send: Send) -> Message:
 
 @contextmanager
 def collect_remarks(send: Send) -> Iterator[list[str]]:
-    """Send each different `Remark` warned of inside, and add it to the list yielded; show other warnings as before."""
+    """Send each different `Remark` warned of inside and add it to the list yielded; show other warnings."""
     remarks: list[str] = []
     with warnings.catch_warnings():
         show_other = warnings.showwarning
@@ -153,7 +153,7 @@ def collect_remarks(send: Send) -> Iterator[list[str]]:
 
 
 def throttled_progress(send: Send) -> Progress:
-    """Return a function that sends a stage's progress, at most once per `PROGRESS_INTERVAL` except for the last."""
+    """Return a function that sends a stage's progress once per `PROGRESS_INTERVAL` at most, and its end."""
     last = 0.0
 
     def progress(done: int, total: int, what: str) -> None:
@@ -169,7 +169,7 @@ def throttled_progress(send: Send) -> Progress:
 def set_visible_gpus(gpus: Sequence[str]) -> None:
     """Let this process, and those that it starts, use only the GPUs with these UUIDs.
 
-    Once torch has looked for a GPU, this process keeps the first that it was given, which is the same for all its jobs.
+    Once torch has looked for a GPU, this process keeps the first that it was given.
     """
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
 
@@ -181,7 +181,7 @@ def device_name() -> str:
 
 
 def serve_jobs(connection: Connection, root: Path) -> None:
-    """Carry out the jobs that arrive until None arrives or the connection closes; the main function of a local worker.
+    """Carry out the jobs that arrive until None arrives or the connection closes, as a local worker.
 
     Args:
         connection: brings pairs of a job and the UUIDs of its GPUs, and takes messages.

@@ -51,8 +51,7 @@ def read(path: Path) -> pd.DataFrame:
 
     Raises:
         UserError: The file is cut off, a value is out of range, or a record stands there twice. The message
-            names
-            file, line and column.
+            names file, line and column.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:

@@ -31,6 +31,7 @@ from pipeline.planning.graph import Plan, make_plan
 from pipeline.report.collect import gather
 from pipeline.report.trainings import write_accuracies
 from tests.data.layout_samples import OFFICE_HOME, PACS, VISDA, write_folders
+from tests.report.every_command import check_commands
 
 pytestmark = [
     pytest.mark.slow,
@@ -102,7 +103,7 @@ class Ran:
         self.suite = read_suite(small(name, folder, base_model))
         card = config.resolve_card(read_card(self.suite.dataset)).model_copy(update={"image_size": 32})
         self.plan: Plan = make_plan(self.suite, card, config.resolve_base_model(self.suite.base_model))
-        self.store, self.results = Store(folder / "store"), folder / "results"
+        self.store, self.results = Store(folder / "store"), folder / "results" / self.suite.name
         for job in self.plan.jobs:
             make_artifact(job, self.store, quiet)
         recorded, said = gather(self.plan, self.store, self.results / "records.csv")
@@ -216,7 +217,9 @@ def check_that_target_labels_do_not_matter(ran: Ran, job: Job, folder: Path) -> 
     assert (folder / "again" / name).read_bytes() == (ran.folder(job) / name).read_bytes()
 
 
-def test_visda2017(tmp_path: Path, sdxl_folder: Path, prompts: list[str]) -> None:
+def test_visda2017(
+    tmp_path: Path, sdxl_folder: Path, prompts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     """As its archives are: a folder for each class, and the list of all images."""
     card, layout = read_card("visda2017"), tmp_path / "visda"
     write_folders(layout, card, VISDA, PER_CLASS)
@@ -238,9 +241,12 @@ def test_visda2017(tmp_path: Path, sdxl_folder: Path, prompts: list[str]) -> Non
     classes = [path.read_text() for path in (ran.results / "tables").glob("*class*.md")]
     assert classes
     assert all("skateboard" in text for text in classes)
+    check_commands(tmp_path / "visda2017_small.yaml", tmp_path, capsys)
 
 
-def test_pacs(tmp_path: Path, sdxl_folder: Path, prompts: list[str]) -> None:
+def test_pacs(
+    tmp_path: Path, sdxl_folder: Path, prompts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     card = read_card("pacs")
     ran = Ran("pacs", write_folders(tmp_path / "PACS", card, PACS, 5), tmp_path, sdxl_folder)
     tasks = ["->P", "->A", "->C", "->S"]
@@ -261,6 +267,7 @@ def test_pacs(tmp_path: Path, sdxl_folder: Path, prompts: list[str]) -> None:
     assert ran.made("interpolated") == 4 * [Counter(5 * list(range(7)))]
     assert set(prompts) == {f"A {name}" for name in card.classes} | {"An image"}
     assert all(f"→{domain}" in ran.table("accuracy_last.md") for domain in PACS)
+    check_commands(tmp_path / "pacs_small.yaml", tmp_path, capsys)
 
 
 def test_a_suite_for_gpus_is_refused_before_anything_starts(

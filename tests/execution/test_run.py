@@ -261,27 +261,6 @@ def test_a_read_only_results_folder_is_told_before_any_work(tmp_path: Path, comm
     assert not list(tmp_path.glob("store/artifacts/*/*"))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["run", "digits_smoke", "--workers", "0"], "at least 1"),
-        (["run", "digit_demo"], "did you mean 'digits_demo'?"),
-        (["datasets", "show", "digitz"], "did you mean 'digits'?"),
-    ],
-)
-def test_mistakes_are_one_sentence(arguments: list[str], told: str) -> None:
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert told in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_help_teaches() -> None:
-    done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
-    for command in ("run", "plan", "tables", "verify", "doctor", "datasets", "methods", "bench"):
-        assert command in done.stdout
-
-
 def test_begun_here_a_suite_goes_on_on_ray_and_ends_here(undisturbed: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     copied(undisturbed, tmp_path, "train")
@@ -298,26 +277,3 @@ def test_begun_here_a_suite_goes_on_on_ray_and_ends_here(undisturbed: Path, tmp_
     assert again.finish() == 0, again.err
     assert products(tmp_path) == products(undisturbed)
     assert numbers(tmp_path) == numbers(undisturbed)
-
-
-def test_without_a_gpu_a_suite_for_one_is_not_begun(tmp_path: Path) -> None:
-    text = (ROOT / "benchmarks" / f"{SUITE}.yaml").read_text()
-    text = text.replace("iterations: 20", "iterations: 100000").replace(
-        "backbone: digits_cnn", "backbone: resnet50"
-    )
-    (tmp_path / "heavy.yaml").write_text(text)
-    command = [
-        *COMMAND,
-        "run",
-        str(tmp_path / "heavy.yaml"),
-        "--store",
-        str(tmp_path),
-        "--results",
-        str(tmp_path),
-    ]
-    without = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, env=without, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "6 of the 11 jobs to make need a GPU" in done.stderr
-    assert "--cpu" in done.stderr
-    assert not (tmp_path / "artifacts").exists()

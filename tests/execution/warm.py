@@ -93,7 +93,7 @@ class Run:
 def start(
     folder: Path, suite: str, *extra: str, name: str = "run", prepare: Callable[[], None] | None = None
 ) -> Run:
-    """Start `run SUITE` with store and results in `folder`; the process first calls `prepare`, if it is given."""
+    """Start `run SUITE` with store and results in `folder`; the process first calls `prepare`, if given."""
     folders = ["--store", str(folder / "store"), "--results", str(folder / "results")]
     said = folder / name
     process = SERVER.Process(target=_go, args=(["run", suite, *folders, "--json", *extra], said, prepare))

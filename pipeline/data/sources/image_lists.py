@@ -1,8 +1,9 @@
-"""Recognise a dataset by image lists: text files with one line `path number` per image."""
+"""Recognise a dataset by image lists: text files with one line `path label` per image."""
 
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from pipeline.config import FolderCard
 from pipeline.config.names import simplified
 from pipeline.core.errors import UserError
 from pipeline.data.image_sets import BOTH
+from pipeline.data.sources.list_lines import LabelOfLine, Line, read_lines
 from pipeline.data.sources.scan import (
     MAX_DEPTH,
     ClassNames,
@@ -44,39 +46,32 @@ class ImageList(NamedTuple):
     split: int
 
 
-class Line(NamedTuple):
-    """One line of a list.
+def recognise_lists(card: FolderCard, folder: Path) -> Layout | str:
+    """Collect the images that lists in `folder` name.
 
-    Attributes:
-        where: File and line number, for messages.
-        path: The image's path.
-        number: The number of its class.
-    """
-
-    where: str
-    path: PurePosixPath
-    number: int
-
-
-def recognise_lists(card: FolderCard, folder: Path) -> Layout | None:
-    """Collect the images that lists in `folder` name; None unless lists of every domain name existing images.
+    Returns:
+        The layout; or, unless lists of every domain name existing images, why lists are ignored: empty if
+        there are none.
 
     Raises:
         UserError: A list is malformed, or its numbers contradict the class folders.
     """
     lists = list(_find_lists(card, folder))
     notes: list[str] = []
-    if {each.domain for each in lists} != set(card.domains):
-        return None
+    of_domains = {each.domain for each in lists}
+    if of_domains != set(card.domains):
+        without = ", ".join(short for short in card.domains if short not in of_domains)
+        return _ignored(lists, folder, f"there is no list of {without}") if lists else ""
     if card.split == "lists":
         lists, notes = _without_unions(card, lists, folder)
-    lines = {each: list(_read_lines(each.path)) for each in lists}
-    label_of = _LabelOfLine(card, lines.values())
+    names_of_classes = ClassNames(card)
+    lines = {each: list(read_lines(each.path, names_of_classes)) for each in lists}
+    label_of, about_numbers = _labels_of_lists(card, lines, names_of_classes)
     names = ", ".join(f"{each.path.relative_to(folder)} = {each.domain}" for each in lists)
-    found = Layout(f"image lists: {names}", notes=notes)
+    found = Layout(f"image lists: {names}", notes=[*notes, *about_numbers])
     images: dict[tuple[str, Path], FoundImage] = {}
     for each, listed in lines.items():
-        finder, missing = _ImageFinder(folder, each.path), 0
+        finder, missing = _ImageFinder(card, folder, each), 0
         for line in listed:
             path = finder.find(line.path)
             if path is None:
@@ -86,17 +81,24 @@ def recognise_lists(card: FolderCard, folder: Path) -> Layout | None:
             earlier = images.get((each.domain, path))
             if earlier is not None and earlier.split != split:
                 split = BOTH
-            images[each.domain, path] = FoundImage(each.domain, label_of(line), split, path)
+            images[each.domain, path] = FoundImage(each.domain, label_of[each](line), split, path)
         if missing:
             found.notes.append(
                 f"{each.path.relative_to(folder)} lists {missing:,} images that are not in {folder}"
             )
     found.images = list(images.values())
-    if {image.domain for image in found.images} != set(card.domains):
-        return None
+    present = {image.domain for image in found.images}
+    without = ", ".join(short for short in card.domains if short not in present)
+    if without:
+        return _ignored(lists, folder, f"no image that lists of {without} name is in {folder}")
     if card.split == "lists":
         found.notes += _check_splits(card, lists, found.images)
     return found
+
+
+def _ignored(lists: list[ImageList], folder: Path, reason: str) -> str:
+    names = ", ".join(str(each.path.relative_to(folder)) for each in lists)
+    return f"ignored: {names}, because {reason}"
 
 
 def _without_unions(
@@ -167,71 +169,55 @@ def _parse_name(stem: str, known: dict[str, str]) -> tuple[str, int] | None:
     return None
 
 
-def _read_lines(path: Path) -> Iterator[Line]:
-    """Yield the lines of a list; UserError if one has another form."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as a list of images: {error}") from error
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        name, _, label = line.strip().rpartition(" ")
-        if not name or not label.isdecimal():
-            raise UserError(f"{path}, line {number}: expected a path and the number of a class, not {line!r}")
-        yield Line(f"{path}, line {number}", PurePosixPath(name.strip().replace("\\", "/")), int(label))
-
-
-class _LabelOfLine:
-    """Determine the label of a line: by the image's folder if it is named like a class, else by the number.
-
-    Lists start at 0 or 1 and number classes in an order of their own; those of the transfer-learning library
-    for Office-Home start with Drill. The folder therefore decides, but one number must always stand for one
-    class.
-    """
-
-    def __init__(self, card: FolderCard, lists: Iterable[list[Line]]) -> None:
-        self.card, self.names = card, ClassNames(card)
-        self.label_by_number: dict[int, int] = {}
-        numbers = Counter(line.number for lines in lists for line in lines)
-        self.first = 1 if min(numbers, default=0) == 1 and max(numbers) == len(card.classes) else 0
-
-    def __call__(self, line: Line) -> int:
-        classes = self.card.classes
-        label = self.names.label(line.path.parent.name)
-        if label is None:
-            label = line.number - self.first
-        if not 0 <= label < len(classes):
-            raise UserError(
-                f"{line.where}: {line.number} is no class: {self.card.name} has {len(classes)} classes"
-            )
-        earlier = self.label_by_number.setdefault(line.number, label)
-        if earlier != label:
-            raise UserError(
-                f"{line.where}: {line.number} stands for {classes[label]}, but in an earlier line for "
-                f"{classes[earlier]}"
-            )
-        return label
+def _labels_of_lists(
+    card: FolderCard, lines: Mapping[ImageList, list[Line]], names: ClassNames
+) -> tuple[dict[ImageList, LabelOfLine], list[str]]:
+    """Make what labels the lines of each list; say in notes whether the lists number classes differently."""
+    numbers = [line.number for listed in lines.values() for line in listed if line.number is not None]
+    first = 1 if min(numbers, default=0) == 1 and max(numbers) == len(card.classes) else 0
+    labels = {each: LabelOfLine(card, names, listed, first) for each, listed in lines.items()}
+    seen: dict[int, tuple[ImageList, int]] = {}
+    for each, label_of in labels.items():
+        for number, label in label_of.label_by_number.items():
+            earlier, before = seen.setdefault(number, (each, label))
+            if before != label:
+                return labels, [
+                    f"{earlier.path.name} and {each.path.name} number the classes in different orders: the "
+                    "folders of the images decide"
+                ]
+    return labels, []
 
 
 class _ImageFinder:
     """Find the images of one list, whose paths may start with folders of another machine.
 
+    Folders of other domains are not searched: an image that is missing must not be replaced by one of the
+    same name in another domain.
+
     Args:
+        card: The dataset's card.
         folder: The imported folder.
-        file: The list.
+        each: The list.
     """
 
-    def __init__(self, folder: Path, file: Path) -> None:
-        above = [parent for parent in file.parents if parent == folder or folder in parent.parents]
-        self.bases = list(dict.fromkeys([folder, *above, *subfolders(folder)]))
+    def __init__(self, card: FolderCard, folder: Path, each: ImageList) -> None:
+        self.folder, self.list_folder = folder, each.path.parent
+        known = domain_names(card)
+        above = [parent for parent in each.path.parents if parent == folder or folder in parent.parents]
+        below = [
+            path for path in subfolders(folder) if known.get(simplified(path.name)) in (None, each.domain)
+        ]
+        self.bases = list(dict.fromkeys([folder, *above, *below]))
         self.last_match, self.misses = (folder, 0), 0
 
     def find(self, path: PurePosixPath) -> Path | None:
-        """Return the image that a list calls `path`; None if it does not exist or lies outside."""
-        parts = [part for part in path.parts if part != "/"]
-        if ".." in parts:
-            return None
+        """Return the image that a list calls `path`; None if it does not exist in the imported folder."""
+        if ".." in path.parts:
+            found = Path(os.path.normpath(self.list_folder / path))
+            if found.is_relative_to(self.folder) and found.is_file():
+                return found
+        # `..` at the start leads to a folder of another machine, like the folders of an absolute path.
+        parts = [part for part in PurePosixPath(os.path.normpath(path)).parts if part not in ("/", "..")]
         base, dropped = self.last_match
         found = base.joinpath(*parts[dropped:])
         if found.is_file():

@@ -1,7 +1,7 @@
 """Recognise the layout in which a dataset lies on disk.
 
     a folder for each domain    FOLDER/Art/Alarm_Clock/00001.jpg: as published, as unpacked, and DomainBed's
-    image lists                 FOLDER/image_list/Art.txt with lines `path number`: the lists of the
+    image lists                 FOLDER/image_list/Art.txt with lines `path label`: the lists of the
                                 transfer-learning library, VisDA, DomainNet, PACS (kfold) and JiGen
 
 Names of folders and lists match whatever their case, spaces and signs (see config.names.simplified), and
@@ -26,6 +26,16 @@ def recognise(card: FolderCard, folder: Path) -> Layout:
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
     try:
-        return recognise_lists(card, folder) or recognise_folders(card, folder)
+        lists = recognise_lists(card, folder)
+        if isinstance(lists, Layout):
+            return lists
+        try:
+            found = recognise_folders(card, folder)
+        except UserError as error:
+            if not lists:
+                raise
+            raise UserError(f"{error}. Lists are {lists}") from error
+        found.notes += [lists] if lists else []
+        return found
     except OSError as error:  # for example, the folder belongs to another user
         raise UserError(f"{error.filename or folder} cannot be read: {error.strerror}") from error

@@ -54,9 +54,10 @@ class DenoiserBatch:
 
 
 def make_networks(tokenizer: Any) -> nn.ModuleDict:
-    """Return the text encoder and the denoiser, freshly initialised."""
+    """Return the text encoder and the denoiser, initialised in this order from the global generator."""
+    text_encoder = build.make_text_encoder(tokenizer)
     unet: Any = build.make_unet()
-    return nn.ModuleDict({"text_encoder": build.make_text_encoder(tokenizer), "unet": unet})
+    return nn.ModuleDict({"text_encoder": text_encoder, "unet": unet})
 
 
 def draw_batch(latents: Tensor, labels: np.ndarray, settings: DenoiserSettings, step: int) -> DenoiserBatch:

@@ -399,7 +399,7 @@ def test_visda_s_own_lists(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("photo/dog/00001.jpg", r"photo\.txt, line 1: expected a path and the number of a class"),
+        ("photo/dog/00001.jpg", r"photo\.txt, line 1: expected a path and the number or name of a class"),
         ("photo/dog/00001.jpg x", "line 1: expected a path and the number"),
         ("photo/cat/00001.jpg 9", "line 1: 9 is no class: pacs has 7 classes"),
         (

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from pipeline.config import AdapterSpec
 from pipeline.core.errors import UserError
+from pipeline.core.paths import PROGRAM
 from pipeline.diffusion.adapters.adapter import Condition, layer_generator
 from pipeline.diffusion.adapters.layers import LayeredAdapter
 from pipeline.diffusion.adapters.lorweb.encoder import encoder_width
@@ -96,7 +97,7 @@ class LorwebAdapter(LayeredAdapter[LorwebLayer]):
         """Raise a UserError: a LoRWeB has no time, and is one LoRA for one analogy only."""
         raise UserError(
             f"{path} holds a LoRWeB, which is another LoRA for every analogy; the command "
-            "`run_benchmark.py analogy --lora FILE` writes the LoRA of one analogy"
+            f"`{PROGRAM} analogy --lora FILE` writes the LoRA of one analogy"
         )
 
     @classmethod
