@@ -10,8 +10,8 @@ from pipeline.core.errors import UserError
 LIMIT_S = 30
 """Seconds after which a regular expression is refused.
 
-Some expressions take years for one name, and no other thread can interrupt Python's `re`. A process of its own
-therefore matches the names, and is ended after this time.
+Some expressions take years for one name, and no other thread can interrupt Python's `re`. A process of its
+own therefore matches the names, and is ended after this time.
 """
 
 _PROGRAM = """\
