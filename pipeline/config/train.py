@@ -13,6 +13,7 @@ from pipeline.config.base import (
     keyed_unless_default,
     never_keyed,
 )
+from pipeline.config.names import PathName
 
 
 class Swad(Strict):
@@ -148,10 +149,9 @@ class TrainSettings(Strict):
 class MethodSpec(Strict):
     """A classifier method, with the hyper-parameters and settings that differ from the defaults."""
 
-    name: str = Field(description="name of the method; the command `methods` lists them")
-    label: str | None = Field(
+    name: PathName = Field(description="name of the method; the command `methods` lists them")
+    label: PathName | None = Field(
         default=None,
-        min_length=1,
         description="name in tables and records; null = the method's name, with +SWAD where weights are "
         "averaged",
     )

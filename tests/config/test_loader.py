@@ -225,7 +225,8 @@ def test_an_adapter_takes_a_name_of_its_own_and_one_dimension_under_uda() -> Non
         ({"adapters": {"base": {}}}, "the name 'base' is taken"),
         ({"adapters": {"terra": {}}}, "the name 'terra' is taken"),
         ({"adapters": {"flat": {"t_dim": 2}}, "augmentations": ["flat"]}, "t_dim of adapter flat is 2"),
-        ({"adapters": {"a/b": {}}}, "pattern"),
+        ({"adapters": {"a/b": {}}}, "no / and"),
+        ({"adapters": {"a b": {}}}, "pattern"),
     ):
         with pytest.raises(ValueError, match=told):
             config.Suite.model_validate(whole | changes)
