@@ -59,8 +59,8 @@ def suites_reference() -> str:
     """Return the page that lists every field of a suite of every setting."""
     parts = [
         "# Suites reference",
-        "This page is generated from the models that read suites. A suite of setting `uda` or `dg` has the fields "
-        "of [Suite](#suite), one of setting `morph` those of [MorphSuite](#morphsuite). "
+        "This page is generated from the models that read suites. A suite of setting `uda` or `dg` has the "
+        "fields of [Suite](#suite), one of setting `morph` those of [MorphSuite](#morphsuite). "
         "[Write a suite](suites.md) explains the choices.",
     ]
     parts += [section(model) for model in nested(list(SUITE_MODELS.values()))]
@@ -125,7 +125,7 @@ def default_text(field: FieldInfo) -> str:
 
 
 def type_text(annotation: Any, field: FieldInfo | None = None) -> str:
-    """Return an annotation in words: `integer`, `list of number`, a link to the model's section, or its values."""
+    """Return an annotation in words: `list of number`, a link to a section, or the possible values."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return type_text(parts[0]) + _bounds(parts[1:])

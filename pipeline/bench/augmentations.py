@@ -33,12 +33,12 @@ def compare(plan: TrainingPlan, store: Store) -> pd.DataFrame:
         A row for each task and augmentation, with the columns
 
         task, augmentation;
-        A row has these columns: `held_out`, yes for a LoRWeB without any analogy of the task's target; one
-        column for each method, its mean accuracy over seeds on the target's test split in percent, by the
-        suite's first selection rule; `parameters`, the number of learned parameters of the adapter; `train_s`
-        and `make_s`, the seconds of fine-tuning and of making the images, from the manifests, which other work
-        on the machine lengthens; and one column for each set of made images, its distance. The row of `none`
-        has the distance of the source images.
+        A row has these columns. `held_out`: yes for a LoRWeB without any analogy of the task's target. One
+        column for each method: its mean accuracy over seeds on the target's test split in percent, by the
+        suite's first selection rule. `parameters`: the number of learned parameters of the adapter.
+        `train_s` and `make_s`: seconds of fine-tuning and of making the images, from the manifests; other
+        work on the machine lengthens them. One column for each set of made images: its distance. The row
+        of `none` has the distance of the source images.
     """
     accuracies = _accuracies(plan.suite, collect(plan, store))
     rows = []

@@ -13,8 +13,8 @@ from PIL import Image
 
 from pipeline.classify import registry
 from pipeline.classify.training.stage import run
-from pipeline.data.generated import MANIFEST_COLUMNS
 from pipeline.data.image_sets import DomainArrays, save_domain
+from pipeline.data.made_images import MANIFEST_COLUMNS
 from tests.classify.plugin_samples import TEXT
 from tests.classify.train_samples import CLASSES, domain, draw, ignore, parameters
 

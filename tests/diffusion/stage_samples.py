@@ -31,7 +31,7 @@ def product(folder: Path) -> dict[str, bytes]:
 
 
 def sources_and_garbage(folder: Path, sources: Iterable[str]) -> Path:
-    """Twelve images of each domain, four of them for testing; of the target T, labels and images are garbage."""
+    """Twelve images of each domain, four for testing; labels and images of the target T are garbage."""
     rng = np.random.default_rng(0)
     for domain in [*sources, "T"]:
         images = rng.integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)

@@ -19,8 +19,8 @@ from pipeline.config import TrainSettings
 from pipeline.core.checkpoint import CHECKPOINT
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import derive
-from pipeline.data.generated import load_generated
 from pipeline.data.image_sets import ImageSet, load_labelled
+from pipeline.data.made_images import load_generated
 from pipeline.metrics.definitions import fid
 
 CHECK = TrainSettings(

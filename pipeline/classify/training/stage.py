@@ -33,8 +33,8 @@ from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
-from pipeline.data.generated import generated_files, load_generated
 from pipeline.data.image_sets import ImageSet, Split, load_labelled, load_unlabelled
+from pipeline.data.made_images import generated_files, load_generated
 from pipeline.planning.kinds.train import TrainParams
 
 EVALUATIONS = 10

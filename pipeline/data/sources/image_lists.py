@@ -14,6 +14,7 @@ from pipeline.data.image_sets import BOTH
 from pipeline.data.sources.list_lines import LabelOfLine, Line, read_lines
 from pipeline.data.sources.scan import (
     MAX_DEPTH,
+    SPLIT_WORDS,
     ClassNames,
     FoundImage,
     Layout,
@@ -21,9 +22,6 @@ from pipeline.data.sources.scan import (
     subfolders,
     walk_levels,
 )
-
-SPLIT_WORDS = {"train": 0, "crossval": 0, "val": 0, "test": 1}
-"""The split of a list, by a word in its name."""
 
 IGNORED_WORDS = {"list", "image", "images", "imgs", "labels", "kfold", "all", "full"}
 """Further words that may follow the domain in a list's name."""

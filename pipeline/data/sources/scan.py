@@ -14,6 +14,9 @@ from pipeline.core.errors import UserError
 MAX_DEPTH = 3
 """Number of levels below the imported folder at which domains are searched."""
 
+SPLIT_WORDS = {"train": 0, "crossval": 0, "val": 0, "test": 1}
+"""The split of a list or folder, by a word in its name."""
+
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"}
 """Suffixes of image files: those of torchvision's ImageFolder, and GIF."""
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.core.errors import UserError
-from pipeline.data.generated import read_manifest
+from pipeline.data.made_images import read_manifest
 from pipeline.report.plots import style
 from pipeline.report.plots.style import FAINT, INK, font_file
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from pipeline.data.generated import read_manifest
 from pipeline.data.image_files import ByName
 from pipeline.data.image_sets import load_unlabelled
+from pipeline.data.made_images import read_manifest
 from pipeline.report.artifacts import AdapterArtifacts, Artifacts, TaskArtifacts
 from pipeline.report.plots import contact_sheet, loss_curve, t_scatter
 from pipeline.report.plots.figure_cache import FigureSpec

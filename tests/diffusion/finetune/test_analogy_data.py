@@ -132,7 +132,7 @@ def test_the_images_of_a_batch_have_mixes_of_their_own(
         generate.run(wanted, {"data": two_domains, "adapter": adapter}, tmp_path / str(size), silent)
     one, six = (product(tmp_path / size) for size in ("1", "6"))
     assert one["manifest.csv"] == six["manifest.csv"]
-    from pipeline.data.generated import load_generated
+    from pipeline.data.made_images import load_generated
 
     apart = load_generated(tmp_path / "1").images.astype(int) - load_generated(tmp_path / "6").images
     assert abs(apart).max() <= 1

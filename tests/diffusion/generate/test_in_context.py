@@ -132,7 +132,7 @@ def test_images_depend_on_what_is_shown_and_not_on_their_batch(
     manifest = pd.read_csv(tmp_path / "whole" / "manifest.csv", keep_default_na=False)
     assert len(manifest) == 2 * len(WORDS)
     assert set(manifest.columns) >= {"a", "a_prime", "b"}
-    from pipeline.data.generated import load_generated
+    from pipeline.data.made_images import load_generated
 
     generate.run(wanted.model_copy(update={"batch_size": 6}), inputs, tmp_path / "together", silent)
     apart, together = (load_generated(tmp_path / name).images.astype(int) for name in ("whole", "together"))

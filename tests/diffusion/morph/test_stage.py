@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from pipeline.config import BaseModelSpec, DomainsParams, MorphSettings
-from pipeline.data.generated import load_generated
 from pipeline.data.image_files import image_files
 from pipeline.data.image_sets import load_labelled
+from pipeline.data.made_images import load_generated
 from pipeline.diffusion.morph import interpolated_images, pair_loras
 from pipeline.diffusion.morph import stage as morphs
 from pipeline.diffusion.morph.pairs import choose_pairs

@@ -48,8 +48,8 @@ def weights_shape(spec: AdapterSpec) -> tuple[int, ...]:
 def first_weights(spec: AdapterSpec, generator: torch.Generator) -> Tensor:
     """Return initial weights.
 
-    The weights of the linear and exponential forms are zero, so that K(t) = I. The cosine form draws its weights
-    as the authors do: a from U(0, 1) and w from U(0, pi/2).
+    The weights of the linear and exponential forms are zero, so that K(t) = I. The cosine form draws its
+    weights as the authors do: a from U(0, 1) and w from U(0, pi/2).
     """
     weights = torch.zeros(weights_shape(spec))
     if spec.form == "cosine":

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from pipeline.core.errors import UserError
-from pipeline.data.generated import MANIFEST_COLUMNS, load_generated, read_manifest
+from pipeline.data.made_images import MANIFEST_COLUMNS, load_generated, read_manifest
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
 

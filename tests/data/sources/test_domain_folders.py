@@ -1,0 +1,80 @@
+"""Layouts by folders: splits as Dassl has them, and domains without labels or without a folder."""
+
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.config import FolderCard, read_card
+from pipeline.core.errors import UserError
+from pipeline.data.sources.importer import import_folder
+from pipeline.data.sources.inventory import damaged, read_inventory
+from tests.data.layout_samples import PACS, VISDA, write_folders, write_pictures
+
+pytestmark = pytest.mark.usefixtures("data_root")
+
+DOMAINNET = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
+
+
+def folder_card(name: str) -> FolderCard:
+    card = read_card(name)
+    assert isinstance(card, FolderCard)
+    return card
+
+
+def imported(name: str, folder: Path) -> tuple[pd.DataFrame, str]:
+    """What is in place after an import, and what was logged."""
+    log: list[str] = []
+    card = folder_card(name)
+    import_folder(card, folder, log.append)
+    table = read_inventory(card)
+    assert list(damaged(card, table)) == []
+    return table, "\n".join(log)
+
+
+def labels(table: pd.DataFrame) -> Counter[tuple[str, int]]:
+    """How many images of each domain have each label."""
+    return Counter(zip(table["domain"], table["label"], strict=True))
+
+
+@pytest.mark.parametrize("val", [["3.jpg"], ["1.jpg"]], ids=["other names", "equal names"])
+def test_dassl_s_folders_of_splits(tmp_path: Path, val: list[str]) -> None:
+    for domain in ("art", "clipart", "product", "real_world"):
+        for name in ("alarm_clock", "backpack"):
+            write_pictures(tmp_path / "office_home_dg" / domain / "train" / name, ["1.jpg", "2.jpg"])
+            write_pictures(tmp_path / "office_home_dg" / domain / "val" / name, val)
+    table, log = imported("office_home", tmp_path)
+    assert labels(table) == {(short, label): 3 for short in ("Ar", "Cl", "Pr", "Rw") for label in (0, 1)}
+    assert set(table["split"]) == {2}
+    assert not table.duplicated(["domain", "name"]).any()
+    assert "art: all images in train, val are used for training and for testing" in log
+
+
+def test_folders_of_splits_state_the_split_of_a_dataset_that_has_one(tmp_path: Path) -> None:
+    for domain in DOMAINNET:
+        write_pictures(tmp_path / domain / "train" / "airplane", ["1.jpg", "2.jpg"])
+        write_pictures(tmp_path / domain / "test" / "airplane", ["3.jpg"])
+        write_pictures(tmp_path / domain / "test" / "zebra", ["1.jpg"])
+    table, log = imported("domainnet", tmp_path)
+    assert table["name"].tolist() == ["airplane/1.jpg", "airplane/2.jpg", "airplane/3.jpg", "zebra/1.jpg"] * 6
+    assert table["split"].tolist() == [0, 0, 1, 1] * 6
+    assert "sketch: of test, train, the images in test are for testing only" in log
+    assert "every image is used" not in log
+
+
+def test_visda_s_class_train_is_no_split(tmp_path: Path) -> None:
+    card = folder_card("visda2017")
+    only = card.model_copy(update={"classes": ["train"]})
+    table, _ = imported("visda2017", write_folders(tmp_path / "v", only, VISDA))
+    assert labels(table) == {("S", card.classes.index("train")): 2, ("R", card.classes.index("train")): 2}
+
+
+@pytest.mark.parametrize("inside", ["", "images"])
+def test_a_domain_without_labels_is_called_that(tmp_path: Path, inside: str) -> None:
+    root = write_folders(tmp_path / "p", folder_card("pacs"), {k: v for k, v in PACS.items() if k != "S"}, 1)
+    write_pictures(root / "sketch" / inside, ["0.jpg", "1.jpg"])
+    with pytest.raises(
+        UserError, match="contains 2 images without labels: no folders named like the classes of pacs"
+    ):
+        imported("pacs", root)
