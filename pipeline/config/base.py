@@ -1,10 +1,11 @@
 """The base class, the number types and the helpers of every configuration model."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
@@ -12,6 +13,19 @@ Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Setting = Literal["uda", "dg"]
 Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def _check_pattern(text: str) -> str:
+    """Return `text` if it is a regular expression."""
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"this is not a regular expression ({error})") from error
+    return text
+
+
+Pattern = Annotated[str, AfterValidator(_check_pattern)]
+"""A regular expression."""
 
 
 class Strict(BaseModel):
