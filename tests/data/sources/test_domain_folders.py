@@ -137,3 +137,18 @@ def test_a_plan_of_domains_without_images_is_refused(
         error = capsys.readouterr().err
         assert "office_home was imported without Pr, which" in error
         assert "keep to Ar, Cl" in error
+
+
+def test_images_by_other_names_are_taken_or_reported(tmp_path: Path) -> None:
+    root = write_folders(tmp_path / "p", folder_card("pacs"), PACS, 1)
+    dogs = root / "photo" / "dog"
+    write_pictures(dogs, ["a.jfif", "B.JFIF", "no_suffix", "image.jpg.download"])
+    (dogs / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    for name in ("notes", "Thumbs.db", "film.mp4"):
+        (dogs / name).write_bytes(b"\0\0\0\x18ftypisom")
+    table, log = imported("pacs", root)
+    names = table[(table["domain"] == "P") & (table["label"] == 0)]["name"]
+    assert names.tolist() == ["dog/00001.jpg", "dog/B.JFIF", "dog/a.jfif"]
+    assert (
+        f"left out: 3 files that begin like an image but are not named like one, for example {dogs}/" in log
+    )
