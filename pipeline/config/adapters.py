@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Count, Rate, Setting, Strict, Whole, keyed_unless_default
+from pipeline.config.base import Count, Pattern, Rate, Setting, Strict, Whole, keyed_unless_default
 
 Pairing = Literal["random", "pseudo", "exact"]
 
@@ -123,7 +123,7 @@ class AdapterSpec(Strict):
     layers: list[Literal["Linear", "Conv2d"]] = Field(
         default=["Linear", "Conv2d"], description="types of the layers that are adapted"
     )
-    include: str = Field(
+    include: Pattern = Field(
         default=".*", description="regular expression that the whole name of an adapted layer matches"
     )
     analogy: AnalogySpec | None = keyed_unless_default(

@@ -1,10 +1,11 @@
 """The base class, the number types and the helpers of every configuration model."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 def _number(value: Any) -> Any:
@@ -28,6 +29,19 @@ Rate = Annotated[Real, Field(gt=0)]
 Fraction = Annotated[Real, Field(ge=0, le=1)]
 Setting = Literal["uda", "dg"]
 Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def _check_pattern(text: str) -> str:
+    """Return `text` if it is a regular expression."""
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"this is not a regular expression ({error})") from error
+    return text
+
+
+Pattern = Annotated[str, AfterValidator(_check_pattern)]
+"""A regular expression."""
 
 
 class Strict(BaseModel):

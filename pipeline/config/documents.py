@@ -1,5 +1,6 @@
 """YAML documents that know the line of every key, and validation errors that name file, line and field."""
 
+import math
 import re
 import types
 from collections.abc import Iterable, Sequence
@@ -13,8 +14,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline.config.base import nearest
-from pipeline.config.yaml_text import Place, ambiguities, parse
+from pipeline.config.yaml_text import Place, ambiguities, parse, parse_tree
 from pipeline.core.errors import FaultyFileError, UserError
+
+MAX_VALUES = 100_000
+"""Values that a file may hold when its aliases are written out; those of a few lines could be billions."""
 
 _SHORT = Repr()
 """Writes values into messages. A few lines of YAML can hold what would fill gigabytes when written out."""
@@ -84,7 +88,10 @@ def read_document(path: Path) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     try:
-        root, data = parse(text)
+        root = parse_tree(text)
+        if root is not None and _expanded_size(root, {}) > MAX_VALUES:
+            raise UserError(f"{path}: its aliases (*name) stand for more than {MAX_VALUES:,} values")
+        data = parse(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -101,6 +108,24 @@ def read_document(path: Path) -> Document:
     if faults:
         raise FaultyFileError(faults)
     return Document(path, root, data)
+
+
+def _expanded_size(node: yaml.Node, known: dict[int, float]) -> float:
+    """Count the values in a parse tree as if every alias were written out; an alias of itself is infinite.
+
+    Args:
+        node: The tree.
+        known: The counts of nodes that were visited, by `id`; infinite while a node is being counted.
+    """
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        children: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            children = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value
+        known[id(node)] = 1 + sum(_expanded_size(child, known) for child in children)
+    return known[id(node)]
 
 
 def explain(error: ValidationError, documents: Sequence[Document], model: type[BaseModel]) -> list[str]:

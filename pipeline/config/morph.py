@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.base import Count, Fraction, Rate, Real, Seed, Strict, Whole
+from pipeline.config.base import Count, Fraction, Pattern, Rate, Real, Seed, Strict, Whole
 
 MorphMethod = Literal["ddim", "lora_interp", "terra", "diffmorpher", "terra_diffmorpher"]
 
@@ -33,7 +33,7 @@ class MorphSettings(Strict):
     layers: list[Literal["Linear", "Conv2d"]] = Field(
         default=["Linear"], description="types of the layers that are adapted"
     )
-    include: str = Field(
+    include: Pattern = Field(
         default=".*attn.*", description="regular expression that the whole name of an adapted layer matches"
     )
     steps: Count = Field(default=25, description="DDIM steps of sampling, and of inversion")

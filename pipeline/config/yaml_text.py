@@ -58,15 +58,25 @@ def write(value: Any) -> str:
     )
 
 
-def parse(text: str) -> tuple[yaml.Node | None, Any]:
-    """Return the parse tree of a YAML text, which knows the lines, and its value.
+def parse_tree(text: str) -> yaml.Node | None:
+    """Return the parse tree of a YAML text, which knows the lines; None of an empty text.
+
+    Raises:
+        yaml.YAMLError: It is not YAML.
+        RecursionError: Its brackets are too deep.
+    """
+    return yaml.compose(text, Loader=_Loader)
+
+
+def parse(text: str) -> Any:
+    """Return the value of a YAML text.
 
     Raises:
         yaml.YAMLError: It is not YAML.
         ValueError: A number or a date is impossible.
         RecursionError: Its brackets are too deep.
     """
-    return yaml.compose(text, Loader=_Loader), yaml.load(text, Loader=_Loader)
+    return yaml.load(text, Loader=_Loader)
 
 
 def ambiguities(root: yaml.Node) -> Iterator[tuple[Place, int, str]]:
