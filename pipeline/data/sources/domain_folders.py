@@ -1,5 +1,6 @@
 """Recognise a dataset by its folders: FOLDER/DOMAIN/CLASS/*.jpg, or FOLDER/DOMAIN/train/CLASS/*.jpg."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from pipeline.config import FolderCard
@@ -15,6 +16,7 @@ from pipeline.data.sources.scan import (
     domain_names,
     images_below,
     is_image,
+    misnamed_images,
     subfolders,
     walk_levels,
 )
@@ -23,20 +25,28 @@ DOMAINBED_FOLDERS = {"pacs", "vlcs", "officehome", "domainnet"}
 """Simplified names of the folders of DomainBed's datasets."""
 
 
+MIN_DOMAINS = 2
+"""Number of domains that must be there: a task has a source and a target."""
+
+
 def recognise_folders(card: FolderCard, folder: Path) -> Layout:
-    """Find a folder for each domain, and in it a folder for each class.
+    """Find a folder for each domain, or for some of them, and in it a folder for each class.
 
     Raises:
-        UserError: A domain has no folder, two folders could be the same domain, or a domain has no class
-            folder.
+        UserError: Fewer than two domains have a folder, two folders could be the same domain, or a domain has
+            no class folder.
     """
-    domains = _find_domains(card, folder)
+    domains = find_domains(card, folder)
+    if len(domains) < MIN_DOMAINS:
+        raise UserError(_too_few(card, folder, domains))
     top = next(iter(domains.values())).parent
     inside = "" if top == folder else f" in {top.relative_to(folder)}"
     domainbed = " (the layout of DomainBed)" if simplified(top.name) in DOMAINBED_FOLDERS else ""
     recognised = ", ".join(f"{path.name} = {short}" for short, path in domains.items())
     found = Layout(f"a folder for each domain{inside}{domainbed}: {recognised}")
+    found.notes += missing_domains(card, domains)
     names = ClassNames(card)
+    misnamed: list[Path] = []
     for short, path in domains.items():
         folders: dict[tuple[Path, int], Path] = {}
         split_folders = _find_split_folders(path, names)
@@ -51,10 +61,16 @@ def recognise_folders(card: FolderCard, folder: Path) -> Layout:
                 earlier = folders.setdefault((class_folder.parent, label), class_folder)
                 if earlier != class_folder:
                     found.notes.append(f"{earlier} and {class_folder} are both class {card.classes[label]}")
+                misnamed += misnamed_images(class_folder)
                 split = splits.get(class_folder.parent, BOTH)
                 found.images += [
                     FoundImage(short, label, split, image) for image in images_below(class_folder)
                 ]
+    if misnamed:
+        found.notes.append(
+            f"left out: {len(misnamed):,} files that begin like an image but are not named like one, for "
+            f"example {misnamed[0]}; rename them to .jpg or .png (convert HEIC and AVIF), and import again"
+        )
     if card.split == "lists" and any(image.split == BOTH for image in found.images):
         found.notes.append(
             "some domain has no lists of a split: every image is used for training and for testing"
@@ -62,8 +78,12 @@ def recognise_folders(card: FolderCard, folder: Path) -> Layout:
     return found
 
 
-def _find_domains(card: FolderCard, folder: Path) -> dict[str, Path]:
-    """Find the folder of every domain, by its short form; UserError that lists the missing ones."""
+def find_domains(card: FolderCard, folder: Path) -> dict[str, Path]:
+    """Find the folders of the domains, by their short forms, at the level that has most of them.
+
+    Raises:
+        UserError: Two folders could be the same domain.
+    """
     known = domain_names(card)
     best: dict[str, Path] = {}
     for top in walk_levels(folder, MAX_DEPTH):
@@ -78,15 +98,26 @@ def _find_domains(card: FolderCard, folder: Path) -> dict[str, Path]:
                 here[short] = below
         best = max(best, here, key=len)
         if len(best) == len(card.domains):
-            return {short: best[short] for short in card.domains}
+            break
+    return {short: best[short] for short in card.domains if short in best}
+
+
+def missing_domains(card: FolderCard, there: Collection[str]) -> list[str]:
+    """Describe the domains that are not `there` in a note; none if all are."""
+    missing = ", ".join(short for short in card.domains if short not in there)
+    return [f"missing: {missing}; only tasks between {', '.join(there)} can be run"] if missing else []
+
+
+def _too_few(card: FolderCard, folder: Path, found: Mapping[str, Path]) -> str:
+    """Say which domains have no folder."""
     missing = ", ".join(
         f"{short} (a folder called {' or '.join(dict.fromkeys([domain.name, *domain.folders]))})"
         for short, domain in card.domains.items()
-        if short not in best
+        if short not in found
     )
-    found = f"found {', '.join(str(path) for path in best.values())}, but " if best else ""
-    raise UserError(
-        f"{folder} has no known layout of {card.name}: {found}missing {missing}; nothing was imported. "
+    there = f"found {', '.join(str(path) for path in found.values())}, but " if found else ""
+    return (
+        f"{folder} has no known layout of {card.name}: {there}missing {missing}; nothing was imported. "
         "Expected FOLDER/DOMAIN/CLASS/*.jpg, FOLDER/DOMAIN/train|test/CLASS/*.jpg, or lists called DOMAIN.txt"
     )
 

@@ -6,14 +6,29 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.config import FolderCard, read_card
+from pipeline.cli import main
+from pipeline.config import FolderCard, absent_domains, read_card, resolve_card
 from pipeline.core.errors import UserError
+from pipeline.data import prepare
+from pipeline.data.image_sets import load_labelled
 from pipeline.data.sources.importer import import_folder
 from pipeline.data.sources.inventory import damaged, read_inventory
+from pipeline.planning.kinds.prepare import PrepareParams
 from tests.data.layout_samples import PACS, VISDA, write_folders, write_pictures
 
 pytestmark = pytest.mark.usefixtures("data_root")
 
+CLASSES = ("Alarm_Clock", "Backpack")
+SUITE = """\
+extends: digits_smoke
+name: mine
+title: Mine
+dataset: office_home
+tasks: [Ar->Cl, Ar->Pr]
+augmentations: [none]
+methods: [ERM]
+selections: [last]
+"""
 DOMAINNET = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 
 
@@ -78,3 +93,62 @@ def test_a_domain_without_labels_is_called_that(tmp_path: Path, inside: str) -> 
         UserError, match="contains 2 images without labels: no folders named like the classes of pacs"
     ):
         imported("pacs", root)
+
+
+def two_of_four(root: Path) -> Path:
+    """Office-Home of which only Art and Clipart were downloaded."""
+    card = folder_card("office_home")
+    small = card.model_copy(update={"classes": card.classes[:2]})
+    return write_folders(root, small, {"Ar": "Art", "Cl": "Clipart"})
+
+
+@pytest.mark.parametrize("lists", [[], ["Art", "Clipart"], ["Art", "Clipart", "Product", "RealWorld"]])
+def test_some_domains_are_enough(tmp_path: Path, lists: list[str]) -> None:
+    """Also if there are lists of these domains, or lists of all."""
+    root = two_of_four(tmp_path / "oh")
+    for domain in lists:
+        lines = [f"{domain}/{name}/0000{n}.jpg {row}\n" for row, name in enumerate(CLASSES) for n in (1, 2)]
+        (root / f"{domain}.txt").write_text("".join(lines))
+    table, log = imported("office_home", root)
+    assert labels(table) == {(domain, label): 2 for domain in ("Ar", "Cl") for label in (0, 1)}
+    assert "missing: Pr, Rw; only tasks between Ar, Cl can be run" in log
+    assert ("image lists" in log) == bool(lists)
+
+
+def test_a_dataset_in_part_is_prepared(tmp_path: Path) -> None:
+    imported("office_home", two_of_four(tmp_path / "oh"))
+    card = resolve_card(read_card("office_home"))
+    assert absent_domains(card) == ["Pr", "Rw"]
+    with pytest.warns(UserWarning, match="office_home: domain Ar: 4 images"):
+        prepare.run(PrepareParams(card=card), {}, tmp_path, lambda *args: None)
+    assert len(load_labelled(tmp_path, "Cl", "test")) == 4
+
+
+def test_a_plan_of_domains_without_images_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    imported("office_home", two_of_four(tmp_path / "oh"))
+    suite = tmp_path / "mine.yaml"
+    suite.write_text(SUITE)
+    assert main(["plan", str(suite), "--only", "task=Ar->Cl"]) == 0
+    capsys.readouterr()
+    for command in (["plan", str(suite)], ["run", str(suite), "--results", str(tmp_path)]):
+        assert main([*command, "--store", str(tmp_path / "store")]) == 2
+        error = capsys.readouterr().err
+        assert "office_home was imported without Pr, which" in error
+        assert "keep to Ar, Cl" in error
+
+
+def test_images_by_other_names_are_taken_or_reported(tmp_path: Path) -> None:
+    root = write_folders(tmp_path / "p", folder_card("pacs"), PACS, 1)
+    dogs = root / "photo" / "dog"
+    write_pictures(dogs, ["a.jfif", "B.JFIF", "no_suffix", "image.jpg.download"])
+    (dogs / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    for name in ("notes", "Thumbs.db", "film.mp4"):
+        (dogs / name).write_bytes(b"\0\0\0\x18ftypisom")
+    table, log = imported("pacs", root)
+    names = table[(table["domain"] == "P") & (table["label"] == 0)]["name"]
+    assert names.tolist() == ["dog/00001.jpg", "dog/B.JFIF", "dog/a.jfif"]
+    assert (
+        f"left out: 3 files that begin like an image but are not named like one, for example {dogs}/" in log
+    )

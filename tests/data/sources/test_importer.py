@@ -161,11 +161,10 @@ def test_hidden_files_and_other_files_are_no_images(tmp_path: Path) -> None:
 
 
 def test_a_missing_domain_or_class_is_named(tmp_path: Path) -> None:
-    root = write_folders(
-        tmp_path / "p", read_card("pacs"), {"P": "photo", "A": "art_painting", "C": "cartoon"}
-    )
-    with pytest.raises(UserError, match=r"missing S \(a folder called Sketch\); nothing was imported"):
+    root = write_folders(tmp_path / "p", read_card("pacs"), {"P": "photo"})
+    with pytest.raises(UserError, match=r"missing .* S \(a folder called Sketch\); nothing was imported"):
         imported("pacs", root)
+    write_folders(root, read_card("pacs"), {"A": "art_painting", "C": "cartoon"})
     (root / "sketch").mkdir()
     with pytest.raises(UserError, match=r"sketch contains no folder named like a class of pacs \(dog,"):
         imported("pacs", root)
