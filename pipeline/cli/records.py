@@ -26,7 +26,7 @@ augmentation, a backbone and a selection rule, or a kind and a method of morphs.
 A change is beyond noise if Welch's t-test between the seeds of A and of B says so (p < 0.05, adjusted for
 the number of cells by Benjamini and Hochberg's rule). With one seed the noise is unknown: the change is
 listed, and does not count as a difference. The command also lists cells that only one run has, and
-differences of versions and settings.
+differences of versions, settings and machines, the latter from the run.json beside the records.
 
 example: run_benchmark.py compare results/reference/digits results/digits
 
@@ -123,12 +123,17 @@ def show_report(options: argparse.Namespace) -> int:
 def compare_runs(options: argparse.Namespace) -> int:
     """Print the comparison; return 1 if something differs by more than noise."""
     from pipeline.report import records
-    from pipeline.report.tables import compare
+    from pipeline.report.tables import compare, machines
 
     results = results_root(options)
     file_a, file_b = (records.locate(run, results) for run in (options.run_a, options.run_b))
     found = compare.compare(records.read(file_a), records.read(file_b))
-    print(json.dumps(found.as_json()) if options.json else compare.described(found, file_a, file_b))
+    made_a, made_b = map(machines.provenance_of, (file_a, file_b))
+    if options.json:
+        print(json.dumps(found.as_json() | {"machines": machines.differences(made_a, made_b)}))
+    else:
+        sentence = machines.sentence(made_a, made_b)
+        print(compare.described(found, file_a, file_b), *[sentence] * bool(sentence), sep="\n")
     return int(found.differs)
 
 
