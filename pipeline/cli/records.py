@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.cli.arguments import add_command, with_results
 from pipeline.cli.suite_loading import results_root
+from pipeline.core.text import one_line
 from pipeline.report.progress_bar import drawing
 
 REPORT = """\
@@ -132,7 +133,7 @@ def compare_runs(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found.as_json() | {"machines": machines.differences(made_a, made_b)}))
     else:
-        sentence = machines.sentence(made_a, made_b)
+        sentence = one_line(machines.sentence(made_a, made_b))
         print(compare.described(found, file_a, file_b), *[sentence] * bool(sentence), sep="\n")
     return int(found.differs)
 

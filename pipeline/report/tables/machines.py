@@ -40,7 +40,8 @@ def sentence(a: Provenance, b: Provenance) -> str:
     """Say in one sentence how machines and versions of A and B differ; empty if they are alike."""
     silent = [run for run, found in (("A", a), ("B", b)) if not found]
     if silent:
-        return f"Machines and versions are not compared, because run.json of {' and '.join(silent)} names none."
+        runs = " and ".join(silent)
+        return f"Machines and versions are not compared, because run.json of {runs} names none."
     differing = differences(a, b)
     if not differing:
         return ""
