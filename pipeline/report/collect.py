@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline import config
+from pipeline.config.documents import short_repr
 from pipeline.core.errors import UserError
 from pipeline.core.store import MANIFEST, Store
 from pipeline.planning.graph import AnyPlan, make_plan
@@ -191,7 +192,9 @@ def info_of_folder(folder: Path, recorded: pd.DataFrame) -> RunInfo:
         return found
     names = sorted(recorded["suite"].unique())
     if len(names) != 1:
-        raise UserError(f"{folder}/records.csv is of {len(names)} suites {names}; a page is of one")
+        raise UserError(
+            f"{folder}/records.csv is of {len(names)} suites {short_repr(names)}; a page is of one"
+        )
     suite = config.read_suite(names[0])
     card = config.read_card(suite.dataset)
     return RunInfo(

@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.seeds import derive
 from pipeline.core.store import write_atomic
 from pipeline.core.tensor_files import open_safetensors
+from pipeline.diffusion.adapters.layer_names import matching_names
 from pipeline.diffusion.adapters.registry import adapter_class, saved_types
 
 LAYER_TYPES = {"Linear": nn.Linear, "Conv2d": nn.Conv2d}
@@ -215,12 +215,12 @@ def matching_layers(denoiser: nn.Module, spec: AdapterSpec) -> dict[str, nn.Line
         UserError: There are none, or one of them cannot be adapted.
     """
     types = tuple(LAYER_TYPES[name] for name in spec.layers)
-    pattern = re.compile(spec.include)
-    found = {
+    candidates = {
         name: layer
         for name, layer in denoiser.named_modules()
-        if isinstance(layer, (nn.Linear, nn.Conv2d)) and isinstance(layer, types) and pattern.fullmatch(name)
+        if isinstance(layer, (nn.Linear, nn.Conv2d)) and isinstance(layer, types)
     }
+    found = {name: candidates[name] for name in matching_names(spec.include, tuple(candidates))}
     if not found:
         raise UserError(
             f"adapter: no {' or '.join(spec.layers)} layer of the base model matches {spec.include!r}"
