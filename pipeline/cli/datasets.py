@@ -207,16 +207,16 @@ def verify(options: argparse.Namespace) -> int:
 
     found = catalogue.verify(catalogue.find_folder_card(options.name))
     if options.json:
-        differences = [vars(each) for each in found.differences]
-        print(json.dumps({"images": found.images, "damaged": found.damaged, "differences": differences}))
+        print(json.dumps(vars(found) | {"differences": [vars(each) for each in found.differences]}))
     else:
-        for each in (*found.damaged, *found.differences):
+        for each in (*found.damaged, *found.unreadable, *found.differences, *found.absent):
             print(each)
         print(
             f"{found.images:,} images checked: {len(found.damaged):,} missing or changed, "
+            f"{len(found.unreadable):,} unreadable, "
             f"{len(found.differences):,} counts differ from the card's"
         )
-    return int(bool(found.damaged or found.differences))
+    return int(bool(found.damaged or found.unreadable or found.differences))
 
 
 def _log(text: str) -> None:
