@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.adapters import AdapterSpec
-from pipeline.config.base import Count, Seed, Strict
+from pipeline.config.base import Count, Seed, Strict, Whole
 from pipeline.config.base_model import BaseModelSpec
 from pipeline.config.morph import PIXELS, MorphMethod, MorphSettings
 from pipeline.config.names import PathName
@@ -32,7 +32,7 @@ class MorphSuite(Strict):
     )
     pairs: Count = Field(default=8, description="pairs of endpoints of each kind, drawn from the seed")
     several: Count = Field(default=8, description="images of an endpoint of `styles` and `subjects`")
-    frames: int = Field(default=16, ge=2, description="frames of a morph with its endpoints; 2 or more")
+    frames: Whole = Field(default=16, ge=2, description="frames of a morph with its endpoints; 2 or more")
     prompt: str = Field(
         default="a {class}", description="prompt of an endpoint; {class} stands for the words of its class"
     )

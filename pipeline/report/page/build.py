@@ -23,7 +23,7 @@ FILE = PAGE
 
 def write_page(folder: Path, info: RunInfo, records: pd.DataFrame) -> Path:
     """Write folder/index.html, unless its inputs have not changed; return its path."""
-    path, figures = folder / FILE, sorted((folder / "plots").glob("*.png"))
+    path, figures = folder / FILE, _pictures(folder / "plots")
     mark = _fingerprint(info, records, figures)
     if not _has_fingerprint(path, mark):
         write_atomic(path, render_page(info, records, figures, mark))
@@ -70,6 +70,12 @@ def spell(seconds: float) -> str:
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """The PNG files in `folder`, without pipes and without links, which could lead to pictures of others."""
+    found = sorted(folder.glob("*.png"))
+    return [path for path in found if path.is_file() and not path.is_symlink()]
 
 
 def _fingerprint(info: RunInfo, records: pd.DataFrame, figures: Sequence[Path]) -> str:

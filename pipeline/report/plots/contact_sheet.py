@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.core.errors import UserError
 from pipeline.data.made_images import read_manifest
+from pipeline.data.open_image import open_file
 from pipeline.report.plots import style
 from pipeline.report.plots.style import FAINT, INK, font_file
 
@@ -132,7 +133,7 @@ def draw_morphs(folders: Mapping[str, Path], title: str) -> dict[str, bytes]:
 
 
 def _open(path: Path) -> Image.Image:
-    with Image.open(path) as image:
+    with open_file(path) as image:
         return image.convert("RGB")
 
 
