@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
+from PIL import Image
+
 from pipeline.data.image_files import as_rgb
 from pipeline.data.open_image import open_file
 
