@@ -15,6 +15,7 @@ from pipeline.report import fingerprint
 from pipeline.report.manifest import PAGE
 from pipeline.report.page import html_table, images, reproduce_command
 from pipeline.report.page.run_info import RunInfo
+from pipeline.report.plots import letters
 from pipeline.report.suite_report import report_for
 from pipeline.report.tables import published_files
 
@@ -51,6 +52,7 @@ def render_page(info: RunInfo, records: pd.DataFrame, figures: Sequence[Path], m
         suite=info.suite,
         section=section,
         groups=images.embed(figures),
+        letters=letters.note(info.suite.title, info.card.classes, records),
         versions=sorted(records["version"].unique()),
         results=records.drop_duplicates("key"),
         settings=settings,
