@@ -32,10 +32,11 @@ VERIFY = """\
 exit codes: 0 everything agrees with the card; 1 something differs; 2 the dataset is not in place"""
 
 IMPORT = """\
-FOLDER may have the published or unpacked layout, that of DomainBed or of Dassl (DOMAIN/train|val/CLASS), or image
-lists of the transfer-learning library (image_list/Art.txt with lines `path label`, where the label is the
-number or the name of a class), which then select the images. Two domains are enough for the tasks between
-them. The domains may lie some folders down. Case, spaces and underscores in names do not matter: Real World, Real_World, RealWorld.
+FOLDER may have the published or unpacked layout, that of DomainBed or of Dassl (DOMAIN/train|val/CLASS), or
+image lists of the transfer-learning library (image_list/Art.txt with lines `path label`, where the label is
+the number or the name of a class), which then select the images. Two domains are enough for the tasks between
+them. The domains may lie some folders down. Case, spaces and underscores in names do not matter: Real World,
+Real_World, RealWorld.
 
 The images are linked, not copied, so keep FOLDER where it is. Where links are impossible, hard links or
 copies are made, and a message says so. FOLDER may also be an archive (zip, tar, tar.gz), which is unpacked

@@ -143,6 +143,8 @@ def differences(card: FolderCard, table: pd.DataFrame) -> Iterator[Difference]:
         labels, tested = rows["label"], int(rows["split"].isin([SPLITS["test"], BOTH]).sum())
         if len(labels) != domain.images:
             yield Difference(short, None, domain.images, len(labels))
+        if not len(labels):  # the domain was not imported: its classes say nothing more
+            continue
         if domain.test is not None and tested != domain.test:
             yield Difference(short, None, domain.test, tested, "testing")
         found = labels.value_counts()
