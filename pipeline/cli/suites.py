@@ -64,11 +64,13 @@ def add_verify(commands: Any) -> None:
 def show_plan(options: argparse.Namespace) -> int:
     """Print the jobs of a suite, or of a part of it."""
     from pipeline.execution import local_executor
+    from pipeline.execution.suite_plan import check_domains
     from pipeline.planning import preflight
     from pipeline.planning.job_filter import pick
 
     plan, store, _ = open_suite(options)
     plan = pick(plan, options.only) if options.only else plan
+    check_domains(plan.card, plan.jobs)
     with local_executor.open_executor(None, None, cpu=options.cpu) as capacity:
         if options.json:
             print(json.dumps(preflight.as_json(plan, store, capacity)))

@@ -23,7 +23,14 @@ from pipeline.config.generate import FlowSettings, Guidance, LatentStatistics
 from pipeline.config.loader import keys_of, read_card, read_card_file, read_suite, read_training_suite
 from pipeline.config.morph import MORPHS, PIXELS, MorphMethod, MorphSettings
 from pipeline.config.morph_suite import MorphKind, MorphSuite
-from pipeline.config.paths import IN_PLACE, data_folder, resolve_card, results_folder, store_folder
+from pipeline.config.paths import (
+    IN_PLACE,
+    absent_domains,
+    data_folder,
+    resolve_card,
+    results_folder,
+    store_folder,
+)
 from pipeline.config.suites import MADE_SETS, Suite
 from pipeline.config.t_predictor import GridSettings, TPredictorSettings
 from pipeline.config.tasks import DomainsParams, PairParams, prompt, task_name
@@ -89,6 +96,7 @@ __all__ = [
     "TPredictorSettings",
     "TaggedSuite",
     "TrainSettings",
+    "absent_domains",
     "base_model_path",
     "data_folder",
     "encoder_path",

@@ -5,13 +5,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Count, Rate, Setting, Strict, keyed_unless_default
+from pipeline.config.base import Count, Pattern, Rate, Setting, Strict, Whole, keyed_unless_default
 
 Pairing = Literal["random", "pseudo", "exact"]
 
 Context = Literal["inversion", "grid"]
 
-TDim = Annotated[int, Field(ge=1, le=3)]
+TDim = Annotated[Whole, Field(ge=1, le=3)]
 
 
 class AnalogySpec(Strict):
@@ -44,7 +44,7 @@ class AnalogySpec(Strict):
         description="revision of the encoder's weights on the hub; null = the newest. For a folder it is a "
         "hash of the files, found by itself",
     )
-    examples: Annotated[int, Field(ge=1, le=64)] = Field(
+    examples: Annotated[Whole, Field(ge=1, le=64)] = Field(
         default=1,
         description="the most example pairs of one analogy, from 1 to 64; their queries are averaged",
     )
@@ -123,7 +123,7 @@ class AdapterSpec(Strict):
     layers: list[Literal["Linear", "Conv2d"]] = Field(
         default=["Linear", "Conv2d"], description="types of the layers that are adapted"
     )
-    include: str = Field(
+    include: Pattern = Field(
         default=".*", description="regular expression that the whole name of an adapted layer matches"
     )
     analogy: AnalogySpec | None = keyed_unless_default(

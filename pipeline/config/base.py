@@ -1,23 +1,53 @@
 """The base class, the number types and the helpers of every configuration model."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
-Rate = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+
+def _number(value: Any) -> Any:
+    """Refuse true, false and quoted numbers, which pydantic would convert to numbers."""
+    if isinstance(value, bool):
+        raise ValueError("a number is expected")
+    if isinstance(value, str):
+        try:
+            float(value)
+        except ValueError:
+            return value  # pydantic has a sentence for texts that are no numbers
+        raise ValueError("a number is expected, without quotes")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_number)]
+Real = Annotated[float, BeforeValidator(_number)]
+Count = Annotated[Whole, Field(ge=1)]
+Seed = Annotated[Whole, Field(ge=0, le=2**63 - 1)]
+Rate = Annotated[Real, Field(gt=0)]
+Fraction = Annotated[Real, Field(ge=0, le=1)]
 Setting = Literal["uda", "dg"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
-class Strict(BaseModel):
-    """A model that refuses unknown keys and is immutable."""
+def _check_pattern(text: str) -> str:
+    """Return `text` if it is a regular expression."""
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"this is not a regular expression ({error})") from error
+    return text
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+Pattern = Annotated[str, AfterValidator(_check_pattern)]
+"""A regular expression."""
+
+
+class Strict(BaseModel):
+    """A model that refuses unknown keys, infinity and NaN, and is immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def keyed_unless_default(default: Any, description: str) -> Any:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_serializer, model_validator
 
-from pipeline.config.base import Count, Seed, Strict
+from pipeline.config.base import Count, Seed, Strict, Whole
 from pipeline.config.names import PathName, first_equal_pair, simplified
 
 
@@ -107,7 +107,7 @@ class FolderDomain(DomainCard):
         default=None,
         description="split: lists: how many of these images the publisher's lists keep for testing",
     )
-    per_class: list[Annotated[int, Field(ge=0)]] | None = Field(
+    per_class: list[Annotated[Whole, Field(ge=0)]] | None = Field(
         default=None, description="images of each class, in the order of `classes`; null = not known"
     )
 

@@ -1,5 +1,6 @@
 """YAML documents that know the line of every key, and validation errors that name file, line and field."""
 
+import math
 import re
 import types
 from collections.abc import Iterable, Sequence
@@ -13,14 +14,19 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline.config.base import nearest
-from pipeline.core.errors import UserError
+from pipeline.config.yaml_text import Place, ambiguities, parse, parse_tree
+from pipeline.core.errors import FaultyFileError, UserError
 
-Place = tuple[str | int, ...]
-"""The keys and list indices that lead to a value of a document."""
+MAX_VALUES = 100_000
+"""Values that a file may hold when its aliases are written out; those of a few lines could be billions."""
 
 _SHORT = Repr()
 """Writes values into messages. A few lines of YAML can hold what would fill gigabytes when written out."""
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring, _SHORT.maxother = 2, 4, 4, 80, 80
+
+
+_KINDS = {"int": "a number", "float": "a number", "bool": "true or false", "date": "a date"}
+"""How messages call the types that YAML gives to values without quotes."""
 
 
 def short_repr(value: object) -> str:
@@ -44,6 +50,16 @@ class Document:
 
     def find(self, place: Place) -> tuple[int, int]:
         """Tell how many steps of `place` are in the document, and the line (from 1) of the last of them."""
+        depth, line, _ = self._walk(place)
+        return depth, line
+
+    def text(self, place: Place) -> str | None:
+        """Return the value at `place` as the file spells it; None if there is none, or more than a scalar."""
+        depth, _, node = self._walk(place)
+        return str(node.value) if depth == len(place) and isinstance(node, yaml.ScalarNode) else None
+
+    def _walk(self, place: Place) -> tuple[int, int, yaml.Node]:
+        """Follow `place` as far as it goes: the steps taken, the line of the last (from 1), and its node."""
         node, line = self.root, self.root.start_mark.line
         for depth, step in enumerate(place):
             children: list[tuple[Any, yaml.Node, int]] = []
@@ -53,16 +69,17 @@ class Document:
                 children = [(i, value, value.start_mark.line) for i, value in enumerate(node.value)]
             found = [(value, start) for key, value, start in children if key == step]
             if not found:
-                return depth, line + 1
+                return depth, line + 1, node
             node, line = found[0]
-        return len(place), line + 1
+        return len(place), line + 1, node
 
 
 def read_document(path: Path) -> Document:
     """Read the YAML file at `path`.
 
     Raises:
-        UserError: It cannot be read, is not YAML, or is not a mapping; with the line where that is known.
+        UserError: It cannot be read, is not YAML, is not a mapping, repeats a key, or has a number that could
+            be another; with the line where that is known.
     """
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is not a file; name a YAML file")
@@ -71,7 +88,10 @@ def read_document(path: Path) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     try:
-        root, data = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+        root = parse_tree(text)
+        if root is not None and _expanded_size(root, {}) > MAX_VALUES:
+            raise UserError(f"{path}: its aliases (*name) stand for more than {MAX_VALUES:,} values")
+        data = parse(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -81,7 +101,31 @@ def read_document(path: Path) -> Document:
         raise UserError(f"{path}: this is not valid YAML: {error}") from error
     if root is None or not isinstance(data, dict):
         raise UserError(f"{path}: expected keys and values at the top level")
+    faults = [
+        f"{path}, line {line}, {'.'.join(map(str, place))}: {problem}"
+        for place, line, problem in ambiguities(root)
+    ]
+    if faults:
+        raise FaultyFileError(faults)
     return Document(path, root, data)
+
+
+def _expanded_size(node: yaml.Node, known: dict[int, float]) -> float:
+    """Count the values in a parse tree as if every alias were written out; an alias of itself is infinite.
+
+    Args:
+        node: The tree.
+        known: The counts of nodes that were visited, by `id`; infinite while a node is being counted.
+    """
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        children: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            children = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value
+        known[id(node)] = 1 + sum(_expanded_size(child, known) for child in children)
+    return known[id(node)]
 
 
 def explain(error: ValidationError, documents: Sequence[Document], model: type[BaseModel]) -> list[str]:
@@ -103,7 +147,8 @@ def explain(error: ValidationError, documents: Sequence[Document], model: type[B
         found_in = [(document.find(place), document.path) for document in documents]
         (_, line), path = max(found_in, key=lambda one: one[0][0])  # of equals the first: the file itself
         field = ".".join(map(str, place)) or "the document"
-        sentences.append(f"{path}, line {line}, {field}: {_message(errors, place, model)}")
+        spelled = next((document.text(place) for document in documents if document.path == path), None)
+        sentences.append(f"{path}, line {line}, {field}: {_message(errors, place, model, spelled)}")
     return sentences
 
 
@@ -113,9 +158,21 @@ def _of_another_member(place: Place, errors: list[ErrorDetails], places: Iterabl
     return inside and all(len(one["loc"]) > len(place) for one in errors)
 
 
-def _message(errors: list[ErrorDetails], place: Place, model: type[BaseModel]) -> str:
-    """Return what is wrong at `place`; several errors there are those of the members of a union."""
+def _message(
+    errors: list[ErrorDetails], place: Place, model: type[BaseModel], spelled: str | None = None
+) -> str:
+    """Return what is wrong at `place`; several errors there are those of the members of a union.
+
+    Args:
+        errors: What pydantic found there.
+        place: The place.
+        model: What the documents were to become.
+        spelled: The value there as the file spells it.
+    """
     first = errors[0]
+    if spelled is not None and first["type"] == "string_type" and first["input"] is not None:
+        kind = type(first["input"]).__name__
+        return f"text is expected, but {spelled} is read as {_KINDS.get(kind, kind)}; quote it: {spelled!r}"
     if first["type"] == "extra_forbidden":
         return f"unknown key; {nearest(str(place[-1]), _fields_at(model, place[:-1]))}"
     if first["type"] == "missing":

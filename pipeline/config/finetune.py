@@ -9,8 +9,10 @@ from pipeline.config.base import (
     Fraction,
     Precision,
     Rate,
+    Real,
     Seed,
     Strict,
+    Whole,
     keyed_unless_default,
     never_keyed,
 )
@@ -20,13 +22,13 @@ class ValidationSettings(Strict):
     """The validation images of stage one: a row for each time t, a column for each of the first classes."""
 
     classes: Count = Field(default=4, description="number of classes that are shown")
-    times: list[float] = Field(
+    times: list[Real] = Field(
         default=[0.0, 0.5, 1.0],
         min_length=1,
         description="uda: the times t that are shown; dg shows the mean t of each source domain",
     )
     steps: Count = Field(default=25, description="DDIM steps")
-    weight: Annotated[float, Field(ge=0)] = Field(
+    weight: Annotated[Real, Field(ge=0)] = Field(
         default=7.5, description="guidance scale of classifier-free guidance; 1 = without guidance"
     )
 
@@ -45,10 +47,10 @@ class FinetuneSettings(Strict):
     schedule: Literal["constant", "cosine"] = Field(
         default="constant", description="learning-rate schedule after the warm-up"
     )
-    warmup: Annotated[int, Field(ge=0)] = Field(
+    warmup: Annotated[Whole, Field(ge=0)] = Field(
         default=0, description="steps in which the learning rate rises linearly to its full value"
     )
-    weight_decay: Annotated[float, Field(ge=0)] = Field(default=0.01, description="weight decay of AdamW")
+    weight_decay: Annotated[Real, Field(ge=0)] = Field(default=0.01, description="weight decay of AdamW")
     clip_norm: Rate = Field(default=1.0, description="largest norm of the gradient")
     source_prompt: str = Field(
         default="A {class}",
@@ -81,7 +83,7 @@ class FinetuneSettings(Strict):
         None,
         "gamma of min-SNR loss weighting (Hang et al. 2023, who take 5); null = all timesteps weigh the same",
     )
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = keyed_unless_default(
+    ema: Annotated[Real, Field(gt=0, lt=1)] | None = keyed_unless_default(
         None,
         "decay of an exponential moving average of the adapter, between 0 and 1, which is then kept instead "
         "of the last iterate; null = none",

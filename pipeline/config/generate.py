@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.base import Count, Fraction, Precision, Rate, Seed, Strict
+from pipeline.config.base import Count, Fraction, Precision, Rate, Real, Seed, Strict, Whole
 from pipeline.config.morph import BetweenSettings
 from pipeline.config.t_predictor import GridSettings
 
@@ -14,7 +14,7 @@ LatentStatistics = Literal["own", "noise", "target"]
 class Guidance(Strict):
     """How predictions with the prompt and without it are combined."""
 
-    weight: Annotated[float, Field(ge=0)] = Field(
+    weight: Annotated[Real, Field(ge=0)] = Field(
         default=7.5, description="guidance scale; 1 = without guidance, at half the cost"
     )
     content_scale: Fraction = Field(
@@ -29,7 +29,7 @@ class FlowSettings(Strict):
     """The picture of a domain flow: source images at several times t, where 0 is source and 1 is target."""
 
     examples: Count = Field(default=6, description="number of source images, one of each class in turn")
-    times: list[float] = Field(
+    times: list[Real] = Field(
         default=[0.0, 0.25, 0.5, 0.75, 1.0, 1.25],
         min_length=1,
         description="times t that are shown; above 1 the flow goes beyond the target",
@@ -67,10 +67,10 @@ class GenerateSettings(Strict):
         default=None,
         description="uda: the picture that shows how images change from source to target; null = none",
     )
-    inversion_depth: Annotated[float, Field(gt=0, le=1)] = Field(
+    inversion_depth: Annotated[Real, Field(gt=0, le=1)] = Field(
         default=1.0, description="how far towards noise an image is inverted, above 0; 1 = all the way"
     )
-    inversion_refinements: Annotated[int, Field(ge=0)] = Field(
+    inversion_refinements: Annotated[Whole, Field(ge=0)] = Field(
         default=0,
         description="fixed-point iterations of every inversion step, each of which costs as much as the "
         "step itself",

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.base import Count, Fraction, Rate, Seed, Strict
+from pipeline.config.base import Count, Fraction, Pattern, Rate, Real, Seed, Strict, Whole
 
 MorphMethod = Literal["ddim", "lora_interp", "terra", "diffmorpher", "terra_diffmorpher"]
 
@@ -20,7 +20,7 @@ class MorphSettings(Strict):
 
     tune_steps: Count = Field(default=200, description="fine-tuning steps, of both endpoints together")
     batch_size: Count = Field(default=4, description="noisy images of each endpoint in a fine-tuning step")
-    at_a_time: Annotated[int, Field(ge=3)] = Field(
+    at_a_time: Annotated[Whole, Field(ge=3)] = Field(
         default=8,
         description="images that are sampled together, the two endpoints among them; 3 or more, depending "
         "on the memory of the GPU",
@@ -33,16 +33,16 @@ class MorphSettings(Strict):
     layers: list[Literal["Linear", "Conv2d"]] = Field(
         default=["Linear"], description="types of the layers that are adapted"
     )
-    include: str = Field(
+    include: Pattern = Field(
         default=".*attn.*", description="regular expression that the whole name of an adapted layer matches"
     )
     steps: Count = Field(default=25, description="DDIM steps of sampling, and of inversion")
-    depth: Annotated[float, Field(gt=0, le=1)] = Field(
+    depth: Annotated[Real, Field(gt=0, le=1)] = Field(
         default=0.95,
         description="how far towards noise single images are inverted, above 0 to 1: inverted all the way, "
         "images are lost in some models",
     )
-    refinements: Annotated[int, Field(ge=0)] = Field(
+    refinements: Annotated[Whole, Field(ge=0)] = Field(
         default=2,
         description="fixed-point iterations of every inversion step, so that the endpoints are reproduced",
     )

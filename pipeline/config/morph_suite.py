@@ -5,9 +5,10 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.adapters import AdapterSpec
-from pipeline.config.base import Count, Seed, Strict
+from pipeline.config.base import Count, Seed, Strict, Whole
 from pipeline.config.base_model import BaseModelSpec
 from pipeline.config.morph import PIXELS, MorphMethod, MorphSettings
+from pipeline.config.names import PathName
 from pipeline.config.train import MethodSpec, TrainSettings
 
 MorphKind = Literal["images", "styles", "subjects"]
@@ -16,7 +17,7 @@ MorphKind = Literal["images", "styles", "subjects"]
 class MorphSuite(Strict):
     """A suite of setting morph."""
 
-    name: str = Field(description="name of the suite, and of its results folder")
+    name: PathName = Field(description="name of the suite, and of its results folder")
     title: str = Field(description="title of its page and tables")
     setting: Literal["morph"] = Field(description="`morph`: image interpolation")
     dataset: str = Field(description="name of a dataset card under datasets/")
@@ -31,7 +32,7 @@ class MorphSuite(Strict):
     )
     pairs: Count = Field(default=8, description="pairs of endpoints of each kind, drawn from the seed")
     several: Count = Field(default=8, description="images of an endpoint of `styles` and `subjects`")
-    frames: int = Field(default=16, ge=2, description="frames of a morph with its endpoints; 2 or more")
+    frames: Whole = Field(default=16, ge=2, description="frames of a morph with its endpoints; 2 or more")
     prompt: str = Field(
         default="a {class}", description="prompt of an endpoint; {class} stands for the words of its class"
     )

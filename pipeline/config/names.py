@@ -1,5 +1,6 @@
-"""Names in dataset cards: how they are compared, and which can be names of files and folders."""
+"""Names in suites and dataset cards: how they are compared, and which can be names of files and folders."""
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from typing import Annotated
@@ -7,13 +8,21 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 MAX_LENGTH = 100
-"""Characters of a name that becomes part of a file name; file systems allow 255 bytes."""
+"""Characters of a name that becomes part of a file name."""
+
+MAX_BYTES = 200
+"""Bytes of the same in UTF-8; file systems allow 255 for a whole file name."""
 
 
 def simplified(name: str) -> str:
     """Reduce a name to its letters and digits, ignoring case: `Real World` and `real_world` become equal."""
     folded = unicodedata.normalize("NFKC", name).casefold()
     return "".join(character for character in folded if character.isalnum())
+
+
+def file_stem(name: str) -> str:
+    """Return `name` for a file name: characters that shells and URLs treat specially become hyphens."""
+    return re.sub(r"[^\w.+=-]+", "-", name)
 
 
 def first_equal_pair(names: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
@@ -46,10 +55,12 @@ def check_path_name(name: str) -> str:
         or name.startswith(".")
         or set(name) & {"/", "\\"}
         or unwritable
+        or len(name.encode()) > MAX_BYTES
     ):
         raise ValueError(
-            f"this becomes the name of a file or folder: use 1 to {MAX_LENGTH} characters, no / and \\, no "
-            "control characters, no dot at the start and no space at the start or end"
+            f"this becomes the name of a file or folder: use 1 to {MAX_LENGTH} characters "
+            f"({MAX_BYTES} bytes), no / and \\, no control characters, no dot at the start and no "
+            "space at the start or end"
         )
     return name
 

@@ -42,3 +42,19 @@ def resolve_card(card: DatasetCard) -> DatasetCard:
         return card.model_copy(update={"content": json.loads(file.read_text(encoding="utf-8"))["content"]})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file} cannot be read ({error}); import {card.name} again") from error
+
+
+def absent_domains(card: DatasetCard) -> list[str]:
+    """List the domains of which no image was imported; none if the dataset is not imported at all.
+
+    Raises:
+        UserError: The file that states what was imported is damaged.
+    """
+    file = data_folder(card.name) / IN_PLACE
+    if not isinstance(card, FolderCard) or not file.exists():
+        return []
+    try:
+        imported = json.loads(file.read_text(encoding="utf-8"))["images"]
+        return [domain for domain in card.domains if domain not in imported]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} cannot be read ({error}); import {card.name} again") from error

@@ -10,6 +10,7 @@ from pipeline.config.base_model import BaseModelSpec
 from pipeline.config.finetune import FinetuneSettings
 from pipeline.config.generate import GenerateSettings
 from pipeline.config.morph import MORPHS
+from pipeline.config.names import PathName, file_stem, first_equal_pair
 from pipeline.config.t_predictor import TPredictorSettings
 from pipeline.config.train import MethodSpec, TrainSettings, method_label
 
@@ -41,7 +42,7 @@ class Mix(Strict):
 class Suite(Strict):
     """A suite of setting uda or dg."""
 
-    name: str = Field(description="name of the suite, and of its results folder")
+    name: PathName = Field(description="name of the suite, and of its results folder")
     title: str = Field(description="title of its page and tables")
     dataset: str = Field(description="name of a dataset card under datasets/")
     setting: Setting = Field(description="`uda`: unsupervised domain adaptation. `dg`: domain generalisation")
@@ -50,7 +51,7 @@ class Suite(Strict):
     )
     base_model: BaseModelSpec = Field(description="the pretrained diffusion model")
     adapter: AdapterSpec = Field(description="the adapter; its type is its name among augmentations")
-    adapters: dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], AdapterSpec] = Field(
+    adapters: dict[Annotated[PathName, Field(pattern=r"^[\w.-]+$")], AdapterSpec] = Field(
         default={}, description="more adapters by name; each name can be an augmentation"
     )
     t_predictor: TPredictorSettings = Field(
@@ -160,6 +161,12 @@ class Suite(Strict):
         repeated = {label for label in labels if labels.count(label) > 1}
         if repeated:
             raise ValueError(f"methods names {sorted(repeated)} more than once; give each a label of its own")
+        pair = first_equal_pair((label, file_stem(label).casefold()) for label in labels)
+        if pair is not None:
+            raise ValueError(
+                f"methods: the figures of {pair[0]!r} and {pair[1]!r} would be files of one name, because "
+                "the labels differ in case or signs only; give one of them another label"
+            )
         return self
 
     @model_validator(mode="after")

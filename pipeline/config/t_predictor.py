@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Count, Fraction, Rate, Seed, Strict
+from pipeline.config.base import Count, Fraction, Rate, Real, Seed, Strict, Whole
 
 
 class TPredictorSettings(Strict):
@@ -26,14 +26,14 @@ class TPredictorSettings(Strict):
     margin: Rate = Field(
         default=1.0, description="distance to which the t of images of different domains are pushed apart"
     )
-    gaussian: Annotated[float, Field(ge=0)] = Field(
+    gaussian: Annotated[Real, Field(ge=0)] = Field(
         default=0.0, description="weight of the regulariser that pulls the t of a batch to N(0, I); 0 = none"
     )
     covariance_floor: Rate = Field(
         default=1e-6, description="added to the variances of t in that regulariser, so that none is 0"
     )
     learning_rate: Rate = Field(default=1e-5, description="learning rate of Adam")
-    batch_size: Annotated[int, Field(ge=2)] = Field(
+    batch_size: Annotated[Whole, Field(ge=2)] = Field(
         default=256, description="images in a step, of all domains together; 2 or more"
     )
     epochs: Count = Field(default=10, description="passes over all source images")
@@ -44,11 +44,11 @@ class TPredictorSettings(Strict):
 class GridSettings(Strict):
     """The times t of new domains: points of a regular grid, in or near the hull of the predicted t."""
 
-    range: tuple[float, float] = Field(
+    range: tuple[Real, Real] = Field(
         default=(-2.0, 2.0), description="lowest and highest t of the grid, the same in every dimension"
     )
     step: Rate = Field(default=0.5, description="distance of neighbouring points")
-    margin: Annotated[float, Field(ge=0)] = Field(
+    margin: Annotated[Real, Field(ge=0)] = Field(
         default=0.5, description="how far outside the convex hull of the predicted t a point may lie"
     )
     per_class: Count = Field(default=4, description="images of each class to make at each point")
@@ -66,7 +66,7 @@ class GridSettings(Strict):
     points: Count | None = Field(
         default=None, description="the most points to take, evenly spread; null = all that fit"
     )
-    fallback: list[list[float]] | None = Field(
+    fallback: list[list[Real]] | None = Field(
         default=None,
         min_length=1,
         description="the points to take where the grid has none, because all images have one t or no point "

@@ -9,10 +9,13 @@ from pipeline.config.base import (
     Fraction,
     Precision,
     Rate,
+    Real,
     Strict,
+    Whole,
     keyed_unless_default,
     never_keyed,
 )
+from pipeline.config.names import PathName
 
 
 class Swad(Strict):
@@ -25,7 +28,7 @@ class Swad(Strict):
     n_tolerance: Count = Field(
         default=6, description="averaging ends where all losses of a window of this length are too high"
     )
-    tolerance_ratio: Annotated[float, Field(ge=0)] = Field(
+    tolerance_ratio: Annotated[Real, Field(ge=0)] = Field(
         default=0.3,
         description="how far above the mean of the first window a loss is too high, as a share of that mean",
     )
@@ -51,7 +54,7 @@ class TrainSettings(Strict):
     bottleneck: Count | None = Field(
         default=None, description="features of a layer between backbone and head; null = no such layer"
     )
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+    dropout: Annotated[Real, Field(ge=0, lt=1)] = Field(
         default=0.0, description="probability of dropout on features before the head, from 0 to below 1"
     )
     iterations: Count = Field(description="optimizer steps")
@@ -67,7 +70,7 @@ class TrainSettings(Strict):
     backbone_lr_factor: Rate = Field(
         default=0.1, description="learning rate of the backbone as a multiple of `learning_rate`"
     )
-    weight_decay: Annotated[float, Field(ge=0)] = Field(default=1e-3, description="weight decay (L2 penalty)")
+    weight_decay: Annotated[Real, Field(ge=0)] = Field(default=1e-3, description="weight decay (L2 penalty)")
     momentum: Fraction = Field(default=0.9, description="sgd: momentum, from 0 to 1")
     clip_norm: Rate | None = Field(
         default=None, description="largest norm of the gradient of all weights; null = no limit"
@@ -82,7 +85,7 @@ class TrainSettings(Strict):
         1e-3,
         "gamma of schedule `inverse`, which multiplies the learning rate by (1 + gamma * iteration)**-0.75",
     )
-    holdout: Annotated[float, Field(gt=0, lt=1)] = Field(
+    holdout: Annotated[Real, Field(gt=0, lt=1)] = Field(
         default=0.2,
         description="dg: share of every source domain that is kept from training for checkpoint selection, "
         "between 0 and 1",
@@ -91,7 +94,7 @@ class TrainSettings(Strict):
         default="none", description="average weights over the iterations that SWAD chooses, or not"
     )
     swad: Swad = Field(default=Swad(), description="the windows of SWAD")
-    augment_shift: Annotated[int, Field(ge=0)] = Field(
+    augment_shift: Annotated[Whole, Field(ge=0)] = Field(
         default=0, description="largest random translation of a training image, in pixels; with crop: none"
     )
     crop: Literal["none", "centre", "random_resized"] = Field(
@@ -100,7 +103,7 @@ class TrainSettings(Strict):
         "to 8/7 of the size that the network takes (256 pixels for 224): `centre` is the centre, "
         "`random_resized` a random part of random size. Evaluation then takes the centre",
     )
-    crop_scale: Annotated[float, Field(gt=0, le=1)] = Field(
+    crop_scale: Annotated[Real, Field(gt=0, le=1)] = Field(
         default=0.08,
         description="random_resized: smallest share of an image's area in a crop, above 0 to 1",
     )
@@ -114,10 +117,10 @@ class TrainSettings(Strict):
     )
     checkpoint_every: Count = Field(default=500, description="iterations between checkpoints")
     keep_weights: bool = Field(default=False, description="keep the trained weights in the artifact")
-    workers: Annotated[int, Field(ge=0)] = never_keyed(
+    workers: Annotated[Whole, Field(ge=0)] = never_keyed(
         0, "threads that prefetch batches; 0 = none, which is best for images that are in memory"
     )
-    cache_gib: Annotated[float, Field(ge=0)] = never_keyed(
+    cache_gib: Annotated[Real, Field(ge=0)] = never_keyed(
         8.0,
         "GiB on the disk for images that were decoded once, under $TERRABENCH_CACHE or results/cache; 0 = "
         "no cache",
@@ -148,10 +151,9 @@ class TrainSettings(Strict):
 class MethodSpec(Strict):
     """A classifier method, with the hyper-parameters and settings that differ from the defaults."""
 
-    name: str = Field(description="name of the method; the command `methods` lists them")
-    label: str | None = Field(
+    name: PathName = Field(description="name of the method; the command `methods` lists them")
+    label: PathName | None = Field(
         default=None,
-        min_length=1,
         description="name in tables and records; null = the method's name, with +SWAD where weights are "
         "averaged",
     )

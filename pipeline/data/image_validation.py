@@ -5,9 +5,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
-from PIL import Image
-
 from pipeline.data.image_files import as_rgb
+from pipeline.data.open_image import open_file
 
 MAX_PIXELS = 50_000_000
 """Larger images are left out.
@@ -27,7 +26,7 @@ def fault(path: str) -> str | None:
     the report is the same wherever the images lie.
     """
     try:
-        with Image.open(path) as image:
+        with open_file(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 return f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}"
             if image.mode in ("I", "F"):

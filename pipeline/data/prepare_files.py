@@ -43,14 +43,15 @@ def prepare_files(card: FolderCard, workspace: Path, progress: Progress) -> None
     if record is None or record.content != card.content:
         raise UserError(f"{card.name} was imported again in the meantime; run the suite again")
     done = 0
-    for domain in card.domains:
+    domains = [domain for domain in card.domains if domain in set(table["domain"])]  # imported in part
+    for domain in domains:
         rows = table[table["domain"] == domain]
         if not (workspace / f"{domain}.json").exists():
             reasons = _decode(card, domain, rows["name"], progress, done, len(table))
             _write_domain(card, domain, rows, reasons, workspace)
         done += len(rows)
         progress(done, len(table), f"{card.name} {domain}")
-    left_out = pd.concat([_read_left_out(workspace, domain) for domain in card.domains], ignore_index=True)
+    left_out = pd.concat([_read_left_out(workspace, domain) for domain in domains], ignore_index=True)
     write_atomic(workspace / "report.csv", left_out.to_csv(index=False))
     write_atomic(workspace / "counts.csv", _counts(card, table, left_out))
     _warn(card, table, left_out)
@@ -98,9 +99,9 @@ def _write_domain(
     """
     usable = np.array([reason is None for reason in reasons], dtype=bool)
     if not usable.any():
-        example = f", for example {rows['name'].iloc[0]}, which {reasons[0]}" if len(rows) else ""
         raise UserError(
-            f"domain {domain} of {card.name}: none of its {len(rows)} images can be used{example}"
+            f"domain {domain} of {card.name}: none of its {len(rows)} images can be used, for example "
+            f"{rows['name'].iloc[0]}, which {reasons[0]}"
         )
     unusable = [(domain, name, reason) for name, reason in zip(rows["name"], reasons, strict=True) if reason]
     write_atomic(_left_out_file(workspace, domain), _csv(("domain", "file", "reason"), unusable))

@@ -6,9 +6,13 @@ from pathlib import Path
 
 from pipeline import config
 from pipeline.classify import plugins, registry
-from pipeline.config import AnySuite
+from pipeline.config import AnySuite, DatasetCard
 from pipeline.core.errors import UserError
+from pipeline.core.job import Job
 from pipeline.planning.graph import AnyPlan, make_plan
+
+DOMAIN_FIELDS = {"source", "sources", "target", "domain", "domains"}
+"""The fields of jobs' parameters that state domains."""
 
 
 def use_plugins(paths: Iterable[Path]) -> None:
@@ -29,6 +33,43 @@ def plan_of(suite: AnySuite) -> AnyPlan:
     return make_plan(suite, card, config.resolve_base_model(suite.base_model), registry.plugged_in())
 
 
+def check_domains(card: DatasetCard, jobs: Iterable[Job]) -> None:
+    """Check that the images of every domain that `jobs` use were imported.
+
+    A dataset may be imported in part, which is enough for the tasks between the domains that are there.
+
+    Raises:
+        UserError: A job uses a domain without images.
+    """
+    absent = config.absent_domains(card)
+    if not absent:
+        return
+    for job in (each for each in jobs if each.kind != "prepare"):  # prepares the domains that are there
+        used = sorted(_domains_in(job.params.model_dump()) & set(absent), key=absent.index)
+        if used:
+            there = ", ".join(domain for domain in card.domains if domain not in absent)
+            raise UserError(
+                f"{card.name} was imported without {', '.join(used)}, which {job.label} uses: import a "
+                f"folder that has it, or keep to {there}, by `tasks` in the suite or by --only task=..."
+            )
+
+
+def _domains_in(params: object) -> set[str]:
+    """Collect what the parameters of a job state in fields of domains, at any depth."""
+    if isinstance(params, list):
+        return set().union(*map(_domains_in, params))
+    if not isinstance(params, dict):
+        return set()
+    found = set()
+    for name, value in params.items():
+        found |= _domains_in(value)
+        if name in DOMAIN_FIELDS:
+            found |= {
+                each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)
+            }
+    return found
+
+
 def faults_of(suite: AnySuite) -> list[str]:
     """Say why a suite cannot be run: one sentence for each fault, none if `plan_of` takes the suite."""
     checks: list[Callable[[], object]] = [
@@ -38,7 +79,13 @@ def faults_of(suite: AnySuite) -> list[str]:
         *_method_checks(suite),
     ]
     found = [sentence for check in checks for sentence in _sentences(check)]
-    return list(dict.fromkeys(found or _sentences(partial(plan_of, suite))))
+    return list(dict.fromkeys(found or _sentences(partial(_plan_on_images, suite))))
+
+
+def _plan_on_images(suite: AnySuite) -> None:
+    """Check that the whole suite can be planned and its domains have images."""
+    plan = plan_of(suite)
+    check_domains(plan.card, plan.jobs)
 
 
 def _method_checks(suite: AnySuite) -> Iterator[Callable[[], None]]:

@@ -12,6 +12,7 @@ from pipeline.core.job import Job
 from pipeline.core.store import Store
 from pipeline.execution.progress import JobsDone, ProgressBars
 from pipeline.execution.scheduler import Execute, Outcome, find_missing
+from pipeline.execution.suite_plan import check_domains
 from pipeline.planning import preflight
 from pipeline.planning.graph import AnyPlan
 from pipeline.planning.kinds.finetune import FinetuneParams
@@ -50,6 +51,7 @@ def run_plan(
     with ProgressBars({}, 1, quiet=quiet) as bars:
         jobs = find_missing(plan.jobs, store, bars)
     check_backbones(jobs)
+    check_domains(plan.card, jobs)
     if not jobs:
         return Outcome()
     module = importlib.import_module(f"pipeline.execution.{executor}_executor")

@@ -2,13 +2,14 @@
 
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pipeline import config
+from pipeline.config.documents import short_repr
 from pipeline.core.errors import UserError
 from pipeline.core.store import MANIFEST, Store
 from pipeline.planning.graph import AnyPlan, make_plan
@@ -159,12 +160,20 @@ def info_of_run(plan: AnyPlan, store: Store, file: str, plugins: Sequence[Path] 
     )
 
 
-def info_of_records(plan: AnyPlan, folder: Path, file: str, plugins: Sequence[Path] = ()) -> RunInfo:
+def info_of_records(
+    plan: AnyPlan, folder: Path, tell: Callable[[str], None], file: str, plugins: Sequence[Path] = ()
+) -> RunInfo:
     """Return what the page tells of a run of which no cell is in the store.
 
-    Times and versions are those of run.json, if there is one.
+    Times and versions are those of run.json, if there is one. `tell` is called with a sentence if the file
+    cannot be read.
     """
-    plain, earlier = _plain_info(plan, file, plugins), run_info.read(folder)
+    plain = _plain_info(plan, file, plugins)
+    try:
+        earlier = run_info.read(folder)
+    except UserError as error:
+        tell(f"{error}: done now, without the times and versions of the run")
+        return plain
     if earlier is None:
         return plain
     return earlier.model_copy(update={"suite": plain.suite, "card": plain.card, "tasks": plain.tasks})
@@ -191,7 +200,9 @@ def info_of_folder(folder: Path, recorded: pd.DataFrame) -> RunInfo:
         return found
     names = sorted(recorded["suite"].unique())
     if len(names) != 1:
-        raise UserError(f"{folder}/records.csv is of {len(names)} suites {names}; a page is of one")
+        raise UserError(
+            f"{folder}/records.csv is of {len(names)} suites {short_repr(names)}; a page is of one"
+        )
     suite = config.read_suite(names[0])
     card = config.read_card(suite.dataset)
     return RunInfo(

@@ -22,6 +22,7 @@ from pipeline.report.schema import (
     Column,
     Measure,
     Schema,
+    names,
     number,
     optional,
     whole_number,
@@ -51,7 +52,10 @@ def cell_name(cell: Mapping[Any, Any]) -> str:
 
 SCHEMA = Schema(
     columns=(
-        *map(Column, ("suite", "dataset", "setting", "kind", "method", "distance", "features")),
+        *names("suite", "dataset"),
+        *map(Column, ("setting", "kind")),
+        *names("method"),
+        *map(Column, ("distance", "features")),
         *map(_count, ("sequences", "frames")),
         *map(_float, ("PPL", "PPL variation", "FID")),
         _float("KID", float),  # an unbiased estimate, which may be below 0

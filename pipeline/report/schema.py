@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.config.names import check_path_name
+
 DONE, FAILED = "done", "failed"
 """The values of the column `status`."""
 
@@ -73,6 +75,14 @@ class Column:
     format: Callable[[Any], Any] = as_text
     dtype: str | None = None
     default: str | None = None
+
+
+def names(*columns: str) -> tuple[Column, ...]:
+    """Return columns of names that become parts of paths where records are exported or a suite is read."""
+    return tuple(
+        Column(name, check_path_name, "a name that a file can have, of at most 100 characters")
+        for name in columns
+    )
 
 
 STATUS = Column("status", status, "done or failed", default=DONE)

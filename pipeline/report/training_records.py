@@ -9,7 +9,17 @@ from typing import Any
 import pandas as pd
 
 from pipeline.config import Suite
-from pipeline.report.schema import REASON, SECONDS, STATUS, Column, Measure, Schema, optional, whole_number
+from pipeline.report.schema import (
+    REASON,
+    SECONDS,
+    STATUS,
+    Column,
+    Measure,
+    Schema,
+    names,
+    optional,
+    whole_number,
+)
 from pipeline.report.tables.names import arrow, row_name
 
 CELL = ["suite", "dataset", "setting", "task", "method", "augmentation", "backbone", "seed", "selection"]
@@ -54,7 +64,10 @@ def cell_name(cell: Mapping[Any, Any]) -> str:
 
 SCHEMA = Schema(
     columns=(
-        *map(Column, ("suite", "dataset", "setting", "task", "method", "augmentation", "backbone")),
+        *names("suite", "dataset"),
+        *map(Column, ("setting", "task")),
+        *names("method", "augmentation"),
+        Column("backbone"),
         Column("seed", whole_number, "a whole number from 0", dtype="int64"),
         Column("selection"),
         Column(

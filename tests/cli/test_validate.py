@@ -160,7 +160,7 @@ def test_a_hostile_suite_is_refused_at_once(path: Path, capsys: pytest.CaptureFi
         ("binary.yaml", bytes(range(256)), "cannot be read"),
         ("nul.yaml", b"name: a\0b\n", "this is not valid YAML"),
         ("unknown.yaml", b"colour: blue\n", "is neither a suite nor a dataset card"),
-        ("numbers.yaml", b"1: 2\n", "is neither a suite nor a dataset card"),
+        ("numbers.yaml", b"1: 2\n", "1: this key is not read as text"),
         ("date.yaml", b"name: 2020-99-99\nextends: digits\n", "this is not valid YAML"),
         ("huge.yaml", b"seeds: [" + b"9" * 5000 + b"]\n", "this is not valid YAML"),
         ("deep.yaml", b"extends: " + b"[" * 5000 + b"]" * 5000, "this is not valid YAML"),

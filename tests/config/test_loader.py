@@ -106,6 +106,7 @@ def test_a_suite_may_extend_another(tmp_path: Path) -> None:
     assert mine == digits.model_copy(
         update={
             "name": "mine",
+            "title": "mine",
             "seeds": [7],
             "finetune": digits.finetune.model_copy(update={"steps": 9}),
         }
@@ -135,6 +136,27 @@ def test_what_a_suite_extends_must_be_there_and_not_itself(tmp_path: Path) -> No
         path.write_text(text)
         with pytest.raises(UserError, match=told):
             config.read_suite(path)
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        "[" + "*{0}, " * 10 + "]",
+        "{{" + ", ".join(f"k{place}: *{{0}}" for place in range(10)) + "}}",
+        "{{<<: [" + "*{0}, " * 10 + "]}}",
+    ],
+)
+def test_aliases_that_stand_for_billions_of_values_are_refused_at_once(tmp_path: Path, bomb: str) -> None:
+    first = "x0: &b0 " + ("[l]" if bomb.startswith("[") else "{l: 1}")
+    lines = [first, *(f"x{depth}: &b{depth} " + bomb.format(f"b{depth - 1}") for depth in range(1, 10))]
+    path = extending(tmp_path, "\n".join([*lines, "finetune: *b9"]), "\n".join([*lines, "finetune: *b9"]))
+    with pytest.raises(UserError, match=r"mine.yaml: its aliases .* stand for more than 100,000 values"):
+        config.read_suite(path)
+
+
+def test_an_alias_in_itself_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="more than 100,000 values"):
+        config.read_suite(extending(tmp_path, "tasks: &a [*a]"))
 
 
 def test_unknown_suite_and_dataset_list_what_there_is() -> None:
@@ -225,7 +247,8 @@ def test_an_adapter_takes_a_name_of_its_own_and_one_dimension_under_uda() -> Non
         ({"adapters": {"base": {}}}, "the name 'base' is taken"),
         ({"adapters": {"terra": {}}}, "the name 'terra' is taken"),
         ({"adapters": {"flat": {"t_dim": 2}}, "augmentations": ["flat"]}, "t_dim of adapter flat is 2"),
-        ({"adapters": {"a/b": {}}}, "pattern"),
+        ({"adapters": {"a/b": {}}}, "no / and"),
+        ({"adapters": {"a b": {}}}, "pattern"),
     ):
         with pytest.raises(ValueError, match=told):
             config.Suite.model_validate(whole | changes)
@@ -242,3 +265,22 @@ def test_the_encoder_of_a_lorweb_is_identified_by_its_weights(tmp_path: Path) ->
     assert config.resolve_encoder(folder).analogy.encoder_revision != before
     assert config.resolve_encoder(config.AdapterSpec()) == config.AdapterSpec()
     assert [config.encoder_path(spec) for spec in (config.AdapterSpec(), folder)] == [None, str(tmp_path)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "title"),
+    [
+        ("name: mine", "mine"),
+        ("name: mine\ntitle: My own", "My own"),
+        ("seeds: [0]", None),
+        ("title: My own", "My own"),
+    ],
+)
+def test_a_suite_with_its_own_name_does_not_take_the_title_of_another(
+    tmp_path: Path, lines: str, title: str | None
+) -> None:
+    (tmp_path / "mine.yaml").write_text(f"extends: digits\n{lines}\n")
+    (tmp_path / "again.yaml").write_text("extends: mine.yaml\nmethods: [ERM]\n")
+    expected = title or config.read_suite("digits").title
+    assert config.read_suite(tmp_path / "mine.yaml").title == expected
+    assert config.read_suite(tmp_path / "again.yaml").title == expected

@@ -118,6 +118,10 @@ def _tar_members(archive: Path, tar: tarfile.TarFile) -> Iterator[tuple[str, int
             raise UserError(
                 f"{archive} is refused: its member {member.name!r} is {kind}; nothing was unpacked"
             )
+        if member.size < 0:  # the next header would be looked for before this one, without end
+            raise UserError(
+                f"{archive} is refused: its member {member.name!r} has a negative size; nothing was unpacked"
+            )
         yield member.name, member.size
 
 

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from pipeline.config import FolderCard
+from pipeline.config import FolderCard, yaml_text
 from pipeline.config.names import simplified
 from pipeline.core.errors import UserError
 from pipeline.core.store import write_atomic
@@ -67,8 +66,7 @@ def draft_card(name: str, folder: Path) -> Draft:
         raise UserError(f"{folder} gives no valid card: {where}: {first['msg']}") from error
     if path.exists():
         raise UserError(f"{path} exists already; delete it, or choose another name")
-    text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
-    write_atomic(path, HEADER.format(folder=folder.absolute()) + text)
+    write_atomic(path, HEADER.format(folder=folder.absolute()) + yaml_text.write(card))
     notes = [
         f"{domain} has no images of {spelling}"
         for domain, found in counts.items()

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -11,9 +11,11 @@ from pipeline.config import FolderCard
 from pipeline.config.names import simplified
 from pipeline.core.errors import UserError
 from pipeline.data.image_sets import BOTH
+from pipeline.data.sources.domain_folders import MIN_DOMAINS, find_domains, missing_domains
 from pipeline.data.sources.list_lines import LabelOfLine, Line, read_lines
 from pipeline.data.sources.scan import (
     MAX_DEPTH,
+    SPLIT_WORDS,
     ClassNames,
     FoundImage,
     Layout,
@@ -21,9 +23,6 @@ from pipeline.data.sources.scan import (
     subfolders,
     walk_levels,
 )
-
-SPLIT_WORDS = {"train": 0, "crossval": 0, "val": 0, "test": 1}
-"""The split of a list, by a word in its name."""
 
 IGNORED_WORDS = {"list", "image", "images", "imgs", "labels", "kfold", "all", "full"}
 """Further words that may follow the domain in a list's name."""
@@ -50,18 +49,19 @@ def recognise_lists(card: FolderCard, folder: Path) -> Layout | str:
     """Collect the images that lists in `folder` name.
 
     Returns:
-        The layout; or, unless lists of every domain name existing images, why lists are ignored: empty if
-        there are none.
+        The layout; or why lists are ignored, which is empty if there are none. Lists are ignored if they name
+        no image of a domain that has a folder, or images of fewer than two domains.
 
     Raises:
         UserError: A list is malformed, or its numbers contradict the class folders.
     """
     lists = list(_find_lists(card, folder))
     notes: list[str] = []
-    of_domains = {each.domain for each in lists}
-    if of_domains != set(card.domains):
-        without = ", ".join(short for short in card.domains if short not in of_domains)
-        return _ignored(lists, folder, f"there is no list of {without}") if lists else ""
+    if not lists:
+        return ""
+    reason = _why_ignored(card, folder, {each.domain for each in lists})
+    if reason:
+        return _ignored(lists, folder, reason)
     if card.split == "lists":
         lists, notes = _without_unions(card, lists, folder)
     names_of_classes = ClassNames(card)
@@ -87,13 +87,30 @@ def recognise_lists(card: FolderCard, folder: Path) -> Layout | str:
                 f"{each.path.relative_to(folder)} lists {missing:,} images that are not in {folder}"
             )
     found.images = list(images.values())
-    present = {image.domain for image in found.images}
-    without = ", ".join(short for short in card.domains if short not in present)
-    if without:
-        return _ignored(lists, folder, f"no image that lists of {without} name is in {folder}")
+    present = [short for short in card.domains if any(image.domain == short for image in found.images)]
+    reason = _why_ignored(card, folder, present)
+    if reason:
+        return _ignored(lists, folder, reason)
+    found.notes += missing_domains(card, present)
     if card.split == "lists":
-        found.notes += _check_splits(card, lists, found.images)
+        found.notes += _check_splits(lists, found.images)
     return found
+
+
+def _why_ignored(card: FolderCard, folder: Path, listed: Collection[str]) -> str:
+    """Return why lists of the domains `listed` are not enough; empty if they are.
+
+    They are if they list all domains, or two or more and the others have no folders either.
+
+    Args:
+        card: The dataset's card.
+        folder: The imported folder.
+        listed: The domains of which lists name existing images.
+    """
+    missing = [short for short in card.domains if short not in listed]
+    if not missing or (len(listed) >= MIN_DOMAINS and not set(missing) & set(find_domains(card, folder))):
+        return ""
+    return f"no list names an image of {', '.join(missing)} that is in {folder}"
 
 
 def _ignored(lists: list[ImageList], folder: Path, reason: str) -> str:
@@ -106,6 +123,7 @@ def _without_unions(
 ) -> tuple[list[ImageList], list[str]]:
     """Remove lists that state no split from domains with other lists that do; describe them in notes."""
     stating = {each.domain for each in lists if each.split != BOTH}
+    listed = {each.domain for each in lists}
     unions = [each for each in lists if each.split == BOTH and each.domain in stating]
     notes = [
         f"ignored: {each.path.relative_to(folder)}, because other lists of {each.domain} state a split"
@@ -114,12 +132,12 @@ def _without_unions(
     notes += [
         f"no list of {short} states a split: every image is used for training and for testing"
         for short in card.domains
-        if short not in stating
+        if short in listed - stating
     ]
     return [each for each in lists if each not in unions], notes
 
 
-def _check_splits(card: FolderCard, lists: list[ImageList], images: list[FoundImage]) -> list[str]:
+def _check_splits(lists: list[ImageList], images: list[FoundImage]) -> list[str]:
     """Check that every domain has images of both splits; describe those in several lists of a split in notes.
 
     Raises:
@@ -128,7 +146,7 @@ def _check_splits(card: FolderCard, lists: list[ImageList], images: list[FoundIm
     counts = Counter((image.domain, image.split) for image in images)
     stating = {each.domain for each in lists if each.split != BOTH}
     notes = []
-    for short in card.domains:
+    for short in dict.fromkeys(image.domain for image in images):
         for split, purpose in ((0, "training"), (1, "testing")):
             if not counts[short, split] and not counts[short, BOTH]:
                 names = ", ".join(each.path.name for each in lists if each.domain == short)

@@ -132,15 +132,13 @@ class Linker:
         if images_below(parent) == sorted(images) and self._link_folder(parent, folder):
             return [image.relative_to(parent).as_posix() for image in images]
         folder.mkdir(exist_ok=True)
-        by_name: dict[str, Path] = {}
-        for image in images:
-            if image.name in by_name:
-                raise UserError(
-                    f"{by_name[image.name]} and {image} would have one name in {folder.name}; take one away"
-                )
-            by_name[image.name] = image
-            self._link_file(image, folder / image.name)
-        return list(by_name)
+        names = [image.name for image in images]
+        if len(set(names)) < len(names):  # for example train/dog/1.jpg and val/dog/1.jpg
+            names = [image.relative_to(parent).as_posix() for image in images]
+        for image, name in zip(images, names, strict=True):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            self._link_file(image, folder / name)
+        return names
 
     def _link_folder(self, source: Path, link: Path) -> bool:
         """Make `link` a symbolic link to the folder `source`; return whether this was possible."""

@@ -1,6 +1,7 @@
 """Recognise the layout in which a dataset lies on disk.
 
     a folder for each domain    FOLDER/Art/Alarm_Clock/00001.jpg: as published, as unpacked, and DomainBed's
+    the same with splits        FOLDER/art/train/alarm_clock/00001.jpg and …/val/…: Dassl's
     image lists                 FOLDER/image_list/Art.txt with lines `path label`: the lists of the
                                 transfer-learning library, VisDA, DomainNet, PACS (kfold) and JiGen
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -18,7 +16,9 @@ from pipeline.config import AdapterSpec
 from pipeline.core.errors import UserError
 from pipeline.core.seeds import derive
 from pipeline.core.store import write_atomic
-from pipeline.diffusion.adapters.registry import adapter_types
+from pipeline.core.tensor_files import open_safetensors
+from pipeline.diffusion.adapters.layer_names import matching_names
+from pipeline.diffusion.adapters.registry import adapter_class, saved_types
 
 LAYER_TYPES = {"Linear": nn.Linear, "Conv2d": nn.Conv2d}
 
@@ -47,10 +47,12 @@ class Adapter(ABC):
     Attributes:
         spec: The adapter's type, rank and layers.
         scale: Factor on the update, on top of alpha / rank.
+        saved_as: The type that a file names, where it is none of a suite's; "" for the type of the spec.
     """
 
     spec: AdapterSpec
     scale: float = 1.0
+    saved_as: str = ""
 
     @abstractmethod
     def __init__(self, denoiser: nn.Module, spec: AdapterSpec, seed: int) -> None:
@@ -94,8 +96,12 @@ class Adapter(ABC):
 
     def save(self, path: Path) -> None:
         """Write the trained tensors as safetensors, with the adapter's spec in the metadata."""
-        metadata: dict[str, str] = {self.spec.type: json.dumps(self.spec.model_dump())}
+        metadata: dict[str, str] = {self.saved_as or self.spec.type: self._saved_spec()}
         write_atomic(path, save(self.tensors(), metadata=metadata))
+
+    def _saved_spec(self) -> str:
+        """Return the spec as JSON, without its type where `saved_as` names another."""
+        return json.dumps(self.spec.model_dump(exclude={"type"} if self.saved_as else None))
 
     @torch.no_grad()
     def load(self, path: Path) -> None:
@@ -163,7 +169,7 @@ class Adapter(ABC):
 def read_adapter(path: Path) -> tuple[AdapterSpec, dict[str, Tensor]]:
     """Return the spec and the tensors in a file that `Adapter.save` wrote. No base model is needed."""
     spec = saved_spec(path)
-    with safe_open(path, "pt") as file:
+    with open_safetensors(path) as file:
         return spec, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
 
 
@@ -173,20 +179,33 @@ def saved_spec(path: Path) -> AdapterSpec:
     Raises:
         UserError: The file is no safetensors file, or holds no spec that this version knows.
     """
+    with open_safetensors(path) as file:
+        metadata = file.metadata() or {}
+    name = _saved_type(path, metadata)
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} can't be read as safetensors: {error}") from error
-    spec = next((metadata[name] for name in adapter_types() if name in metadata), None)
-    if spec is None:
-        raise UserError(f"{path} is not an adapter of this project: its metadata holds no spec")
-    try:
-        return AdapterSpec.model_validate_json(spec)
+        return AdapterSpec.model_validate_json(metadata[name])
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "its spec"
         raise UserError(f"{path}: {field} is {first['input']!r}, but: {first['msg']}") from error
+
+
+def saved_class(path: Path) -> "type[Adapter]":
+    """Return the class of the adapter in a file that `Adapter.save` wrote.
+
+    Raises:
+        UserError: The file is no safetensors file, or holds no adapter.
+    """
+    with open_safetensors(path) as file:
+        return adapter_class(_saved_type(path, file.metadata() or {}))
+
+
+def _saved_type(path: Path, metadata: dict[str, str]) -> str:
+    """Return the type of adapter that a file's metadata names."""
+    name = next((name for name in saved_types() if name in metadata), None)
+    if name is None:
+        raise UserError(f"{path} is not an adapter of this project: its metadata holds no spec")
+    return name
 
 
 def matching_layers(denoiser: nn.Module, spec: AdapterSpec) -> dict[str, nn.Linear | nn.Conv2d]:
@@ -196,12 +215,12 @@ def matching_layers(denoiser: nn.Module, spec: AdapterSpec) -> dict[str, nn.Line
         UserError: There are none, or one of them cannot be adapted.
     """
     types = tuple(LAYER_TYPES[name] for name in spec.layers)
-    pattern = re.compile(spec.include)
-    found = {
+    candidates = {
         name: layer
         for name, layer in denoiser.named_modules()
-        if isinstance(layer, (nn.Linear, nn.Conv2d)) and isinstance(layer, types) and pattern.fullmatch(name)
+        if isinstance(layer, (nn.Linear, nn.Conv2d)) and isinstance(layer, types)
     }
+    found = {name: candidates[name] for name in matching_names(spec.include, tuple(candidates))}
     if not found:
         raise UserError(
             f"adapter: no {' or '.join(spec.layers)} layer of the base model matches {spec.include!r}"

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from pipeline.config import AdapterSpec, AnalogySpec, BaseModelSpec, Guidance, store_folder
 from pipeline.core.errors import UserError
-from pipeline.core.store import MANIFEST, Store
+from pipeline.core.store import MANIFEST
 from pipeline.data.image_files import as_rgb
 from pipeline.data.open_image import open_image
-from pipeline.diffusion.adapters import FILE, load_adapter, saved_spec
+from pipeline.diffusion.adapters import find_adapter_file, load_adapter, saved_spec
 from pipeline.diffusion.adapters.adapter import read_adapter
 from pipeline.diffusion.adapters.export import lora_factors
 from pipeline.diffusion.adapters.lora.file import write_lora
@@ -137,15 +137,7 @@ def find_adapter(name: str, store: Path) -> LorwebFile:
     Raises:
         UserError: There is none, or the adapter is of another type.
     """
-    path = Path(name)
-    if not path.exists() and Store(store).has("finetune", name):
-        path = Store(store).path("finetune", name)
-    file = path / FILE if path.is_dir() else path
-    if not file.is_file():
-        raise UserError(
-            f"adapter {name}: there is no such file or folder, "
-            f"and no finished fine-tuning of that key in {store}"
-        )
+    file = find_adapter_file(name, store)
     spec = saved_spec(file)
     if spec.analogy is None:
         raise UserError(

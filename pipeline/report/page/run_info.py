@@ -6,8 +6,9 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError, field_serializer
 
 from pipeline.config import BuiltCard, FolderCard, Strict, TaggedSuite
+from pipeline.config.documents import short_repr
 from pipeline.core.errors import UserError
-from pipeline.core.store import write_atomic
+from pipeline.core.store import check_regular, write_atomic
 
 FILE = "run.json"
 
@@ -93,9 +94,19 @@ def read(folder: Path) -> RunInfo | None:
     """
     path = folder / FILE
     try:
+        check_regular(path)
         return RunInfo.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"{path} cannot be read ({first}); write it anew with `tables`") from error
+    except ValidationError as error:
+        raise UserError(f"{path} cannot be read ({_first(error)}); write it anew with `tables`") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error}); write it anew with `tables`") from error
+
+
+def _first(error: ValidationError) -> str:
+    """The first of several errors: its field, without the names of validators, and what is wrong."""
+    first = error.errors()[0]
+    steps = [str(step) for step in first["loc"] if "(" not in str(step) and step != "[key]"]
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{short_repr('.'.join(steps))}: {message[:1].lower()}{message[1:]}"

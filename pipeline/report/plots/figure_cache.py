@@ -1,11 +1,15 @@
 """Draw a figure only if its inputs changed since it was last drawn."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.store import write_atomic
 from pipeline.report import fingerprint
+
+LONGEST = 200
+"""Bytes of a figure's name; file systems allow 255 with the suffixes, also those of temporary files."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,14 @@ def file_name(task: str) -> str:
     return task.replace("->", "-to-").removeprefix("-")
 
 
+def _bounded(name: str) -> str:
+    """Cut `name` where names of tasks, methods and augmentations are too long together for a file system."""
+    if len(name.encode()) <= LONGEST:
+        return name
+    mark = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return name.encode()[: LONGEST - len(mark) - 1].decode(errors="ignore") + f"-{mark}"
+
+
 def draw_if_changed(figure: FigureSpec, folder: Path) -> list[Path]:
     """Draw `figure` into `folder`, unless its files are there and its inputs have not changed.
 
@@ -38,7 +50,8 @@ def draw_if_changed(figure: FigureSpec, folder: Path) -> list[Path]:
     Returns:
         The paths of its files.
     """
-    paths = {suffix: folder / f"{figure.name}{suffix}" for suffix in figure.suffixes}
+    name = _bounded(figure.name)
+    paths = {suffix: folder / f"{name}{suffix}" for suffix in figure.suffixes}
     mark = fingerprint.compute(*figure.depends_on)
     if not (fingerprint.is_current(paths[".png"], mark) and all(path.exists() for path in paths.values())):
         drawn = figure.draw()

@@ -1,12 +1,12 @@
 """List the figures of stage three: features, confusions and A-distances of trained networks."""
 
-import re
 from collections.abc import Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
 
 from pipeline.config import Suite
+from pipeline.config.names import file_stem
 from pipeline.report.artifacts import Artifacts, TaskArtifacts
 from pipeline.report.plots import a_distance, confusion, tsne
 from pipeline.report.plots.figure_cache import FigureSpec
@@ -53,7 +53,7 @@ def network_figures(
         domains = (", ".join(made.sources), made.target)
         draw = partial(tsne.draw, artifact / "features.npz", classes, domains, title)
         parts = (artifact.name, classes, domains, title)
-        file = _slug(f"tsne_{name}_{method}_{augmentation}")
+        file = file_stem(f"tsne_{name}_{method}_{augmentation}")
         figures.append(FigureSpec(file, parts, (".png", ".pdf"), draw))
     return figures
 
@@ -81,11 +81,6 @@ def confusions(
                 title,
             )
             draw = partial(confusion.draw, found, selection, classes, title)
-            file = _slug(f"confusion_{name}_{method}")
+            file = file_stem(f"confusion_{name}_{method}")
             figures.append(FigureSpec(file, parts, (".png", ".pdf"), draw))
     return figures
-
-
-def _slug(name: str) -> str:
-    """Replace the characters that shells and URLs treat specially."""
-    return re.sub(r"[^\w.+=-]+", "-", name)

@@ -110,7 +110,8 @@ def to_tensorboard(curves: Iterable[Curve], folder: Path) -> None:
     event = needed("tensorboard.compat.proto.event_pb2", "TensorBoard")
     summary = needed("tensorboard.compat.proto.summary_pb2", "TensorBoard")
     for name, of_seed in curves:
-        file = writer.EventFileWriter(str(folder / name))
+        suite, _, row = name.partition("/")  # the row may name a backbone OWNER/NAME
+        file = writer.EventFileWriter(str(folder / suite / row.replace("/", "-").replace("\\", "-")))
         for seed, values in of_seed.items():
             scalars = [summary.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
             file.add_event(event.Event(step=seed, summary=summary.Summary(value=scalars)))

@@ -79,6 +79,16 @@ def test_archives_are_unpacked_whatever_they_are_called(tmp_path: Path, content:
         assert (tmp_path / "folder" / name).read_bytes() == expected
 
 
+def negative_tar() -> bytes:
+    """A tar whose second member states a size below 0, in the base-256 numbers of GNU tar."""
+    content = bytearray(tar_of(tar_member("negative")))
+    at = content.index(b"negative")
+    content[at + 124 : at + 136] = (-1024).to_bytes(12, "big", signed=True)
+    content[at + 148 : at + 156] = b" " * 8
+    content[at + 148 : at + 156] = b"%06o\0 " % sum(content[at : at + 512])
+    return bytes(content)
+
+
 OUT = [
     "../evil",
     "a/../../evil",
@@ -100,6 +110,7 @@ REFUSED = {
     "tar hard link": (tar_of(tar_member("a", tarfile.LNKTYPE, "/etc/passwd")), "is a link"),
     "tar device": (tar_of(tar_member("a", tarfile.CHRTYPE)), "neither a file nor a folder"),
     "tar pipe": (tar_of(tar_member("a", tarfile.FIFOTYPE)), "neither a file nor a folder"),
+    "tar negative size": (negative_tar(), "has a negative size"),
     "zip symlink": (zip_of(zip_member("a", stat.S_IFLNK | 0o777), content=b"/etc"), "is a link"),
     "zip device": (zip_of(zip_member("a", stat.S_IFBLK | 0o777)), "neither a file nor a folder"),
     "tar bomb": (tar_of(tar_member("a", size=80 * 2**20), compress=gzip.compress), "decompression bomb"),

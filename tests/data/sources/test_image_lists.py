@@ -134,5 +134,5 @@ def test_lists_that_name_no_image_are_reported(tmp_path: Path) -> None:
     table, log = imported("pacs", root)
     assert len(table) == 28
     assert re.search(
-        r"ignored: lists/.*photo\.txt.*, because no image that lists of P, A, C, S name is in", log
+        r"ignored: lists/.*photo\.txt.*, because no list names an image of P, A, C, S that is in", log
     )

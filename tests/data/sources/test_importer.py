@@ -121,15 +121,6 @@ def test_an_import_that_fails_leaves_nothing_behind(
 ) -> None:
     root = write_folders(tmp_path / "p", read_card("pacs"), PACS)
     imported("pacs", root)
-    for name in ("1", "2"):
-        write_pictures(root / "photo" / "dog" / name, ["same.jpg"])
-    write_pictures(root / "photo" / "dog" / ".hidden", ["x.jpg"])
-    lists = {domain: [(f"{domain}/dog/00001.jpg", 0)] for domain in PACS.values()}
-    lists["photo"] += [("photo/dog/1/same.jpg", 0), ("photo/dog/2/same.jpg", 0)]
-    for domain, lines in lists.items():
-        write_list(root / f"{domain}.txt", lines)
-    with pytest.raises(UserError, match="would have one name in dog; take one away"):
-        imported("pacs", root)
     monkeypatch.setattr("pipeline.data.sources.importer.Linker.put", raise_disk_full)
     with pytest.raises(UserError, match="pacs cannot be imported: No space left on device"):
         imported("pacs", root)
@@ -170,11 +161,10 @@ def test_hidden_files_and_other_files_are_no_images(tmp_path: Path) -> None:
 
 
 def test_a_missing_domain_or_class_is_named(tmp_path: Path) -> None:
-    root = write_folders(
-        tmp_path / "p", read_card("pacs"), {"P": "photo", "A": "art_painting", "C": "cartoon"}
-    )
-    with pytest.raises(UserError, match=r"missing S \(a folder called Sketch\); nothing was imported"):
+    root = write_folders(tmp_path / "p", read_card("pacs"), {"P": "photo"})
+    with pytest.raises(UserError, match=r"missing .* S \(a folder called Sketch\); nothing was imported"):
         imported("pacs", root)
+    write_folders(root, read_card("pacs"), {"A": "art_painting", "C": "cartoon"})
     (root / "sketch").mkdir()
     with pytest.raises(UserError, match=r"sketch contains no folder named like a class of pacs \(dog,"):
         imported("pacs", root)

@@ -1,6 +1,7 @@
 """The page: whole, self-contained, with every number; its script; its commands; and the server."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -359,3 +360,52 @@ def test_accuracies_of_other_classes_are_refused():
     rows = pd.DataFrame([make_row("MN->MM", "none", 0, 1.0)])
     with pytest.raises(UserError, match=r"records.csv, task MN->MM, per_class: 2 accuracies for 5 classes"):
         per_class.class_accuracies(rows, CLASSES)
+
+
+def test_pipes_and_links_among_pictures_are_passed_over(folder):
+    plots = folder / "plots"
+    Image.new("RGB", (8, 8)).save(folder.parent / "secret.png")
+    os.mkfifo(plots / "pipe.png")
+    (plots / "link.png").symlink_to(folder.parent / "secret.png")
+    text = text_of(folder, make_about())
+    assert "something new" in text
+    assert "pipe" not in text
+    assert "Other figures: link" not in text
+
+
+@pytest.mark.parametrize("name", ["records.csv", "run.json"])
+def test_a_pipe_for_a_file_of_a_results_folder_is_refused(folder, capsys, name):
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    assert cli.main(["report", str(folder)]) == 2
+    assert f"{name} cannot be read" in capsys.readouterr().err
+
+
+def test_run_json_that_leads_out_of_its_folder_is_refused(folder, capsys):
+    path = run_info.write(folder, make_about())
+    path.write_text(path.read_text().replace('"MM"', '"../../escaped"').replace("->MM", "->../../escaped"))
+    assert cli.main(["report", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert "run.json cannot be read ('card.domains.../../escaped': this becomes the name of a file" in said
+    assert not list(folder.parent.parent.glob("*escaped*"))
+
+
+@pytest.mark.parametrize("name", ["../mine.yaml", "x" * 100_000])
+def test_records_whose_suite_is_no_name_are_refused_at_once(tmp_path, capsys, name):
+    records.write(tmp_path / "records.csv", [make_row("MN->MM", "none", 0, 50.0)])
+    text = (tmp_path / "records.csv").read_text()
+    (tmp_path / "records.csv").write_text(text.replace("small_suite", name))
+    assert cli.main(["report", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert (
+        "line 2, column suite: expected a name that a file can have, of at most 100 characters, "
+        f"not '{name[:40]}'" in said
+    )
+
+
+def test_records_of_thousands_of_suites_are_refused_in_one_sentence(tmp_path, capsys):
+    rows = [make_row("MN->MM", "none", 0, 50.0, suite=f"suite{index}") for index in range(2000)]
+    records.write(tmp_path / "records.csv", rows)
+    assert cli.main(["report", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "records.csv is of 2000 suites ['suite0', 'suite1', 'suite10', 'suite100', ...]" in said

@@ -5,6 +5,7 @@ import math
 import struct
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -81,6 +82,21 @@ def test_event_files_read_by_tensorboard(frame, file, tmp_path):
             assert events == [
                 (seed, pytest.approx(value)) for seed, value in enumerate(GRID[augmentation, task])
             ]
+
+
+def test_a_run_stays_in_the_folder_whatever_the_backbone_is_called(tmp_path, monkeypatch):
+    folders = []
+
+    class Writer:
+        def __init__(self, folder: str) -> None:
+            folders.append(Path(folder))
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    monkeypatch.setattr(export, "needed", lambda *_: SimpleNamespace(EventFileWriter=Writer))
+    export.to_tensorboard([("mine/ERM (../../../escaped)", {}), ("mine/ERM (timm/resnet50)", {})], tmp_path)
+    assert folders == [tmp_path / "mine" / f"ERM ({name})" for name in ("..-..-..-escaped", "timm-resnet50")]
 
 
 def wandb_records(path: Path) -> list[bytes]:

@@ -13,6 +13,9 @@ from tests.report.report_samples import TASKS, make_row, make_suite
 
 HOSTILE = r"A & B_<i> 50% $x$ #1 {y} ~z^2 \w |v| \input{none} “é”"
 
+LABEL = HOSTILE.replace("\\", "")
+"""A label has no backslash, because it becomes a part of file names."""
+
 
 def write_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Tables of classes and of a published counterpart; one training failed, another is missing."""
@@ -20,21 +23,21 @@ def write_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         title=HOSTILE,
         metric="class_mean",
         selections=["last", "oracle"],
-        methods=[{"name": "ERM", "label": HOSTILE}],
+        methods=[{"name": "ERM", "label": LABEL}],
     )
     failed = {"status": "failed", "reason": HOSTILE, "accuracy": None, "per_class": []}
     cells = [(task, name, seed) for task in TASKS for name in ("none", "base", "terra") for seed in (0, 1)]
     rows = [
-        make_row(*cell, 50.0 + place, selection=rule, method=HOSTILE) | (failed if place == 1 else {})
+        make_row(*cell, 50.0 + place, selection=rule, method=LABEL) | (failed if place == 1 else {})
         for rule in suite.selections
         for place, cell in enumerate(cells[:-1])
     ]
     records.write(folder / "records.csv", rows)
     (folder / "published").mkdir()
-    quoted = HOSTILE.replace('"', '""')
+    quoted, label = (text.replace('"', '""') for text in (HOSTILE, LABEL))
     (folder / "published" / "theirs.csv").write_text(
         "dataset,setting,method,backbone,task,accuracy,selection,source\n"
-        f'digits,uda,"{quoted}",digits_cnn,{TASKS[0]},50,oracle,"{quoted}"\n'
+        f'digits,uda,"{label}",digits_cnn,{TASKS[0]},50,oracle,"{quoted}"\n'
     )
     monkeypatch.setattr(published_files, "files", lambda: [folder / "published" / "theirs.csv"])
     found = records.read(folder / "records.csv")

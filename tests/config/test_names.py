@@ -1,0 +1,43 @@
+"""Names in suites that become names of files stay in their folders, and each has files of its own."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import config
+from pipeline.core.errors import UserError
+
+HEAD = "extends: digits_smoke\naugmentations: [none]\n"
+
+
+def refusal(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "mine.yaml"
+    path.write_text(HEAD + text)
+    with pytest.raises(UserError) as caught:
+        config.read_suite(path)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../escaped", "/escaped", "..", "", ".hidden", "a\\b", "x" * 101, "数" * 80]
+)
+@pytest.mark.parametrize("parent", ["digits_smoke", "morph"])
+def test_a_name_that_leads_out_of_the_results_folder_is_refused(
+    tmp_path: Path, name: str, parent: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"extends: {parent}\nname: '{name}'\n")
+    with pytest.raises(UserError, match=r"line 2, name: this becomes the name of a file or folder"):
+        config.read_suite(path)
+
+
+def test_a_label_that_leads_out_of_its_folder_is_refused(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "name: mine\nmethods:\n- {name: ERM, label: ../../escaped}\n")
+    assert "line 5, methods.0.label: this becomes the name of a file or folder" in message
+
+
+@pytest.mark.parametrize("other", ["a-b", "a!b", "A b"])
+def test_labels_whose_figures_would_overwrite_each_other_are_refused(tmp_path: Path, other: str) -> None:
+    methods = f"[{{name: ERM, label: a b}}, {{name: MCC, label: '{other}'}}]"
+    message = refusal(tmp_path, f"name: mine\nmethods: {methods}\n")
+    assert f"the figures of 'a b' and {other!r} would be files of one name" in message
