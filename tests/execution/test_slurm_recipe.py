@@ -102,8 +102,10 @@ def write_checkout(folder: Path) -> None:
 def test_the_recipe_for_slurm_runs_a_suite_on_two_nodes(tmp_path: Path, ray_folder: Path) -> None:
     """The home folder holds a token, which makes `ray start --head` ask for it."""
     pytest.importorskip("ray")
-    if not shutil.which("ip") or subprocess.run([*NAMESPACES, "true"], check=False).returncode:
-        pytest.skip("needs iproute2 and namespaces")
+    cable = ["ip", "link", "add", "first", "type", "veth", "peer", "name", "second"]
+    tools = shutil.which("unshare") and shutil.which("ip")
+    if not tools or subprocess.run([*NAMESPACES, *cable], check=False).returncode:
+        pytest.skip("needs iproute2, and namespaces that a cable can join")
     checkout, bin_folder, home = tmp_path / "terra-bench", tmp_path / "bin", tmp_path / "home"
     write_checkout(checkout)
     bin_folder.mkdir()
