@@ -8,6 +8,7 @@ from torch import nn
 from pipeline.config import HUB, SMALL, TPredictorSettings, TrainSettings, nearest
 from pipeline.core.errors import UserError
 from pipeline.core.store import sha256
+from pipeline.core.tensor_files import refuse_non_finite
 
 USUAL = ("resnet18", "resnet50", "resnet101", "vit_base_patch16_224")
 """The models of timm that an error message names."""
@@ -139,7 +140,9 @@ def _load_weights(backbone: nn.Module, settings: TrainSettings | TPredictorSetti
                 f"{what} does not fit backbone {settings.backbone}: {name} is {sides[0]} in the file "
                 f"and {sides[1]} in the network"
             )
-    backbone.load_state_dict({name: held[name] for name in shapes}, strict=False)
+    weights = {name: held[name] for name in shapes}
+    refuse_non_finite(what, weights)
+    backbone.load_state_dict(weights, strict=False)
 
 
 def _backbone_of(held: dict[str, Any], expected: set[str]) -> dict[str, Any]:

@@ -78,11 +78,15 @@ def test_files_refused_in_words(
             weights | {"extra": torch.ones(2)},
             r"extra is \[2\] in the file and absent in the network",
         ),
+        "nan.pth": (
+            weights | {"conv1.0.weight": torch.full_like(weights["conv1.0.weight"], torch.nan)},
+            "the tensor conv1.0.weight holds NaN or infinity",
+        ),
         "hostile.pth": ({"conv1": Hostile()}, "can't be read as weights"),
     }
     for name, (held, words) in files.items():
         (save_file if name.endswith("safetensors") else torch.save)(held, name)
-        with pytest.raises(UserError, match=rf"train.pretrained: {name} .*{words}"):
+        with pytest.raises(UserError, match=rf"train.pretrained: {name}.*{words}"):
             build_network(settings(pretrained=name), 3, seed=0)
     Path("cut.safetensors").write_bytes(Path("wide.safetensors").read_bytes()[:1000])
     with pytest.raises(UserError, match=r"cut.safetensors can't be read as weights"):

@@ -16,7 +16,8 @@ from pipeline.config import AdapterSpec
 from pipeline.core.errors import UserError
 from pipeline.core.seeds import derive
 from pipeline.core.store import write_atomic
-from pipeline.core.tensor_files import open_safetensors
+from pipeline.core.tensor_files import open_safetensors, refuse_non_finite
+from pipeline.diffusion.adapters.file_shapes import PartShapes, check_shapes
 from pipeline.diffusion.adapters.layer_names import matching_names
 from pipeline.diffusion.adapters.registry import adapter_class, saved_types
 
@@ -126,6 +127,11 @@ class Adapter(ABC):
                 )
             tensor.copy_(tensors[name])
 
+    @classmethod
+    def part_shapes(cls, spec: AdapterSpec) -> PartShapes:
+        """Return the shape of each trainable part of a layer in a file (see file_shapes.py)."""
+        return {"down": (spec.width, None), "up": (None, spec.width)}
+
     @classmethod  # noqa: B027 (most types can be exported, and check nothing)
     def check_exportable(cls, path: Path, t: list[float] | None) -> None:
         """Raise a UserError unless an adapter of this type, saved at `path`, is one LoRA at the time `t`."""
@@ -167,27 +173,38 @@ class Adapter(ABC):
 
 
 def read_adapter(path: Path) -> tuple[AdapterSpec, dict[str, Tensor]]:
-    """Return the spec and the tensors in a file that `Adapter.save` wrote. No base model is needed."""
+    """Return the spec and the tensors in a file that `Adapter.save` wrote. No base model is needed.
+
+    Raises:
+        UserError: As `saved_spec`, or a tensor holds NaN or infinity.
+    """
     spec = saved_spec(path)
     with open_safetensors(path) as file:
-        return spec, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
+    refuse_non_finite(path, tensors)
+    return spec, tensors
 
 
 def saved_spec(path: Path) -> AdapterSpec:
     """Return the spec in a file that `Adapter.save` wrote.
 
     Raises:
-        UserError: The file is no safetensors file, or holds no spec that this version knows.
+        UserError: The file is no safetensors file, holds no spec that this version knows, or tensors of
+            other shapes than the spec's.
     """
     with open_safetensors(path) as file:
         metadata = file.metadata() or {}
-    name = _saved_type(path, metadata)
+        names: list[str] = file.keys()
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    type_name = _saved_type(path, metadata)
     try:
-        return AdapterSpec.model_validate_json(metadata[name])
+        spec = AdapterSpec.model_validate_json(metadata[type_name])
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "its spec"
         raise UserError(f"{path}: {field} is {first['input']!r}, but: {first['msg']}") from error
+    check_shapes(path, shapes, adapter_class(type_name).part_shapes(spec))
+    return spec
 
 
 def saved_class(path: Path) -> "type[Adapter]":

@@ -1,11 +1,13 @@
 """Export an adapter at one condition as a standard LoRA, from its file alone: no base model is loaded."""
 
+import math
 from pathlib import Path
 
 from torch import Tensor
 
 from pipeline.config import AdapterSpec
 from pipeline.core.errors import UserError
+from pipeline.core.tensor_files import is_finite
 from pipeline.diffusion.adapters import adapter_class, find_adapter_file, saved_class
 from pipeline.diffusion.adapters.adapter import Condition, Factors, read_adapter
 from pipeline.diffusion.adapters.lora.file import write_lora
@@ -41,11 +43,20 @@ def export_lora(
         raise UserError(
             f"--to {to}: expected a name that ends in .safetensors, which diffusers needs to read the file"
         )
+    for option, number in [("scale", scale), *(("t", each) for each in t or [])]:
+        if not math.isfinite(number):
+            raise UserError(f"--{option} {number}: expected a finite number")
     spec, tensors = read_adapter(path)
     adapter = saved_class(path)
     adapter.check_exportable(path, t)
     factors = adapter.lora_factors(spec, tensors, t, scale)
     about = {"t": t, "scale": scale, "adapter": spec.model_dump() | {"type": adapter.saved_as or spec.type}}
+    for name, (_, up) in factors.items():
+        if not is_finite(up):
+            raise UserError(
+                f"{path}: at t = {t} and scale {scale} the LoRA of layer {name} overflows; choose a t nearer "
+                "to 0, or a smaller scale"
+            )
     write_lora(to, factors, about)
     rank = max(len(down) for down, _ in factors.values())
     return {"file": str(to), "layers": len(factors), "rank": rank, **about}

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,7 +208,7 @@ def embed_analogy(spec: AnalogySpec, images: AnalogyImages) -> AnalogyConditions
 
 
 def check_options(options: AnalogyOptions, spec: AnalogySpec) -> None:
-    """Raise a UserError if an option does not apply to an adapter of that context, or `steps` is below 1."""
+    """Raise a UserError if an option does not apply to an adapter of that context, or a number is out of range."""
     for name, value, context in (
         ("seed", options.seed, "grid"),
         ("statistics", options.statistics, "inversion"),
@@ -217,6 +218,10 @@ def check_options(options: AnalogyOptions, spec: AnalogySpec) -> None:
                 f"{name} applies to an adapter whose analogy.context is {context}; "
                 f"that of adapter {options.adapter} is {spec.context}"
             )
+    factors = {"scale": options.scale, **options.guidance.model_dump()}
+    for name, factor in factors.items():
+        if isinstance(factor, float) and not math.isfinite(factor):
+            raise UserError(f"{name} is {factor}; expected a finite number")
     if options.steps < 1:
         raise UserError(f"steps is {options.steps}; expected at least 1")
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from pipeline.config import AdapterSpec
 from pipeline.core.errors import UserError
 from pipeline.diffusion.adapters.adapter import Condition, first_down, layer_generator
+from pipeline.diffusion.adapters.file_shapes import PartShapes
 from pipeline.diffusion.adapters.layers import AdaptedLayer, LayeredAdapter
 from pipeline.diffusion.adapters.registry import register
 from pipeline.diffusion.adapters.terra.forms import as_time, one_time
@@ -103,6 +104,11 @@ class LoraPair(LayeredAdapter):
     def parameter_groups(self, learning_rate: float, middle_factor: float) -> list[dict]:
         """Return the one parameter group of an optimizer; LoRAs have no middle matrix."""
         return [{"params": list(self.parameters()), "lr": learning_rate}]
+
+    @classmethod
+    def part_shapes(cls, spec: AdapterSpec) -> PartShapes:
+        """Return the shapes of both A and of both B of a layer."""
+        return {"down": (2 * spec.rank, None), "up": (None, 2 * spec.rank)}
 
     @classmethod
     def check_exportable(cls, path: Path, t: list[float] | None) -> None:

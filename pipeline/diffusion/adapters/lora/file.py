@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pipeline.core.errors import UserError
 from pipeline.core.store import write_atomic
-from pipeline.core.tensor_files import sort_metadata
+from pipeline.core.tensor_files import refuse_non_finite, sort_metadata
 from pipeline.diffusion.adapters.adapter import Factors
 
 PREFIX = "unet"
@@ -54,6 +54,7 @@ def read_lora(denoiser: Any, path: Path) -> Factors:
         state, alphas, metadata = StableDiffusionXLLoraLoaderMixin.lora_state_dict(
             str(path), use_safetensors=True, unet_config=denoiser.config, return_lora_metadata=True
         )
+        refuse_non_finite(path, state)
         others = sorted(key for key in state if not key.startswith(f"{PREFIX}."))
         if others:
             raise UserError(
