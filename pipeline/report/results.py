@@ -74,7 +74,11 @@ def write_results(
         with drawing() as progress:
             written = write_report(plan.suite, records, report.artifacts(plan, store), folder, progress)
         in_store = any(store.has(cell.job.kind, cell.job.key) for cell in plan.cells)
-        describe = partial(info_of_run, store=store) if in_store else partial(info_of_records, folder=folder)
+        describe = (
+            partial(info_of_run, store=store)
+            if in_store
+            else partial(info_of_records, folder=folder, tell=tell)
+        )
         info = describe(plan, file=file, plugins=plugins)
         written += [run_info.write(folder, info), write_page(folder, info, records)]
         gains = report.sentences(plan.suite, records, plan.compared, folder)
