@@ -1,9 +1,13 @@
 """Check that images can be decoded, before a training needs them."""
 
+import contextlib
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+
+from PIL import Image
 
 from pipeline.data.image_files import as_rgb
 from pipeline.data.open_image import open_file
@@ -36,6 +40,15 @@ def fault(path: str) -> str | None:
         reason = " ".join(str(error).replace(repr(path), "").split()).rstrip(" :")
         return f"cannot be read: {reason or type(error).__name__}"
     return None
+
+
+@contextlib.contextmanager
+def quiet_decoding() -> Iterator[None]:
+    """Ignore Pillow's warnings of oversized images, which are faults, and of odd EXIF data and palettes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+        yield
 
 
 def faults(paths: Iterable[str]) -> Iterator[str | None]:

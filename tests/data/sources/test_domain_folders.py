@@ -12,7 +12,7 @@ from pipeline.core.errors import UserError
 from pipeline.data import prepare
 from pipeline.data.image_sets import load_labelled
 from pipeline.data.sources.importer import import_folder
-from pipeline.data.sources.inventory import damaged, read_inventory
+from pipeline.data.sources.inventory import damaged, differences, read_inventory
 from pipeline.planning.kinds.prepare import PrepareParams
 from tests.data.layout_samples import PACS, VISDA, write_folders, write_pictures
 
@@ -113,6 +113,8 @@ def test_some_domains_are_enough(tmp_path: Path, lists: list[str]) -> None:
     assert labels(table) == {(domain, label): 2 for domain in ("Ar", "Cl") for label in (0, 1)}
     assert "missing: Pr, Rw; only tasks between Ar, Cl can be run" in log
     assert ("image lists" in log) == bool(lists)
+    of_missing = [str(each) for each in differences(folder_card("office_home"), table) if each.domain == "Pr"]
+    assert of_missing == ["domain Pr: 0 images, but the card states 4,439"]
 
 
 def test_a_dataset_in_part_is_prepared(tmp_path: Path) -> None:
