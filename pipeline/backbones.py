@@ -8,9 +8,14 @@ from torch import nn
 from pipeline.config import HUB, SMALL, TPredictorSettings, TrainSettings, expanded, nearest
 from pipeline.core.errors import UserError
 from pipeline.core.store import sha256
+from pipeline.core.tensor_files import refuse_non_finite
 
 USUAL = ("resnet18", "resnet50", "resnet101", "vit_base_patch16_224")
 """The models of timm that an error message names."""
+
+
+BACKBONE = "backbone."
+"""What the names of a backbone's weights begin with in a classifier's model.safetensors."""
 
 
 class DigitsCnn(nn.Sequential):
@@ -118,7 +123,7 @@ def _load_weights(backbone: nn.Module, settings: TrainSettings | TPredictorSetti
     if settings.pretrained_sha256 not in (None, sha256(path)):
         raise UserError(f"{what} was changed after this run began; run again")
     try:
-        held = load_state_dict(str(path), weights_only=True)
+        held = _backbone_of(load_state_dict(str(path), weights_only=True), set(backbone.state_dict()))
         shapes = {name: list(weight.shape) for name, weight in held.items()}
     except Exception as error:  # a file that holds no weights fails in a dozen ways
         reason = str(error).strip().partition("\n")[0]
@@ -135,4 +140,18 @@ def _load_weights(backbone: nn.Module, settings: TrainSettings | TPredictorSetti
                 f"{what} does not fit backbone {settings.backbone}: {name} is {sides[0]} in the file "
                 f"and {sides[1]} in the network"
             )
-    backbone.load_state_dict({name: held[name] for name in shapes}, strict=False)
+    weights = {name: held[name] for name in shapes}
+    refuse_non_finite(what, weights)
+    backbone.load_state_dict(weights, strict=False)
+
+
+def _backbone_of(held: dict[str, Any], expected: set[str]) -> dict[str, Any]:
+    """Return the backbone's weights in a file of a whole classifier or t-predictor of this project.
+
+    Their names begin with BACKBONE; the other weights, such as those of a bottleneck and a head, are left
+    out. The weights of another file are returned unchanged.
+    """
+    if expected & held.keys():
+        return held
+    of_backbone = {name.removeprefix(BACKBONE): held[name] for name in held if name.startswith(BACKBONE)}
+    return of_backbone if expected & of_backbone.keys() else held

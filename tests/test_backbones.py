@@ -78,11 +78,15 @@ def test_files_refused_in_words(
             weights | {"extra": torch.ones(2)},
             r"extra is \[2\] in the file and absent in the network",
         ),
+        "nan.pth": (
+            weights | {"conv1.0.weight": torch.full_like(weights["conv1.0.weight"], torch.nan)},
+            "the tensor conv1.0.weight holds NaN or infinity",
+        ),
         "hostile.pth": ({"conv1": Hostile()}, "can't be read as weights"),
     }
     for name, (held, words) in files.items():
         (save_file if name.endswith("safetensors") else torch.save)(held, name)
-        with pytest.raises(UserError, match=rf"train.pretrained: {name} .*{words}"):
+        with pytest.raises(UserError, match=rf"train.pretrained: {name}.*{words}"):
             build_network(settings(pretrained=name), 3, seed=0)
     Path("cut.safetensors").write_bytes(Path("wide.safetensors").read_bytes()[:1000])
     with pytest.raises(UserError, match=r"cut.safetensors can't be read as weights"):
@@ -176,3 +180,17 @@ def test_a_trainings_key_changes_with_its_weights_and_with_nothing_else(
     stated = pretrained.model_copy(update={"train": pretrained.train | {"pretrained_sha256": "0" * 64}})
     with pytest.raises(UserError, match=r"has sha256 \w+…, but train.pretrained_sha256 is 0000"):
         config.resolve_pretrained(suite.model_copy(update={"methods": [stated]}))
+
+
+@pytest.mark.parametrize("backbone", ["digits_cnn", "test_resnet"])
+def test_weights_that_a_training_kept_are_those_of_a_backbone(tmp_path: Path, backbone: str) -> None:
+    kept = build_network(settings(backbone=backbone, bottleneck=8), 3, seed=1)
+    save_file(kept.state_dict(), tmp_path / "model.safetensors")
+    path = str(tmp_path / "model.safetensors")
+    network = build_network(settings(backbone=backbone, pretrained=path), 5, seed=2)
+    loaded, expected = network.backbone.state_dict(), kept.backbone.state_dict()
+    assert loaded.keys() == expected.keys()
+    assert all(torch.equal(loaded[name], expected[name]) for name in expected)
+    other = "test_resnet" if backbone == "digits_cnn" else "digits_cnn"
+    with pytest.raises(UserError, match=rf"does not fit backbone {other}"):
+        build_network(settings(backbone=other, pretrained=path), 5, seed=2)

@@ -32,6 +32,7 @@ from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import shuffled
 from pipeline.data.image_files import image_files
 from pipeline.data.image_sets import ImageSet
+from pipeline.data.open_image import open_file
 
 LOOP = TrainSettings(
     backbone="digits_cnn",
@@ -243,7 +244,7 @@ def pixel_difference(pool: CropPool, paths: list[Path]) -> float:
     mean, std = (torch.tensor(channels)[:, None, None] for channels in (MEAN, STD))
     differences = []
     for path, box, mirror, found in zip(paths, boxes.tolist(), mirrored, ours, strict=True):
-        image = functional.resize(Image.open(path).convert("RGB"), [256, 256])
+        image = functional.resize(open_file(path).convert("RGB"), [256, 256])
         image = functional.resized_crop(image, *box, [SIZE, SIZE])
         expected = functional.to_tensor(functional.hflip(image) if mirror else image)
         differences.append((255 * (found * std + mean - expected)).abs().mean().item())

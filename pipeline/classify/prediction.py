@@ -18,6 +18,7 @@ from pipeline.classify.network import Network, build_network
 from pipeline.classify.training.transforms import Inputs
 from pipeline.core.errors import UserError
 from pipeline.core.store import MANIFEST
+from pipeline.core.tensor_files import refuse_non_finite
 from pipeline.data.image_files import read_resized
 from pipeline.data.image_sets import ImageSet
 from pipeline.planning.kinds.train import TrainParams
@@ -103,7 +104,9 @@ def load_classifier(training: Path) -> Classifier:
         params.settings.model_copy(update={"pretrained": None}), len(params.classes), seed=0
     )
     try:
-        network.load_state_dict(load_file(path))
+        weights = load_file(path)
+        refuse_non_finite(path, weights)
+        network.load_state_dict(weights)
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"{path} does not fit backbone {params.settings.backbone}: {reason}") from error

@@ -22,7 +22,7 @@ examples:
   run_benchmark.py datasets show office_home          show one of them, and the command that gets it
   run_benchmark.py datasets fetch visda2017           download, verify, unpack and import it
   run_benchmark.py datasets import pacs ~/data/PACS   import it from a folder or an archive that you have
-  run_benchmark.py datasets verify office_home        count its images, and check that all are there
+  run_benchmark.py datasets verify office_home        count its images, and check that each can be read
   run_benchmark.py datasets new mine ~/data/mine      write a card for images of your own"""
 
 FETCH = """\
@@ -32,9 +32,11 @@ VERIFY = """\
 exit codes: 0 everything agrees with the card; 1 something differs; 2 the dataset is not in place"""
 
 IMPORT = """\
-FOLDER may have the published or unpacked layout, that of DomainBed, or image lists of the transfer-learning
-library (image_list/Art.txt with lines `path number`), which then select the images. The domains may lie some
-folders down. Case, spaces and underscores in names do not matter: Real World, Real_World, RealWorld.
+FOLDER may have the published or unpacked layout, that of DomainBed or of Dassl (DOMAIN/train|val/CLASS), or
+image lists of the transfer-learning library (image_list/Art.txt with lines `path label`, where the label is
+the number or the name of a class), which then select the images. Two domains are enough for the tasks between
+them. The domains may lie some folders down. Case, spaces and underscores in names do not matter: Real World,
+Real_World, RealWorld.
 
 The images are linked, not copied, so keep FOLDER where it is. Where links are impossible, hard links or
 copies are made, and a message says so. FOLDER may also be an archive (zip, tar, tar.gz), which is unpacked
@@ -81,7 +83,10 @@ def add(commands: Any) -> None:
     add_verb("show", show, "show a dataset's card, whether it is in place, and the command that gets it")
     add_verb("fetch", fetch, "download a dataset, verify it, and put it in place", FETCH)
     add_verb(
-        "verify", verify, "check that all images of a dataset exist and their counts match the card", VERIFY
+        "verify",
+        verify,
+        "check that all images of a dataset can be read, and their counts match the card",
+        VERIFY,
     )
     about = "import a dataset from a folder that you have"
     add_verb("import", import_dataset, about, IMPORT).add_argument(
@@ -207,16 +212,16 @@ def verify(options: argparse.Namespace) -> int:
 
     found = catalogue.verify(catalogue.find_folder_card(options.name))
     if options.json:
-        differences = [vars(each) for each in found.differences]
-        print(json.dumps({"images": found.images, "damaged": found.damaged, "differences": differences}))
+        print(json.dumps(vars(found) | {"differences": [vars(each) for each in found.differences]}))
     else:
-        for each in (*found.damaged, *found.differences):
+        for each in (*found.damaged, *found.unreadable, *found.differences, *found.absent):
             print(each)
         print(
             f"{found.images:,} images checked: {len(found.damaged):,} missing or changed, "
+            f"{len(found.unreadable):,} unreadable, "
             f"{len(found.differences):,} counts differ from the card's"
         )
-    return int(bool(found.damaged or found.differences))
+    return int(bool(found.damaged or found.unreadable or found.differences))
 
 
 def _log(text: str) -> None:

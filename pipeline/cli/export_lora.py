@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli.arguments import add_command, with_json
+from pipeline.cli.arguments import add_command, with_json, with_store
 
 DETAILS = """\
 A Terra is another LoRA at each t: at t = 0 that of the source domain, at t = 1 that of the target, in
@@ -15,7 +15,7 @@ between a blend, and beyond an exaggeration. Stock diffusers loads the file and 
 at that t. No base model is loaded. A warning says if K(t) of a layer is singular at that t.
 
 examples:
-  run_benchmark.py export-lora results/store/artifacts/finetune/KEY --t 0.5 --to half.safetensors
+  run_benchmark.py export-lora KEY --t 0.5 --to half.safetensors
   pipe.load_lora_weights("half.safetensors")   # Python; pipe: the base model that was fine-tuned"""
 
 
@@ -35,9 +35,9 @@ def add(commands: Any) -> None:
     export = add_command(commands, "export-lora", export_adapter, about, DETAILS)
     export.add_argument(
         "adapter",
-        type=Path,
-        metavar="ARTIFACT_OR_FILE",
-        help="the folder of a finished fine-tuning (`plan --json` lists keys), or an adapter.safetensors",
+        metavar="KEY|FOLDER|FILE",
+        help="the key of a finished fine-tuning (`plan --json` lists keys), its folder, an "
+        "adapter.safetensors, or the two LoRAs of a pair under dg",
     )
     export.add_argument(
         "--t",
@@ -56,16 +56,19 @@ def add(commands: Any) -> None:
         default=1.0,
         help="factor on the update, like generate.scale of a suite (default: %(default)s)",
     )
+    with_store(export, "where a KEY is looked up")
     with_json(export)
 
 
 def export_adapter(options: argparse.Namespace) -> int:
     """Write the LoRA, and print its file and size."""
+    from pipeline.config import store_folder
     from pipeline.diffusion.adapters.export import export_lora
 
+    store = store_folder(options.store)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        written = export_lora(options.adapter, options.to, options.t, options.scale)
+        written = export_lora(options.adapter, options.to, options.t, options.scale, store)
     for warning in caught:
         print(f"warning: {warning.message}", file=sys.stderr)
     if options.json:

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.core.text import one_line, printable
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -27,7 +29,7 @@ def answer(plan: "AnyPlan", store: "Store", folder: Path, options: argparse.Name
         file=options.suite,
         plugins=options.plugin,
         drawing=partial(drawing, quiet=options.quiet),
-        tell=partial(print, file=sys.stderr),
+        tell=lambda sentence: print(printable(sentence), file=sys.stderr),
     )
     if options.json:
         print_json(plan, store, folder, results)
@@ -42,7 +44,7 @@ def gather_records(plan: "AnyPlan", store: "Store", folder: Path) -> "DataFrame 
     from pipeline.report.collect import gather
 
     records, messages = gather(plan, store, folder / "records.csv")
-    print(*messages, sep="\n", end="\n" * bool(messages), file=sys.stderr)
+    print(*map(printable, messages), sep="\n", end="\n" * bool(messages), file=sys.stderr)
     return records
 
 
@@ -80,5 +82,5 @@ def print_table(plan: "AnyPlan", store: "Store", folder: Path, results: "Results
     console = Console()
     report = report_for(plan.suite.setting)
     console.print(*report.on_terminal(plan.suite, results.records, plan.compared, console.width), sep="\n")
-    print(*results.drawn.sentences, sep="\n", end="\n" * bool(results.drawn.sentences))
+    print(*map(one_line, results.drawn.sentences), sep="\n", end="\n" * bool(results.drawn.sentences))
     print(f"records, tables and plots: {folder}\npage: {results.page}\nartifacts: {store.root}")

@@ -23,6 +23,7 @@ from pipeline.cli import (
 from pipeline.cli.arguments import Parser
 from pipeline.core.errors import UserError
 from pipeline.core.paths import PROGRAM
+from pipeline.core.text import printable
 
 ABOUT = """\
 Run benchmarks of domain adaptation with made images, in three stages: fine-tune a time-varying
@@ -90,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on where it was", file=sys.stderr)

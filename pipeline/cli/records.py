@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from pipeline.cli.arguments import add_command, with_results
 from pipeline.cli.suite_loading import results_root
+from pipeline.core.text import one_line
 from pipeline.report.progress_bar import drawing
 
 REPORT = """\
@@ -25,7 +27,7 @@ augmentation, a backbone and a selection rule, or a kind and a method of morphs.
 A change is beyond noise if Welch's t-test between the seeds of A and of B says so (p < 0.05, adjusted for
 the number of cells by Benjamini and Hochberg's rule). With one seed the noise is unknown: the change is
 listed, and does not count as a difference. The command also lists cells that only one run has, and
-differences of versions and settings.
+differences of versions, settings and machines, the latter from the run.json beside the records.
 
 example: run_benchmark.py compare results/reference/digits results/digits
 
@@ -99,6 +101,7 @@ def show_report(options: argparse.Namespace) -> int:
     from pipeline.report.collect import check_writable, info_of_folder
     from pipeline.report.page.build import write_page
     from pipeline.report.page.serve import serve
+    from pipeline.report.plots import letters
     from pipeline.report.suite_report import report_for
     from pipeline.report.write import write_figures
 
@@ -108,6 +111,8 @@ def show_report(options: argparse.Namespace) -> int:
     check_writable(folder)
     info = info_of_folder(folder, recorded)
     artifacts = report_for(info.suite.setting).no_artifacts(info)
+    if sentence := letters.note(info.suite.title, info.card.classes, recorded):
+        print(sentence, file=sys.stderr)
     with drawing(quiet=False) as progress:
         write_figures(info.suite, recorded, artifacts, folder, progress)
     print(write_page(folder, info, recorded))
@@ -119,12 +124,17 @@ def show_report(options: argparse.Namespace) -> int:
 def compare_runs(options: argparse.Namespace) -> int:
     """Print the comparison; return 1 if something differs by more than noise."""
     from pipeline.report import records
-    from pipeline.report.tables import compare
+    from pipeline.report.tables import compare, machines
 
     results = results_root(options)
     file_a, file_b = (records.locate(run, results) for run in (options.run_a, options.run_b))
     found = compare.compare(records.read(file_a), records.read(file_b))
-    print(json.dumps(found.as_json()) if options.json else compare.described(found, file_a, file_b))
+    made_a, made_b = map(machines.provenance_of, (file_a, file_b))
+    if options.json:
+        print(json.dumps(found.as_json() | {"machines": machines.differences(made_a, made_b)}))
+    else:
+        sentence = one_line(machines.sentence(made_a, made_b))
+        print(compare.described(found, file_a, file_b), *[sentence] * bool(sentence), sep="\n")
     return int(found.differs)
 
 

@@ -96,6 +96,8 @@ def read_training_suite(path: str | Path) -> Suite:
 def read_suite(path: str | Path) -> AnySuite:
     """Read a suite of any setting, with the suites that it extends.
 
+    A suite that has a name but no title of its own is titled by its name, not by the suite that it extends.
+
     Args:
         path: Its file, or its name under benchmarks/.
 
@@ -118,7 +120,18 @@ def read_suite(path: str | Path) -> AnySuite:
         if any(found.samefile(document.path) for document in documents):
             raise UserError(f"{where}: {found} would extend itself; remove one of the two `extends`")
         documents.append(read_document(found))
+    _title_by_name(documents)
     return _validate(documents, _suite_model(documents))
+
+
+def _title_by_name(documents: Sequence[Document]) -> None:
+    """Title a suite by its name if it states a name and the title is that of a suite which it extends."""
+    for document in documents[:-1]:
+        if "title" in document.data:
+            return
+        if isinstance(name := document.data.get("name"), str):
+            document.data["title"] = name
+            return
 
 
 def _suite_model(documents: Sequence[Document]) -> type[AnySuite]:

@@ -10,11 +10,13 @@ A folder under artifacts/ is always whole: it gets there by one rename, after al
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +43,16 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def check_regular(path: Path | str) -> None:
+    """Check that a file is neither a pipe nor a device, which would be waited for or read without end.
+
+    Raises:
+        OSError: It is one, or a folder, or it does not exist.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
 
 
 def sha256(path: Path) -> str:
@@ -181,6 +193,8 @@ class Store:
         path = self.root / "locks" / f"{kind}-{key}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                check_regular(path)
             file = path.open("a")
         except OSError as error:
             raise UserError(

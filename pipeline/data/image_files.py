@@ -24,6 +24,7 @@ from PIL import Image, ImageOps
 from pipeline.core.errors import Remark, UserError
 from pipeline.core.paths import base_folder
 from pipeline.data.image_sets import ImageFiles, ImageSet
+from pipeline.data.open_image import open_file
 
 STAMP = struct.Struct("<qq")
 """Size in bytes and modification time in ns of the file that an entry was decoded from."""
@@ -95,7 +96,7 @@ def read_square(path: str, size: int) -> np.ndarray:
 def _opened(path: str) -> Iterator[Image.Image]:
     """Open the image at `path`; turn every error of opening or decoding it into a UserError that names it."""
     try:
-        with Image.open(path) as image:
+        with open_file(path) as image:
             yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(

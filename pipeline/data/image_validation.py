@@ -1,6 +1,8 @@
 """Check that images can be decoded, before a training needs them."""
 
+import contextlib
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -8,6 +10,7 @@ from itertools import islice
 from PIL import Image
 
 from pipeline.data.image_files import as_rgb
+from pipeline.data.open_image import open_file
 
 MAX_PIXELS = 50_000_000
 """Larger images are left out.
@@ -27,7 +30,7 @@ def fault(path: str) -> str | None:
     the report is the same wherever the images lie.
     """
     try:
-        with Image.open(path) as image:
+        with open_file(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 return f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}"
             if image.mode in ("I", "F"):
@@ -37,6 +40,15 @@ def fault(path: str) -> str | None:
         reason = " ".join(str(error).replace(repr(path), "").split()).rstrip(" :")
         return f"cannot be read: {reason or type(error).__name__}"
     return None
+
+
+@contextlib.contextmanager
+def quiet_decoding() -> Iterator[None]:
+    """Ignore Pillow's warnings of oversized images, which are faults, and of odd EXIF data and palettes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+        yield
 
 
 def faults(paths: Iterable[str]) -> Iterator[str | None]:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from pipeline.core.errors import UserError
 from pipeline.data.image_files import ImageFiles, image_files
 from pipeline.data.image_sets import ImageSet
+from pipeline.data.open_image import open_file
 
 MANIFEST_COLUMNS = ["file", "label", "class", "seed", "t", "prompt", "source"]
 """The columns of manifest.csv.
@@ -66,7 +66,7 @@ def generated_files(artifact: Path) -> ImageFiles:
 def _read_image(artifact: Path, file: str) -> np.ndarray:
     """Read one image as uint8 [H, W, 3]."""
     try:
-        with Image.open(artifact / file) as image:
+        with open_file(artifact / file) as image:
             return np.array(image.convert("RGB"))
     except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError when the chunks of a PNG are broken
         raise _damaged(artifact, f"{file} cannot be read ({error})") from error

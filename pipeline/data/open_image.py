@@ -1,8 +1,8 @@
-"""Open pictures that a user names on the command line the way they are displayed.
+"""Open image files: regular files of named formats alone.
 
-A phone stores a photo as its sensor saw it and states in the EXIF data how to turn it. Datasets are read
-without that turn, as published results are (see `image_files.as_rgb`); the pictures of `morph`, `analogy` and
-`metrics` are turned.
+`open_image` reads pictures that a user names on the command line the way they are displayed. A phone stores a
+photo as its sensor saw it and states in the EXIF data how to turn it. Datasets are read without that turn, as
+published results are (see `image_files.as_rgb`); the pictures of `morph`, `analogy` and `metrics` are turned.
 """
 
 from pathlib import Path
@@ -10,6 +10,23 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from pipeline.core.errors import UserError
+from pipeline.core.store import check_regular
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+"""The formats that are read, whatever a file is called.
+
+Pillow knows others: EPS among them runs Ghostscript on what the file says.
+"""
+
+
+def open_file(path: Path | str) -> Image.Image:
+    """Open the image at `path` as Pillow does, without decoding it.
+
+    Raises:
+        OSError: It is no regular file, or an image of none of `FORMATS`.
+    """
+    check_regular(path)
+    return Image.open(path, formats=FORMATS)
 
 
 def open_image(path: Path, *, upright: bool = True) -> Image.Image:
@@ -23,7 +40,7 @@ def open_image(path: Path, *, upright: bool = True) -> Image.Image:
         UserError: The file is not a complete image.
     """
     try:
-        with Image.open(path) as image:
+        with open_file(path) as image:
             image.load()
             return ImageOps.exif_transpose(image) if upright else image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

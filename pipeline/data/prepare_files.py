@@ -15,15 +15,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from pipeline.config import FolderCard, data_folder
 from pipeline.core.errors import Remark, UserError
 from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
 from pipeline.data.image_sets import save_files
-from pipeline.data.image_validation import faults
-from pipeline.data.sources.inventory import IMAGES, differences, read_import_record, read_inventory
+from pipeline.data.image_validation import faults, quiet_decoding
+from pipeline.data.sources.inventory import (
+    IMAGES,
+    absent_classes,
+    differences,
+    read_import_record,
+    read_inventory,
+)
 
 MAX_REPORTED = 5
 """Number of differences from the card that a warning names; counts.csv lists all."""
@@ -75,10 +80,7 @@ def _decode(
     """
     folder = data_folder(card.name) / IMAGES / domain
     reasons: list[str | None] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # oversized images are left out
-        # Pillow warns of unusual EXIF data and palettes, and reads these images all the same.
-        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+    with quiet_decoding():
         for reason in faults(f"{folder}/{name}" for name in names):
             reasons.append(reason)
             progress(done + len(reasons), total, f"{card.name} {domain}")
@@ -146,7 +148,7 @@ def _counts(card: FolderCard, table: pd.DataFrame, left_out: pd.DataFrame) -> st
 
 
 def _warn(card: FolderCard, table: pd.DataFrame, left_out: pd.DataFrame) -> None:
-    """Warn of counts that differ from the card's, and of images that were left out."""
+    """Warn of counts that differ from the card's, of classes without images, and of images left out."""
     found = list(map(str, differences(card, table)))
     if found:
         more = ""
@@ -157,6 +159,8 @@ def _warn(card: FolderCard, table: pd.DataFrame, left_out: pd.DataFrame) -> None
             Remark,
             stacklevel=2,
         )
+    for sentence in absent_classes(card, table):
+        warnings.warn(f"{card.name}: {sentence}", Remark, stacklevel=2)
     for domain, rows in left_out.groupby("domain", sort=False):
         first = rows.iloc[0]
         warnings.warn(

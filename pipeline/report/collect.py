@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,12 +160,20 @@ def info_of_run(plan: AnyPlan, store: Store, file: str, plugins: Sequence[Path] 
     )
 
 
-def info_of_records(plan: AnyPlan, folder: Path, file: str, plugins: Sequence[Path] = ()) -> RunInfo:
+def info_of_records(
+    plan: AnyPlan, folder: Path, tell: Callable[[str], None], file: str, plugins: Sequence[Path] = ()
+) -> RunInfo:
     """Return what the page tells of a run of which no cell is in the store.
 
-    Times and versions are those of run.json, if there is one.
+    Times and versions are those of run.json, if there is one. `tell` is called with a sentence if the file
+    cannot be read.
     """
-    plain, earlier = _plain_info(plan, file, plugins), run_info.read(folder)
+    plain = _plain_info(plan, file, plugins)
+    try:
+        earlier = run_info.read(folder)
+    except UserError as error:
+        tell(f"{error}: done now, without the times and versions of the run")
+        return plain
     if earlier is None:
         return plain
     return earlier.model_copy(update={"suite": plain.suite, "card": plain.card, "tasks": plain.tasks})

@@ -6,7 +6,7 @@ import zlib
 from functools import cache
 from pathlib import Path
 
-from PIL import Image
+from pipeline.data.open_image import open_file
 
 KEYWORD = "Drawn from"
 _AFTER_HEADER = 8 + 25
@@ -34,7 +34,7 @@ def embed(png: bytes, value: str) -> bytes:
 def is_current(path: Path, value: str) -> bool:
     """Return whether the PNG at `path` exists and holds the fingerprint `value`."""
     try:
-        with Image.open(path) as image:
+        with open_file(path) as image:
             return image.info.get(KEYWORD) == value
     except (OSError, SyntaxError):  # absent or broken; Pillow says SyntaxError of a broken chunk
         return False

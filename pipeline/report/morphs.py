@@ -29,6 +29,7 @@ from pipeline.report.schema import (
 )
 from pipeline.report.suite_report import Section, SuiteReport
 from pipeline.report.tables import morphs as morph_table
+from pipeline.report.tables.formats import safe_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -167,7 +168,7 @@ class MorphReport(SuiteReport[MorphSuite, MorphPlan, MorphArtifacts]):
         self, suite: MorphSuite, records: pd.DataFrame, tasks: Sequence[str], width: int
     ) -> "list[RenderableType]":
         """Return the table of scores."""
-        return [morph_table.terminal(records, suite, width), morph_table.caption(records, suite)]
+        return [morph_table.terminal(records, suite, width), safe_text(morph_table.caption(records, suite))]
 
     def section(self, info: "RunInfo", records: pd.DataFrame) -> Section:
         """Return the table of scores."""

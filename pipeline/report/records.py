@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipeline.config import nearest, read_suite
 from pipeline.core.errors import UserError
-from pipeline.core.store import write_atomic
+from pipeline.core.store import check_regular, write_atomic
 from pipeline.report.schema import FAILED, Schema
 from pipeline.report.suite_report import MODULES, report_for
 
@@ -54,6 +54,7 @@ def read(path: Path) -> pd.DataFrame:
             names file, line and column.
     """
     try:
+        check_regular(path)
         with path.open(encoding="utf-8", newline="") as file:
             text = file.read()
     except FileNotFoundError as error:

@@ -16,6 +16,7 @@ from pipeline.report.collect import gather, info_of_records, info_of_run, state
 from pipeline.report.manifest import DrawnFiles
 from pipeline.report.page import run_info
 from pipeline.report.page.build import write_page
+from pipeline.report.plots import letters
 from pipeline.report.suite_report import report_for
 from pipeline.report.write import write_report
 
@@ -68,10 +69,16 @@ def write_results(
     drawn = manifest.read(folder, fingerprint)
     if drawn is None:
         report = report_for(plan.suite.setting)
+        if sentence := letters.note(plan.suite.title, plan.card.classes, records):
+            tell(sentence)
         with drawing() as progress:
             written = write_report(plan.suite, records, report.artifacts(plan, store), folder, progress)
         in_store = any(store.has(cell.job.kind, cell.job.key) for cell in plan.cells)
-        describe = partial(info_of_run, store=store) if in_store else partial(info_of_records, folder=folder)
+        describe = (
+            partial(info_of_run, store=store)
+            if in_store
+            else partial(info_of_records, folder=folder, tell=tell)
+        )
         info = describe(plan, file=file, plugins=plugins)
         written += [run_info.write(folder, info), write_page(folder, info, records)]
         gains = report.sentences(plan.suite, records, plan.compared, folder)

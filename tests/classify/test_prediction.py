@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from pipeline.classify.prediction import load_classifier
 from pipeline.core.errors import UserError
@@ -50,6 +52,11 @@ def test_what_cannot_be_predicted_is_refused(training: tuple[Path, np.ndarray], 
         load_classifier(folder).probabilities(images / 255)
     with pytest.raises(UserError, match="cannot be read as an image"):
         load_classifier(folder).probabilities([tmp_path / "none.png"])
+    weights = load_file(folder / "model.safetensors")
+    weights["head.bias"][1] = torch.inf
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(UserError, match=r"model.safetensors: the tensor head.bias holds NaN or infinity"):
+        load_classifier(folder)
     (folder / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"set train\.keep_weights: true"):
         load_classifier(folder)

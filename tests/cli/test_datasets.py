@@ -1,6 +1,7 @@
 """The commands `datasets …`, called as a person or a program calls them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -92,10 +93,36 @@ def test_verify_finds_what_is_gone(capsys: pytest.CaptureFixture[str], pacs: Pat
     code, text, _ = called(capsys, "verify", "pacs")
     assert code == 1
     assert "S/dog/00001.jpg is missing" in text
-    assert "56 images checked: 1 missing or changed, 32 counts differ from the card's" in text
+    assert "56 images checked: 1 missing or changed, 0 unreadable, 32 counts differ from the card's" in text
     found = json.loads(called(capsys, "verify", "pacs", "--json")[1])
     assert len(found["damaged"]) == 1
     assert found["images"] == 56
+
+
+def test_verify_finds_truncated_and_empty_images(capsys: pytest.CaptureFixture[str], pacs: Path) -> None:
+    """Also if they were so when they were imported."""
+    dogs = pacs / "sketch" / "dog"
+    (dogs / "00001.jpg").write_bytes(b"")
+    (dogs / "00002.jpg").write_bytes((dogs / "00002.jpg").read_bytes()[:-200])
+    called(capsys, "import", "pacs", pacs)
+    code, text, _ = called(capsys, "verify", "pacs")
+    assert code == 1
+    for name in ("00001", "00002"):
+        assert f"S/dog/{name}.jpg cannot be read: " in text
+    assert "56 images checked: 0 missing or changed, 2 unreadable" in text
+    assert len(json.loads(called(capsys, "verify", "pacs", "--json")[1])["unreadable"]) == 2
+
+
+def test_classes_that_a_domain_lacks_are_named(capsys: pytest.CaptureFixture[str], pacs: Path) -> None:
+    shutil.rmtree(pacs / "sketch" / "dog")
+    for domain in PACS.values():
+        shutil.rmtree(pacs / domain / "person")
+    lacking = "domain S has no images of dog, which other domains have: as a source it cannot teach them"
+    for printed in (called(capsys, "import", "pacs", pacs)[2], called(capsys, "verify", "pacs")[1]):
+        assert lacking in printed
+        assert "no domain has images of person\n" in printed
+        assert "domain P has no" not in printed
+    assert len(json.loads(called(capsys, "verify", "pacs", "--json")[1])["absent"]) == 2
 
 
 @pytest.mark.parametrize(

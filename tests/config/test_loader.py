@@ -106,6 +106,7 @@ def test_a_suite_may_extend_another(tmp_path: Path) -> None:
     assert mine == digits.model_copy(
         update={
             "name": "mine",
+            "title": "mine",
             "seeds": [7],
             "finetune": digits.finetune.model_copy(update={"steps": 9}),
         }
@@ -264,3 +265,22 @@ def test_the_encoder_of_a_lorweb_is_identified_by_its_weights(tmp_path: Path) ->
     assert config.resolve_encoder(folder).analogy.encoder_revision != before
     assert config.resolve_encoder(config.AdapterSpec()) == config.AdapterSpec()
     assert [config.encoder_path(spec) for spec in (config.AdapterSpec(), folder)] == [None, str(tmp_path)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "title"),
+    [
+        ("name: mine", "mine"),
+        ("name: mine\ntitle: My own", "My own"),
+        ("seeds: [0]", None),
+        ("title: My own", "My own"),
+    ],
+)
+def test_a_suite_with_its_own_name_does_not_take_the_title_of_another(
+    tmp_path: Path, lines: str, title: str | None
+) -> None:
+    (tmp_path / "mine.yaml").write_text(f"extends: digits\n{lines}\n")
+    (tmp_path / "again.yaml").write_text("extends: mine.yaml\nmethods: [ERM]\n")
+    expected = title or config.read_suite("digits").title
+    assert config.read_suite(tmp_path / "mine.yaml").title == expected
+    assert config.read_suite(tmp_path / "again.yaml").title == expected

@@ -93,3 +93,11 @@ def test_a_store_that_cannot_be_written_is_a_users_error(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="can't be written"):
         Store(tmp_path / "file").workspace("train", "k")
+
+
+def test_a_pipe_in_place_of_a_lock_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (tmp_path / "locks").mkdir()
+    os.mkfifo(tmp_path / "locks" / "train-0123")
+    with pytest.raises(UserError, match="not a regular file"), store.lock("train", "0123"):
+        pytest.fail("the lock was taken")

@@ -8,6 +8,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from pipeline.config import BaseModelSpec, base_model_path, resolve_base_model
 from pipeline.core.errors import UserError
@@ -142,3 +143,23 @@ def test_a_folder_of_half_precision_files_is_loaded_by_its_variant(
     for attempt in (resolve_base_model, BaseModel.load):
         with pytest.raises(UserError, match="different variants"):
             attempt(spec)
+
+
+def test_weights_with_nan_or_cut_off_are_refused_by_file_and_tensor(
+    tmp_path: Path, sdxl_folder: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(sdxl_folder, folder)
+    file = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    whole = file.read_bytes()
+    weights = load_file(file)
+    weights["decoder.conv_out.bias"][0] = torch.nan
+    save_file(weights, file, {"format": "pt"})
+    spec = BaseModelSpec(name=str(folder), resolution=16)
+    with pytest.raises(UserError, match=rf"{file}: the tensor decoder.conv_out.bias holds NaN or infinity"):
+        BaseModel.load(spec)
+    for content in (whole[:-100], (2**62).to_bytes(8, "little") + whole[8:]):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=rf"{file} can't be read as safetensors: ") as caught:
+            BaseModel.load(spec)
+        assert "\n" not in str(caught.value)

@@ -189,3 +189,14 @@ def test_morphs_are_not_compared_with_trainings(capsys: pytest.CaptureFixture[st
         "run A holds records of morph methods, run B of trainings; compare two runs of one kind"
         in capsys.readouterr().err
     )
+
+
+def test_a_run_json_that_cannot_be_read_is_written_anew(tables, tmp_path, cells):
+    """Before, `tables` ended in the error that told the user to call `tables`."""
+    file = write_records(tmp_path, cells)
+    run_json = file.with_name("run.json")
+    run_json.write_text('{"suite": 1}')
+    code, errors = tables()
+    assert code == 0
+    assert f"{run_json} cannot be read" in errors
+    assert json.loads(run_json.read_text())["suite"]["name"] == "small"

@@ -10,10 +10,12 @@ from pipeline.data.sources.instructions import not_in_place
 from pipeline.data.sources.inventory import (
     Difference,
     ImportRecord,
+    absent_classes,
     damaged,
     differences,
     read_import_record,
     read_inventory,
+    unreadable,
 )
 
 Card: TypeAlias = BuiltCard | FolderCard
@@ -41,11 +43,15 @@ class Verification:
     Attributes:
         images: Number of images in the inventory.
         damaged: A line for each image that is missing or changed.
+        unreadable: A line for each image that cannot be used, for example because it is truncated.
+        absent: A sentence for each domain without images of some class; no fault in itself.
         differences: The counts that differ from the card's.
     """
 
     images: int
     damaged: list[str]
+    unreadable: list[str]
+    absent: list[str]
     differences: list[Difference]
 
 
@@ -140,10 +146,16 @@ def imported(card: FolderCard) -> tuple[ImportRecord, list[Difference]]:
 
 
 def verify(card: FolderCard) -> Verification:
-    """Check that all imported images exist unchanged in size, and compare their counts with the card's.
+    """Check that all imported images exist unchanged in size and can be decoded, and compare their counts.
 
     Raises:
         UserError: The dataset is not in place, or its inventory was changed.
     """
     table = read_inventory(card)
-    return Verification(len(table), list(damaged(card, table)), list(differences(card, table)))
+    return Verification(
+        images=len(table),
+        damaged=list(damaged(card, table)),
+        unreadable=list(unreadable(card, table)),
+        absent=list(absent_classes(card, table)),
+        differences=list(differences(card, table)),
+    )

@@ -16,6 +16,7 @@ from pipeline.data.sources.scan import (
     domain_names,
     images_below,
     is_image,
+    misnamed_images,
     subfolders,
     walk_levels,
 )
@@ -45,6 +46,7 @@ def recognise_folders(card: FolderCard, folder: Path) -> Layout:
     found = Layout(f"a folder for each domain{inside}{domainbed}: {recognised}")
     found.notes += missing_domains(card, domains)
     names = ClassNames(card)
+    misnamed: list[Path] = []
     for short, path in domains.items():
         folders: dict[tuple[Path, int], Path] = {}
         split_folders = _find_split_folders(path, names)
@@ -59,10 +61,16 @@ def recognise_folders(card: FolderCard, folder: Path) -> Layout:
                 earlier = folders.setdefault((class_folder.parent, label), class_folder)
                 if earlier != class_folder:
                     found.notes.append(f"{earlier} and {class_folder} are both class {card.classes[label]}")
+                misnamed += misnamed_images(class_folder)
                 split = splits.get(class_folder.parent, BOTH)
                 found.images += [
                     FoundImage(short, label, split, image) for image in images_below(class_folder)
                 ]
+    if misnamed:
+        found.notes.append(
+            f"left out: {len(misnamed):,} files that begin like an image but are not named like one, for "
+            f"example {misnamed[0]}; rename them to .jpg or .png (convert HEIC and AVIF), and import again"
+        )
     if card.split == "lists" and any(image.split == BOTH for image in found.images):
         found.notes.append(
             "some domain has no lists of a split: every image is used for training and for testing"

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipeline.config import IN_PLACE, FolderCard, data_folder
 from pipeline.core.errors import UserError
-from pipeline.data.sources.inventory import IMAGES, ImportRecord, write_inventory
+from pipeline.data.sources.inventory import IMAGES, ImportRecord, absent_classes, write_inventory
 from pipeline.data.sources.layouts import recognise
 from pipeline.data.sources.scan import FoundImage, images_below
 
@@ -56,6 +56,8 @@ def import_folder(card: FolderCard, folder: Path, log: Log) -> ImportRecord:
         raise
     (place / IN_PLACE).unlink(missing_ok=True)  # until the inventory is written, no dataset is in place
     _replace(fresh, place / IMAGES)
+    for sentence in absent_classes(card, table):
+        log(sentence)
     return write_inventory(place, table, found.layout, folder, linker.how, notes)
 
 

@@ -20,10 +20,14 @@ from pipeline.config import IN_PLACE, DatasetCard, FolderCard, data_folder
 from pipeline.core.errors import UserError
 from pipeline.core.store import write_atomic
 from pipeline.data.image_sets import BOTH, SPLITS
+from pipeline.data.image_validation import faults, quiet_decoding
 from pipeline.data.sources.instructions import not_in_place
 
 INDEX = "index.csv"
 IMAGES = "images"
+MAX_NAMED = 5
+"""Number of classes that a sentence names."""
+
 COLUMNS: dict[str, type[str] | str] = {
     "domain": str,
     "label": "int64",
@@ -139,6 +143,8 @@ def differences(card: FolderCard, table: pd.DataFrame) -> Iterator[Difference]:
         labels, tested = rows["label"], int(rows["split"].isin([SPLITS["test"], BOTH]).sum())
         if len(labels) != domain.images:
             yield Difference(short, None, domain.images, len(labels))
+        if not len(labels):  # the domain was not imported: its classes say nothing more
+            continue
         if domain.test is not None and tested != domain.test:
             yield Difference(short, None, domain.test, tested, "testing")
         found = labels.value_counts()
@@ -146,6 +152,42 @@ def differences(card: FolderCard, table: pd.DataFrame) -> Iterator[Difference]:
             count = int(found.get(label, 0))
             if domain.per_class is not None and count != domain.per_class[label]:
                 yield Difference(short, name, domain.per_class[label], count)
+
+
+def absent_classes(card: FolderCard, table: pd.DataFrame) -> Iterator[str]:
+    """Yield a sentence for each domain that lacks classes which other domains have, and one for all domains.
+
+    Domains without any image are left out.
+    """
+    there = {short: set(table.loc[table["domain"] == short, "label"]) for short in card.domains}
+    anywhere = set().union(*there.values())
+    nowhere = [name for label, name in enumerate(card.classes) if label not in anywhere]
+    if nowhere:
+        yield f"no domain has images of {_some(nowhere)}"
+    for short, labels in there.items():
+        lacking = [card.classes[label] for label in sorted(anywhere - labels)]
+        if labels and lacking:
+            yield (
+                f"domain {short} has no images of {_some(lacking)}, which other domains have: as a source it "
+                "cannot teach them, as a target it does not test them"
+            )
+
+
+def _some(names: list[str]) -> str:
+    """Join names with commas; of many only the first."""
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def unreadable(card: FolderCard, table: pd.DataFrame) -> Iterator[str]:
+    """Decode every image in place; yield a line for each that cannot be used. Missing images are left out."""
+    folder = data_folder(card.name) / IMAGES
+    named = (f"{folder}/{domain}/{name}" for domain, name in zip(table["domain"], table["name"], strict=True))
+    paths = [path for path in named if os.path.isfile(path)]
+    with quiet_decoding():
+        for path, reason in zip(paths, faults(paths), strict=True):
+            if reason is not None:
+                yield f"{path} {reason}"
 
 
 def damaged(card: FolderCard, table: pd.DataFrame) -> Iterator[str]:

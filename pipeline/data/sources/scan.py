@@ -1,6 +1,7 @@
 """Walk the folders of a dataset, and find the domains and classes that their names stand for."""
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,8 +18,13 @@ MAX_DEPTH = 3
 SPLIT_WORDS = {"train": 0, "crossval": 0, "val": 0, "test": 1}
 """The split of a list or folder, by a word in its name."""
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"}
-"""Suffixes of image files: those of torchvision's ImageFolder, and GIF."""
+SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"}
+"""Suffixes of image files: those of torchvision's ImageFolder, GIF, and JFIF, as browsers call some JPEGs."""
+
+IMAGE_STARTS = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|RIFF....WEBP|II\*\0|MM\0\*|....ftyp(heic|heix|mif1|avif)", re.DOTALL
+)
+"""The first bytes of image files in the formats that photos have."""
 
 
 class FoundImage(NamedTuple):
@@ -115,11 +121,33 @@ def images_below(folder: Path) -> list[Path]:
     Raises:
         OSError: A folder cannot be read.
     """
-    images = []
+    return sorted(path for path in _files_below(folder) if is_image(path.name))
+
+
+def misnamed_images(folder: Path) -> list[Path]:
+    """List the files below `folder` that begin like an image but have no suffix of one, in order."""
+    return sorted(
+        path
+        for path in _files_below(folder)
+        if not is_image(path.name) and not path.name.startswith(".") and _begins_like_an_image(path)
+    )
+
+
+def _begins_like_an_image(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return IMAGE_STARTS.match(file.read(16)) is not None
+    except OSError:
+        return False
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files in `folder` and its subfolders, except those in hidden subfolders."""
     for at, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]  # os.walk descends into the rest
-        images += [Path(at, name) for name in names if is_image(name)]
-    return sorted(images)
+        yield from (Path(at, name) for name in names)
 
 
 def _raise(error: OSError) -> None:

@@ -10,7 +10,8 @@ from torch import nn
 
 from pipeline.config import AdapterSpec
 from pipeline.core.errors import UserError
-from pipeline.diffusion.adapters.adapter import FILE, Adapter, Condition, saved_spec
+from pipeline.core.store import Store
+from pipeline.diffusion.adapters.adapter import FILE, Adapter, Condition, saved_class, saved_spec
 from pipeline.diffusion.adapters.lora import LoraAdapter
 from pipeline.diffusion.adapters.lorweb import LorwebAdapter
 from pipeline.diffusion.adapters.registry import adapter_class, adapter_types, register
@@ -29,6 +30,7 @@ __all__ = [
     "load_adapter",
     "make_adapter",
     "register",
+    "saved_class",
     "saved_spec",
 ]
 
@@ -47,18 +49,29 @@ def make_adapter(denoiser: nn.Module, spec: AdapterSpec, seed: int) -> Adapter:
     return adapter_class(spec.type)(denoiser, spec, seed)
 
 
-def find_adapter_file(path: Path) -> Path:
-    """Return the adapter's file: `path` itself, or adapter.safetensors in the artifact folder `path`.
+def find_adapter_file(name: str | Path, store: Path | None = None) -> Path:
+    """Find the adapter's file that a file's path, an artifact's folder or a fine-tuning's key names.
+
+    Args:
+        name: The path of a file or folder, or a key.
+        store: The folder of the store in which a key is looked up; None if `name` is no key.
 
     Raises:
         UserError: There is no such file.
     """
+    path = Path(name)
+    may_be_key = len(path.parts) == 1 and not path.exists()
+    if store is not None and may_be_key and Store(store).has("finetune", str(name)):
+        path = Store(store).path("finetune", str(name))
     file = path / FILE if path.is_dir() else path
-    if not file.is_file():
+    if file.is_file():
+        return file
+    if store is not None and may_be_key:
         raise UserError(
-            f"there is no adapter {file}; give the folder of a fine-tuning's artifact, or its {FILE}"
+            f"adapter {name}: there is no such file or folder, and no finished fine-tuning of that key in "
+            f"{store}"
         )
-    return file
+    raise UserError(f"there is no adapter {file}; give the folder of a fine-tuning's artifact, or its {FILE}")
 
 
 def load_adapter(denoiser: nn.Module, path: Path) -> Adapter:
@@ -79,6 +92,6 @@ def load_adapter(denoiser: nn.Module, path: Path) -> Adapter:
         UserError: There is no adapter at `path`, or it does not fit `denoiser`. The message names both sides.
     """
     file = find_adapter_file(path)
-    adapter = make_adapter(denoiser, saved_spec(file), seed=0)
+    adapter = saved_class(file)(denoiser, saved_spec(file), seed=0)
     adapter.load(file)
     return adapter

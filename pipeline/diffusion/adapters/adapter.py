@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -17,8 +16,10 @@ from pipeline.config import AdapterSpec
 from pipeline.core.errors import UserError
 from pipeline.core.seeds import derive
 from pipeline.core.store import write_atomic
+from pipeline.core.tensor_files import open_safetensors, refuse_non_finite
+from pipeline.diffusion.adapters.file_shapes import PartShapes, check_shapes
 from pipeline.diffusion.adapters.layer_names import matching_names
-from pipeline.diffusion.adapters.registry import adapter_types
+from pipeline.diffusion.adapters.registry import adapter_class, saved_types
 
 LAYER_TYPES = {"Linear": nn.Linear, "Conv2d": nn.Conv2d}
 
@@ -47,10 +48,12 @@ class Adapter(ABC):
     Attributes:
         spec: The adapter's type, rank and layers.
         scale: Factor on the update, on top of alpha / rank.
+        saved_as: The type that a file names, where it is none of a suite's; "" for the type of the spec.
     """
 
     spec: AdapterSpec
     scale: float = 1.0
+    saved_as: str = ""
 
     @abstractmethod
     def __init__(self, denoiser: nn.Module, spec: AdapterSpec, seed: int) -> None:
@@ -94,8 +97,12 @@ class Adapter(ABC):
 
     def save(self, path: Path) -> None:
         """Write the trained tensors as safetensors, with the adapter's spec in the metadata."""
-        metadata: dict[str, str] = {self.spec.type: json.dumps(self.spec.model_dump())}
+        metadata: dict[str, str] = {self.saved_as or self.spec.type: self._saved_spec()}
         write_atomic(path, save(self.tensors(), metadata=metadata))
+
+    def _saved_spec(self) -> str:
+        """Return the spec as JSON, without its type where `saved_as` names another."""
+        return json.dumps(self.spec.model_dump(exclude={"type"} if self.saved_as else None))
 
     @torch.no_grad()
     def load(self, path: Path) -> None:
@@ -119,6 +126,11 @@ class Adapter(ABC):
                     f"{list(tensor.shape)}"
                 )
             tensor.copy_(tensors[name])
+
+    @classmethod
+    def part_shapes(cls, spec: AdapterSpec) -> PartShapes:
+        """Return the shape of each trainable part of a layer in a file (see file_shapes.py)."""
+        return {"down": (spec.width, None), "up": (None, spec.width)}
 
     @classmethod  # noqa: B027 (most types can be exported, and check nothing)
     def check_exportable(cls, path: Path, t: list[float] | None) -> None:
@@ -161,32 +173,56 @@ class Adapter(ABC):
 
 
 def read_adapter(path: Path) -> tuple[AdapterSpec, dict[str, Tensor]]:
-    """Return the spec and the tensors in a file that `Adapter.save` wrote. No base model is needed."""
+    """Return the spec and the tensors in a file that `Adapter.save` wrote. No base model is needed.
+
+    Raises:
+        UserError: As `saved_spec`, or a tensor holds NaN or infinity.
+    """
     spec = saved_spec(path)
-    with safe_open(path, "pt") as file:
-        return spec, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
+    with open_safetensors(path) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
+    refuse_non_finite(path, tensors)
+    return spec, tensors
 
 
 def saved_spec(path: Path) -> AdapterSpec:
     """Return the spec in a file that `Adapter.save` wrote.
 
     Raises:
-        UserError: The file is no safetensors file, or holds no spec that this version knows.
+        UserError: The file is no safetensors file, holds no spec that this version knows, or tensors of
+            other shapes than the spec's.
     """
+    with open_safetensors(path) as file:
+        metadata = file.metadata() or {}
+        names: list[str] = file.keys()
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    type_name = _saved_type(path, metadata)
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} can't be read as safetensors: {error}") from error
-    spec = next((metadata[name] for name in adapter_types() if name in metadata), None)
-    if spec is None:
-        raise UserError(f"{path} is not an adapter of this project: its metadata holds no spec")
-    try:
-        return AdapterSpec.model_validate_json(spec)
+        spec = AdapterSpec.model_validate_json(metadata[type_name])
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "its spec"
         raise UserError(f"{path}: {field} is {first['input']!r}, but: {first['msg']}") from error
+    check_shapes(path, shapes, adapter_class(type_name).part_shapes(spec))
+    return spec
+
+
+def saved_class(path: Path) -> "type[Adapter]":
+    """Return the class of the adapter in a file that `Adapter.save` wrote.
+
+    Raises:
+        UserError: The file is no safetensors file, or holds no adapter.
+    """
+    with open_safetensors(path) as file:
+        return adapter_class(_saved_type(path, file.metadata() or {}))
+
+
+def _saved_type(path: Path, metadata: dict[str, str]) -> str:
+    """Return the type of adapter that a file's metadata names."""
+    name = next((name for name in saved_types() if name in metadata), None)
+    if name is None:
+        raise UserError(f"{path} is not an adapter of this project: its metadata holds no spec")
+    return name
 
 
 def matching_layers(denoiser: nn.Module, spec: AdapterSpec) -> dict[str, nn.Linear | nn.Conv2d]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.core.errors import UserError
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 AdapterClass = TypeVar("AdapterClass", bound="type[Adapter]")
 
 _CLASSES: dict[str, type[Adapter]] = {}
+
+_OF_MORPHS = {"lora_pair": "pipeline.diffusion.morph.lora_pair"}
+"""Types that files hold and no suite names, and the module that registers each when it is imported."""
 
 
 def register(name: str) -> Callable[[AdapterClass], AdapterClass]:
@@ -26,8 +30,13 @@ def register(name: str) -> Callable[[AdapterClass], AdapterClass]:
 
 
 def adapter_types() -> list[str]:
-    """Return the names of all registered adapter types."""
-    return sorted(_CLASSES)
+    """Return the names of the types that a suite can give as `adapter.type`."""
+    return sorted(set(_CLASSES) - set(_OF_MORPHS))
+
+
+def saved_types() -> list[str]:
+    """Return the names of all types that an adapter's file can hold."""
+    return [*adapter_types(), *_OF_MORPHS]
 
 
 def adapter_class(name: str) -> type[Adapter]:
@@ -36,6 +45,8 @@ def adapter_class(name: str) -> type[Adapter]:
     Raises:
         UserError: No adapter has this name. The message lists the names that exist.
     """
+    if name in _OF_MORPHS:
+        import_module(_OF_MORPHS[name])
     if name not in _CLASSES:
         raise UserError(f"adapter.type: there is no adapter {name!r}; expected {', '.join(adapter_types())}")
     return _CLASSES[name]

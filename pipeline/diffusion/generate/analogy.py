@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,10 @@ from torch import Tensor
 
 from pipeline.config import AdapterSpec, AnalogySpec, BaseModelSpec, Guidance, store_folder
 from pipeline.core.errors import UserError
-from pipeline.core.store import MANIFEST, Store
+from pipeline.core.store import MANIFEST
 from pipeline.data.image_files import as_rgb
 from pipeline.data.open_image import open_image
-from pipeline.diffusion.adapters import FILE, load_adapter, saved_spec
+from pipeline.diffusion.adapters import find_adapter_file, load_adapter, saved_spec
 from pipeline.diffusion.adapters.adapter import read_adapter
 from pipeline.diffusion.adapters.export import lora_factors
 from pipeline.diffusion.adapters.lora.file import write_lora
@@ -137,15 +138,7 @@ def find_adapter(name: str, store: Path) -> LorwebFile:
     Raises:
         UserError: There is none, or the adapter is of another type.
     """
-    path = Path(name)
-    if not path.exists() and Store(store).has("finetune", name):
-        path = Store(store).path("finetune", name)
-    file = path / FILE if path.is_dir() else path
-    if not file.is_file():
-        raise UserError(
-            f"adapter {name}: there is no such file or folder, "
-            f"and no finished fine-tuning of that key in {store}"
-        )
+    file = find_adapter_file(name, store)
     spec = saved_spec(file)
     if spec.analogy is None:
         raise UserError(
@@ -215,7 +208,7 @@ def embed_analogy(spec: AnalogySpec, images: AnalogyImages) -> AnalogyConditions
 
 
 def check_options(options: AnalogyOptions, spec: AnalogySpec) -> None:
-    """Raise a UserError if an option does not apply to an adapter of that context, or `steps` is below 1."""
+    """Raise a UserError if an option does not apply to an adapter of that context, or a number is out of range."""
     for name, value, context in (
         ("seed", options.seed, "grid"),
         ("statistics", options.statistics, "inversion"),
@@ -225,6 +218,10 @@ def check_options(options: AnalogyOptions, spec: AnalogySpec) -> None:
                 f"{name} applies to an adapter whose analogy.context is {context}; "
                 f"that of adapter {options.adapter} is {spec.context}"
             )
+    factors = {"scale": options.scale, **options.guidance.model_dump()}
+    for name, factor in factors.items():
+        if isinstance(factor, float) and not math.isfinite(factor):
+            raise UserError(f"{name} is {factor}; expected a finite number")
     if options.steps < 1:
         raise UserError(f"steps is {options.steps}; expected at least 1")
 

@@ -1,12 +1,17 @@
 """Two LoRAs in one adapter, interpolated for each sample: dW(t) = (1 - t) dW_X + t dW_Y."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.config import AdapterSpec
+from pipeline.core.errors import UserError
 from pipeline.diffusion.adapters.adapter import Condition, first_down, layer_generator
+from pipeline.diffusion.adapters.file_shapes import PartShapes
 from pipeline.diffusion.adapters.layers import AdaptedLayer, LayeredAdapter
+from pipeline.diffusion.adapters.registry import register
 from pipeline.diffusion.adapters.terra.forms import as_time, one_time
 
 
@@ -15,6 +20,11 @@ class PairState:
 
     def __init__(self, scale: float) -> None:
         self.t, self.scale = torch.zeros(1), scale
+
+
+def _shares(t: Tensor, rank: int) -> Tensor:
+    """Return the share of its LoRA for each row of A: [2 r] for t [1], [n, 2 r] for t [n, 1]."""
+    return torch.cat([1 - t, t], dim=-1).repeat_interleave(rank, dim=-1)
 
 
 class LoraPairLayer(AdaptedLayer):
@@ -39,7 +49,7 @@ class LoraPairLayer(AdaptedLayer):
 
     def _shares(self, t: Tensor) -> Tensor:
         """Return the factor of each row of A: [2 r] for t [1], [n, 2 r] for t [n, 1]."""
-        return torch.cat([1 - t, t], dim=-1).repeat_interleave(self.rank, dim=-1) * self.state.scale
+        return _shares(t, self.rank) * self.state.scale
 
     def _low_rank(self, x: Tensor) -> Tensor:
         shares = self._shares(self.state.t.to(x))
@@ -54,6 +64,7 @@ class LoraPairLayer(AdaptedLayer):
         return ((self.up * self._shares(t)) @ self.down.flatten(1)).reshape(self.base.weight.shape)
 
 
+@register("lora_pair")
 class LoraPair(LayeredAdapter):
     """The LoRA of X at t = 0, that of Y at t = 1, and their interpolation between (DiffMorpher, equation 5).
 
@@ -67,6 +78,7 @@ class LoraPair(LayeredAdapter):
     """
 
     parts = ("down", "up")
+    saved_as = "lora_pair"
     layers: dict[str, LoraPairLayer]
 
     def __init__(self, denoiser: nn.Module, spec: AdapterSpec, seed: int) -> None:
@@ -92,3 +104,30 @@ class LoraPair(LayeredAdapter):
     def parameter_groups(self, learning_rate: float, middle_factor: float) -> list[dict]:
         """Return the one parameter group of an optimizer; LoRAs have no middle matrix."""
         return [{"params": list(self.parameters()), "lr": learning_rate}]
+
+    @classmethod
+    def part_shapes(cls, spec: AdapterSpec) -> PartShapes:
+        """Return the shapes of both A and of both B of a layer."""
+        return {"down": (2 * spec.rank, None), "up": (None, 2 * spec.rank)}
+
+    @classmethod
+    def check_exportable(cls, path: Path, t: list[float] | None) -> None:
+        """Raise a UserError if `t` is None: two LoRAs are another LoRA at every t."""
+        if t is None:
+            raise UserError(
+                f"{path} holds the two LoRAs of a morph, which are another LoRA at every t between 0 and 1; "
+                "say which, such as --t 0.5"
+            )
+
+    @classmethod
+    def _conditioned(
+        cls,
+        spec: AdapterSpec,
+        tensors: dict[str, Tensor],
+        name: str,
+        up: Tensor,
+        condition: Condition | None,
+    ) -> Tensor:
+        """Return B_X and B_Y, each with its share of the update at t."""
+        assert condition is not None, "two LoRAs depend on a time t"
+        return up * _shares(one_time(spec, condition, up.dtype), spec.rank)

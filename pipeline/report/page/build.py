@@ -15,6 +15,7 @@ from pipeline.report import fingerprint
 from pipeline.report.manifest import PAGE
 from pipeline.report.page import html_table, images, reproduce_command
 from pipeline.report.page.run_info import RunInfo
+from pipeline.report.plots import letters
 from pipeline.report.suite_report import report_for
 from pipeline.report.tables import published_files
 
@@ -23,7 +24,7 @@ FILE = PAGE
 
 def write_page(folder: Path, info: RunInfo, records: pd.DataFrame) -> Path:
     """Write folder/index.html, unless its inputs have not changed; return its path."""
-    path, figures = folder / FILE, sorted((folder / "plots").glob("*.png"))
+    path, figures = folder / FILE, _pictures(folder / "plots")
     mark = _fingerprint(info, records, figures)
     if not _has_fingerprint(path, mark):
         write_atomic(path, render_page(info, records, figures, mark))
@@ -51,6 +52,7 @@ def render_page(info: RunInfo, records: pd.DataFrame, figures: Sequence[Path], m
         suite=info.suite,
         section=section,
         groups=images.embed(figures),
+        letters=letters.note(info.suite.title, info.card.classes, records),
         versions=sorted(records["version"].unique()),
         results=records.drop_duplicates("key"),
         settings=settings,
@@ -70,6 +72,12 @@ def spell(seconds: float) -> str:
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """The PNG files in `folder`, without pipes and without links, which could lead to pictures of others."""
+    found = sorted(folder.glob("*.png"))
+    return [path for path in found if path.is_file() and not path.is_symlink()]
 
 
 def _fingerprint(info: RunInfo, records: pd.DataFrame, figures: Sequence[Path]) -> str:

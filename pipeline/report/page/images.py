@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+from pipeline.data.open_image import open_file
 
 WIDEST = 1280
 """Pixels: wider figures are reduced in the page; the files beside it stay as they are."""
@@ -123,7 +123,7 @@ def _groups(figures: Sequence[Path], scale: float = 1.0) -> list[ImageGroup]:
 
 def _embedded(path: Path, kind: str, scale: float, heading: str, about: str = "") -> PageImage:
     """One figure; its files are named as seen from the page."""
-    with Image.open(path) as image:
+    with open_file(path) as image:
         small = image.convert("RGB")
     widest = round(scale * min(WIDEST, small.width))
     small.thumbnail((widest, 4 * WIDEST))

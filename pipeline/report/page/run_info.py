@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, ValidationError, field_serializer
 from pipeline.config import BuiltCard, FolderCard, Strict, TaggedSuite
 from pipeline.config.documents import short_repr
 from pipeline.core.errors import UserError
-from pipeline.core.store import write_atomic
+from pipeline.core.store import check_regular, write_atomic
 
 FILE = "run.json"
 
@@ -94,6 +94,7 @@ def read(folder: Path) -> RunInfo | None:
     """
     path = folder / FILE
     try:
+        check_regular(path)
         return RunInfo.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from pipeline.core.errors import UserError
 from pipeline.report.plots import style
+from pipeline.report.tables.csv_text import to_csv
 
 SEED = 0
 """Seed of the split into halves and of the classifier."""
@@ -121,7 +122,7 @@ def draw(networks: Sequence[Network], title: str) -> dict[str, bytes]:
             ha="left",
         )
         _legend(figure, panels, title)
-        written = found.to_csv(index=False, float_format="%.4f", lineterminator="\n").encode()
+        written = to_csv(found, float_format="%.4f").encode()
         return {".csv": written, ".pdf": style.pdf(figure), ".png": style.png(figure)}
 
 

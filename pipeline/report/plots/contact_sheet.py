@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.core.errors import UserError
 from pipeline.data.made_images import read_manifest
+from pipeline.data.open_image import open_file
 from pipeline.report.plots import style
-from pipeline.report.plots.style import FAINT, INK, font_file
+from pipeline.report.plots.letters import drawable, font_file
+from pipeline.report.plots.style import FAINT, INK
 
 MARGIN = 16
 GAP = 4
@@ -132,7 +134,7 @@ def draw_morphs(folders: Mapping[str, Path], title: str) -> dict[str, bytes]:
 
 
 def _open(path: Path) -> Image.Image:
-    with Image.open(path) as image:
+    with open_file(path) as image:
         return image.convert("RGB")
 
 
@@ -148,6 +150,8 @@ def _sheet(
     lines: Sequence[Line], title: str, subtitle: str, columns_named: Sequence[str] = ()
 ) -> Image.Image:
     """The lines below each other with their names to the left, the title above, and names of the columns."""
+    title, subtitle, columns_named = drawable(title), drawable(subtitle), list(map(drawable, columns_named))
+    lines = [replace(line, heading=drawable(line.heading), note=drawable(line.note)) for line in lines]
     large, bold, plain = _font(17, bold=True), _font(14, bold=True), _font(11)
     side = min(2 * max(image.width for line in lines for image in line.images), ENLARGED_TO)
     names = max(max(bold.getlength(line.heading), plain.getlength(line.note)) for line in lines)

@@ -3,13 +3,14 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
+
+from pipeline.report.plots import letters
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 """Okabe and Ito's palette, which colour-blind readers can tell apart."""
@@ -48,6 +49,7 @@ def house_style() -> Iterator[None]:
 
 def png(figure: Figure) -> bytes:
     """Return `figure` as PNG, without date or program name."""
+    letters.make_drawable(figure)
     file = io.BytesIO()
     figure.savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()
@@ -55,6 +57,7 @@ def png(figure: Figure) -> bytes:
 
 def pdf(figure: Figure) -> bytes:
     """Return `figure` as PDF, without date."""
+    letters.make_drawable(figure)
     file = io.BytesIO()
     figure.savefig(file, format="pdf", metadata={"CreationDate": None})
     return file.getvalue()
@@ -68,9 +71,3 @@ def picture_pdf(image: Image.Image, dots: float = 100.0) -> bytes:
         file = io.BytesIO()
         figure.savefig(file, format="pdf", dpi=dots, metadata={"CreationDate": None})
         return file.getvalue()
-
-
-def font_file(bold: bool = False) -> Path:
-    """Return the file of the figures' font, for pictures that are drawn without matplotlib."""
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name

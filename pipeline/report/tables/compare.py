@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from pipeline.core.errors import UserError
+from pipeline.core.text import one_line
 from pipeline.report.records import schema_of
 from pipeline.report.schema import Measure, Schema
 from pipeline.report.tables.names import signed
@@ -234,7 +235,7 @@ def described(found: Comparison, a: Path, b: Path) -> str:
     lines = [f"A: {a}", f"B: {b}", f"{len(found.changes)} {values} in both: {summary}"]
     for verdict in (CHANGED, UNKNOWN):
         moved = [change for change in found.changes if change.verdict == verdict]
-        lines += [f"\n{verdict}:"] * bool(moved)
+        lines += ["", f"{verdict}:"] * bool(moved)
         for measure in dict.fromkeys(change.measure for change in moved):
             own = [change for change in moved if change.measure == measure]
             lines += [_line(change, several) for change in sorted(own, key=lambda one: -abs(one.difference))]
@@ -247,7 +248,7 @@ def described(found: Comparison, a: Path, b: Path) -> str:
         f"{found.unit}s in both: {keys['same']} with the same settings, inputs and code "
         f"({keys['same, but another accuracy']} of them with other results), {keys['other']} with others"
     )
-    return "\n".join([*lines, RULE])
+    return "\n".join([*map(one_line, lines), RULE])
 
 
 def _line(change: Change, several: bool) -> str:

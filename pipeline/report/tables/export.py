@@ -13,6 +13,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.paths import yaml_files
 from pipeline.core.store import write_atomic
 from pipeline.report.suite_report import report_for
+from pipeline.report.tables.csv_text import to_csv
 from pipeline.report.tables.names import row_name
 
 FORMS = "FILE.csv, FILE.parquet, tensorboard:FOLDER or wandb:FOLDER"
@@ -52,7 +53,7 @@ def export(records: pd.DataFrame, source: Path, to: str) -> Path:
     if path.resolve() == source.resolve():
         raise UserError(f"--to {to}: these are the records themselves; name another file")
     if path.suffix == ".csv":
-        write_atomic(path, report.tidy(records).to_csv(index=False, lineterminator="\n"))
+        write_atomic(path, to_csv(report.tidy(records)))
     elif path.suffix == ".parquet":
         needed("pyarrow", "Parquet")
         file = io.BytesIO()

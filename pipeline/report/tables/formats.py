@@ -10,13 +10,15 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.core.text import one_line, printable
 from pipeline.report.tables.accuracy import AccuracyTable, TableCell
+from pipeline.report.tables.csv_text import to_csv
 from pipeline.report.tables.names import arrow
 
 
 def csv(table: AccuracyTable) -> str:
     """Return the numbers alone, to two decimals; each column is followed by one with its error."""
-    return frame(table).to_csv(index=False, float_format="%.2f", lineterminator="\n")
+    return to_csv(frame(table), float_format="%.2f")
 
 
 def frame(table: AccuracyTable) -> pd.DataFrame:
@@ -103,16 +105,25 @@ def terminal(table: AccuracyTable, width: int | None = None) -> Table:
     return upright if fits else _rich(table, turned=True)
 
 
+def safe_text(text: str, style: str = "") -> Text:
+    """Return a text for a table on a terminal, which it neither colours nor clears."""
+    return Text(printable(text), style)
+
+
 def _rich(table: AccuracyTable, turned: bool) -> Table:
-    grid = [[Text(name) for name in ("Method", *map(arrow, table.columns), "Avg")]]
+    grid = [[safe_text(name) for name in ("Method", *map(arrow, table.columns), "Avg")]]
     block = ""
     for row in table.rows:
-        block = row.label if row.heads_block else block
-        label = row.label if row.heads_block else f"{block}\n{row.label}" if turned else f"  {row.label}"
-        grid.append([Text(label), *(_rich_cell(cell, turned) for cell in row.cells)])
+        own = one_line(row.label)
+        block = own if row.heads_block else block
+        label = own if row.heads_block else f"{block}\n{own}" if turned else f"  {own}"
+        grid.append([safe_text(label), *(_rich_cell(cell, turned) for cell in row.cells)])
     lines = [list(line) for line in zip(*grid, strict=True)] if turned else grid
     shown = Table(
-        title=Text(table.title, "bold"), caption=Text(table.caption), caption_justify="left", box=SIMPLE_HEAD
+        title=safe_text(one_line(table.title), "bold"),
+        caption=safe_text(table.caption),
+        caption_justify="left",
+        box=SIMPLE_HEAD,
     )
     for place, name in enumerate(lines[0]):
         shown.add_column(name, justify="right" if place else "left", overflow="fold")
@@ -153,7 +164,7 @@ def _latex_cell(cell: TableCell) -> str:
 
 def markdown_escape(text: str) -> str:
     """Escape the characters that Markdown or HTML would take as markup."""
-    return text.translate({ord(mark): f"\\{mark}" for mark in "\\`*_{}[]<>#|~"})
+    return one_line(text).translate({ord(mark): f"\\{mark}" for mark in "\\`*_{}[]<>#|~"})
 
 
 _LATEX = str.maketrans(
@@ -166,4 +177,4 @@ _LATEX = str.maketrans(
 
 def latex_escape(text: str) -> str:
     """Escape LaTeX's special characters, and spell the signs of the tables in LaTeX."""
-    return text.translate(_LATEX)
+    return one_line(text).translate(_LATEX)

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.config import MorphSuite
-from pipeline.report.tables.formats import pipe_table
+from pipeline.core.text import one_line
+from pipeline.report.tables.formats import markdown_escape, pipe_table, safe_text
 
 SCORES = {"FID": "FID", "PPL": "PPL", "PPL variation": "variation"}
 """The columns of the table, and their names in it."""
@@ -67,19 +68,19 @@ def markdown(records: pd.DataFrame, suite: MorphSuite) -> str:
     """Return a pipe table with its title above and its caption below, the best of a column in bold."""
     found = table(records)
     rows = [
-        [method, *(f"**{cell.text}**" if cell.best else cell.text for cell in cells)]
+        [markdown_escape(method), *(f"**{cell.text}**" if cell.best else cell.text for cell in cells)]
         for method, cells in found.rows
     ]
-    lines = [f"### {suite.title}", "", *pipe_table(["Method", *found.header], rows)]
-    return "\n".join([*lines, "", caption(records, suite)]) + "\n"
+    lines = [f"### {markdown_escape(suite.title)}", "", *pipe_table(["Method", *found.header], rows)]
+    return "\n".join([*lines, "", markdown_escape(caption(records, suite))]) + "\n"
 
 
 def terminal(records: pd.DataFrame, suite: MorphSuite, width: int) -> Table:
     """Return the table for a terminal of `width` columns; if too wide, methods go across."""
     found = table(records)
-    grid = [[Text("Method"), *map(Text, found.header)]]
+    grid = [[Text("Method"), *map(safe_text, found.header)]]
     for method, cells in found.rows:
-        grid.append([Text(method), *(Text(cell.text, "bold" if cell.best else "") for cell in cells)])
+        grid.append([safe_text(method), *(Text(cell.text, "bold" if cell.best else "") for cell in cells)])
     upright, unbounded = _printed(suite, grid), Console(width=10_000)
     fits = Measurement.get(unbounded, unbounded.options, upright).maximum <= width
     return upright if fits else _printed(suite, [list(line) for line in zip(*grid, strict=True)])
@@ -87,7 +88,7 @@ def terminal(records: pd.DataFrame, suite: MorphSuite, width: int) -> Table:
 
 def _printed(suite: MorphSuite, grid: list[list[Text]]) -> Table:
     """A table with the first line of `grid` as its header."""
-    printed = Table(title=Text(suite.title, "bold"), box=SIMPLE_HEAD)
+    printed = Table(title=safe_text(one_line(suite.title), "bold"), box=SIMPLE_HEAD)
     for place, name in enumerate(grid[0]):
         printed.add_column(name, justify="right" if place else "left", overflow="fold")
     for line in grid[1:]:

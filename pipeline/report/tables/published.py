@@ -7,6 +7,7 @@ import pandas as pd
 
 from pipeline.config import Suite
 from pipeline.report.tables.accuracy import AccuracyTable, Row, TableCell, accuracy_table
+from pipeline.report.tables.csv_text import to_csv
 from pipeline.report.tables.formats import latex_escape, latex_table, markdown_escape, pipe_table
 from pipeline.report.tables.names import RULE_NAMES, arrow, row_name, signed
 
@@ -213,11 +214,7 @@ def csv(published: PublishedTable) -> str:
         for task, pair in zip((*table.columns, AVERAGE), comparison.pairs, strict=True)
         if pair.difference is not None
     ]
-    return (
-        pd.DataFrame(figures)
-        .astype({"tasks averaged": "Int64"})
-        .to_csv(index=False, float_format="%.2f", lineterminator="\n")
-    )
+    return to_csv(pd.DataFrame(figures).astype({"tasks averaged": "Int64"}), float_format="%.2f")
 
 
 def _shown(comparison: Comparison) -> tuple[list[str], list[str], list[str]]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from pipeline.report.tables.csv_text import to_csv
 from pipeline.report.tables.formats import markdown_escape, pipe_table
 from pipeline.report.tables.names import RULE_NAMES, row_name, signed
 from pipeline.report.tables.significance import CONTROLS, FEWEST_TASKS, RESAMPLES, Gain, Ranks, Statistics
@@ -132,7 +133,7 @@ def csv(statistics: Statistics) -> str:
         for over in CONTROLS:
             line |= _gain_columns(gains.get((method, augmentation, over)), over)
         lines.append(line)
-    return pd.DataFrame(lines).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return to_csv(pd.DataFrame(lines), float_format="%.6g")
 
 
 def _gain_columns(gain: Gain | None, over: str) -> dict[str, float | int | None]:

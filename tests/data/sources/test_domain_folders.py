@@ -12,7 +12,7 @@ from pipeline.core.errors import UserError
 from pipeline.data import prepare
 from pipeline.data.image_sets import load_labelled
 from pipeline.data.sources.importer import import_folder
-from pipeline.data.sources.inventory import damaged, read_inventory
+from pipeline.data.sources.inventory import damaged, differences, read_inventory
 from pipeline.planning.kinds.prepare import PrepareParams
 from tests.data.layout_samples import PACS, VISDA, write_folders, write_pictures
 
@@ -113,6 +113,8 @@ def test_some_domains_are_enough(tmp_path: Path, lists: list[str]) -> None:
     assert labels(table) == {(domain, label): 2 for domain in ("Ar", "Cl") for label in (0, 1)}
     assert "missing: Pr, Rw; only tasks between Ar, Cl can be run" in log
     assert ("image lists" in log) == bool(lists)
+    of_missing = [str(each) for each in differences(folder_card("office_home"), table) if each.domain == "Pr"]
+    assert of_missing == ["domain Pr: 0 images, but the card states 4,439"]
 
 
 def test_a_dataset_in_part_is_prepared(tmp_path: Path) -> None:
@@ -137,3 +139,18 @@ def test_a_plan_of_domains_without_images_is_refused(
         error = capsys.readouterr().err
         assert "office_home was imported without Pr, which" in error
         assert "keep to Ar, Cl" in error
+
+
+def test_images_by_other_names_are_taken_or_reported(tmp_path: Path) -> None:
+    root = write_folders(tmp_path / "p", folder_card("pacs"), PACS, 1)
+    dogs = root / "photo" / "dog"
+    write_pictures(dogs, ["a.jfif", "B.JFIF", "no_suffix", "image.jpg.download"])
+    (dogs / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    for name in ("notes", "Thumbs.db", "film.mp4"):
+        (dogs / name).write_bytes(b"\0\0\0\x18ftypisom")
+    table, log = imported("pacs", root)
+    names = table[(table["domain"] == "P") & (table["label"] == 0)]["name"]
+    assert names.tolist() == ["dog/00001.jpg", "dog/B.JFIF", "dog/a.jfif"]
+    assert (
+        f"left out: 3 files that begin like an image but are not named like one, for example {dogs}/" in log
+    )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -16,6 +17,7 @@ from pipeline.config import MINI, AdapterSpec
 from pipeline.core.errors import UserError
 from pipeline.diffusion.adapters import Adapter, LoraAdapter, TerraAdapter, load_adapter, make_adapter
 from pipeline.diffusion.adapters.export import export_lora
+from pipeline.diffusion.adapters.lora.file import write_lora
 from tests.tiny_pipelines import sdxl
 
 POINTS = {1: [0.5], 2: [0.5, -1.0], 3: [0.5, -1.0, 0.2]}
@@ -168,6 +170,29 @@ def test_the_command_exports_and_warns_where_k_is_singular(
     assert set(load_file(to)) == {"unet.0.lora_A.weight", "unet.0.lora_B.weight"}
     assert main(["export-lora", str(tmp_path), "--t", "0.5,1", "--to", str(to)]) == 2
     assert "t_dim is 1" in capsys.readouterr().err
+
+
+def test_an_adapter_is_exported_by_its_key_in_a_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "artifacts" / "finetune" / "0123abcd"
+    make_adapter(nn.Sequential(nn.Linear(3, 3)), LORA, 0).save(folder / "adapter.safetensors")
+    to, store = str(tmp_path / "lora.safetensors"), ("--store", str(tmp_path))
+    assert main(["export-lora", "0123abcd", "--to", to, *store]) == 0
+    assert main(["export-lora", "89ef", "--to", to, *store]) == 2
+    said = capsys.readouterr().err
+    assert "adapter 89ef: there is no such file or folder, and no finished fine-tuning of that key" in said
+
+
+def test_a_lora_is_written_with_the_same_bytes_each_time(tmp_path: Path) -> None:
+    path, contents = tmp_path / "lora.safetensors", set()
+    for _ in range(8):
+        write_lora(path, {"a": (torch.ones(2, 3), torch.ones(5, 2))}, {"scale": 1.0, "of": "\u00e9"})
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
+    assert load_file(path)["unet.a.lora_A.weight"].equal(torch.ones(2, 3))
+    with safe_open(path, "pt") as file:
+        assert file.metadata() == {"format": "pt", "terrabench": json.dumps({"scale": 1.0, "of": "\u00e9"})}
 
 
 # --------------------------------------------------------------------------------------- the plain LoRA

@@ -119,6 +119,7 @@ def test_other_sizes_and_modes_are_converted_and_it_is_said_how(
         (("--b", "nowhere.png"), "nowhere.png cannot be read as an image"),
         (("--adapter", "0123456789"), "no such file or folder, and no finished fine-tuning of that key"),
         (("--steps", "0"), "expected at least 1"),
+        (("--scale", "nan"), "scale is nan; expected a finite number"),
         (("--resolution", "64"), "--resolution belongs to --base-model"),
     ],
 )

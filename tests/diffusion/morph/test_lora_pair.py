@@ -1,9 +1,17 @@
 """Two LoRAs in one adapter: their interpolation, and that each learns from its own endpoint."""
 
+from pathlib import Path
+
+import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import nn
 
 from pipeline.config import AdapterSpec
+from pipeline.core.errors import UserError
+from pipeline.diffusion.adapters import load_adapter
+from pipeline.diffusion.adapters.export import export_lora
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.morph.endpoints import Endpoint, EndpointData
 from pipeline.diffusion.morph.lora_pair import LoraPair
@@ -57,3 +65,28 @@ def test_the_loras_of_a_pair_learn_from_their_own_ends_alone(
     # Gradients are clipped together, so that they agree in what they learn up to the size of a step.
     assert torch.allclose(ups[0][0], ups[1][0], atol=2e-3)
     assert (ups[0][1] - ups[1][1]).abs().max() > 2e-3
+
+
+def test_a_pair_is_saved_as_what_it_is_and_exported_at_a_t(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    denoiser = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(2), nn.Linear(64, 5))
+    pair = LoraPair(denoiser, SPEC, seed=0)
+    with torch.no_grad():
+        for parameter in pair.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+    path, to = tmp_path / "000000.safetensors", tmp_path / "lora.safetensors"
+    pair.save(path)
+    with safe_open(path, "pt") as file:
+        assert set(file.metadata()) == {"lora_pair"}
+        assert "terra" not in file.metadata()["lora_pair"]
+    written = export_lora(path, to, [0.25])
+    assert (written["rank"], written["adapter"]["type"]) == (4, "lora_pair")
+    held = load_file(to)
+    for name, layer in pair.layers.items():
+        down, up = (held[f"unet.{name}.lora_{part}.weight"].flatten(1) for part in "AB")
+        expected = layer.delta(torch.tensor([0.25])).flatten(1)
+        assert torch.allclose(up @ down, expected, atol=1e-5)
+    with pytest.raises(UserError, match=r"holds the two LoRAs of a morph, .* say which, such as --t 0.5"):
+        export_lora(path, to, None)
+    other = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(2), nn.Linear(64, 5))
+    assert isinstance(load_adapter(other, path), LoraPair)

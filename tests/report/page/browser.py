@@ -4,12 +4,19 @@ import base64
 import fcntl
 import json
 import os
+import select
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Self
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+QUIET = ["--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+"""Options for containers with a small /dev/shm, and against requests of the browser itself."""
+
+PATIENCE = 60
+"""Seconds after which a silent browser counts as hung."""
 
 KEYS = {"Enter": (13, "\r"), "Tab": (9, ""), "Escape": (27, ""), "ArrowRight": (39, ""), " ": (32, " ")}
 """Code and text of the keys that can be pressed."""
@@ -27,11 +34,12 @@ class Browser:
 
     def __init__(self, folder: Path) -> None:
         heard, self._ears = os.pipe()
-        mouth, said = os.pipe()
+        self._mouth, said = os.pipe()
+        self._unread = b""
         self._said = 0
         self._session: dict[str, str] = {}
         self.problems: list[str] = []
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *QUIET]
         self._process = subprocess.Popen(
             [CHROMIUM, *options, "--remote-debugging-pipe", f"--user-data-dir={folder}", "about:blank"],
             pass_fds=(3, 4),
@@ -39,7 +47,6 @@ class Browser:
             stderr=subprocess.DEVNULL,
         )
         os.close(said), os.close(heard)
-        self._file = os.fdopen(mouth, "rb")
         targets = self.call("Target.getTargets")["targetInfos"]
         page = next(target["targetId"] for target in targets if target["type"] == "page")
         attached = self.call("Target.attachToTarget", targetId=page, flatten=True)
@@ -53,7 +60,7 @@ class Browser:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
-        self._file.close()
+        os.close(self._mouth)
         os.close(self._ears)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -69,12 +76,15 @@ class Browser:
 
     def _hear(self) -> dict[str, Any]:
         """The next message, noted if it is of a problem."""
-        parts = bytearray()
-        while (byte := self._file.read(1)) != b"\0":
-            if not byte:
+        while b"\0" not in self._unread:
+            if not select.select([self._mouth], [], [], PATIENCE)[0]:
+                raise RuntimeError(f"the browser said nothing in {PATIENCE} s")
+            part = os.read(self._mouth, 1 << 16)
+            if not part:
                 raise RuntimeError("the browser is gone")
-            parts += byte
-        message = json.loads(parts)
+            self._unread += part
+        text, _, self._unread = self._unread.partition(b"\0")
+        message = json.loads(text)
         method, about = message.get("method", ""), message.get("params", {})
         asked = about.get("request", {}).get("url", "") if method == "Network.requestWillBeSent" else ""
         told = about.get("entry", {}).get("level") == "info"  # such as that the focus is set already

@@ -1,6 +1,7 @@
 """The page: whole, self-contained, with every number; its script; its commands; and the server."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -359,6 +360,25 @@ def test_accuracies_of_other_classes_are_refused():
     rows = pd.DataFrame([make_row("MN->MM", "none", 0, 1.0)])
     with pytest.raises(UserError, match=r"records.csv, task MN->MM, per_class: 2 accuracies for 5 classes"):
         per_class.class_accuracies(rows, CLASSES)
+
+
+def test_pipes_and_links_among_pictures_are_passed_over(folder):
+    plots = folder / "plots"
+    Image.new("RGB", (8, 8)).save(folder.parent / "secret.png")
+    os.mkfifo(plots / "pipe.png")
+    (plots / "link.png").symlink_to(folder.parent / "secret.png")
+    text = text_of(folder, make_about())
+    assert "something new" in text
+    assert "pipe" not in text
+    assert "Other figures: link" not in text
+
+
+@pytest.mark.parametrize("name", ["records.csv", "run.json"])
+def test_a_pipe_for_a_file_of_a_results_folder_is_refused(folder, capsys, name):
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    assert cli.main(["report", str(folder)]) == 2
+    assert f"{name} cannot be read" in capsys.readouterr().err
 
 
 def test_run_json_that_leads_out_of_its_folder_is_refused(folder, capsys):

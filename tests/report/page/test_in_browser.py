@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from pipeline import config
+from pipeline.core.paths import ROOT
 from pipeline.report import records
+from pipeline.report.collect import info_of_folder
 from pipeline.report.page import build
 from pipeline.report.page.run_info import RunInfo, StageTime
 from tests.report.page.browser import CHROMIUM, Browser
@@ -155,6 +157,35 @@ def test_text_stands_out_and_nothing_sticks_out(browser, file, scheme, width):
         sum(browser.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")) < 380
     )
     assert dark == (scheme == "dark")
+
+
+WIDTHS = """[...document.querySelectorAll(':is(.rule:not([hidden]), section) > .wide')].map(
+  (e) => [e.scrollWidth, e.clientWidth, document.documentElement.clientWidth])"""
+
+
+@pytest.mark.parametrize("width", [1280, 1920])
+@pytest.mark.parametrize("name", ["digits", "morph"])
+def test_twelve_tasks_and_all_scores_of_morphs_fit_into_the_window(browser, tmp_path, name, width):
+    folder = ROOT / "results" / "reference" / name
+    recorded = records.read(folder / "records.csv")
+    page = tmp_path / "index.html"
+    page.write_text(build.render_page(info_of_folder(folder, recorded), recorded, []))
+    browser.open(page, width)
+    tables = browser.run(WIDTHS)
+    assert tables
+    for table, room, window in tables:
+        assert table <= room
+        assert room > 0.9 * window, "the page uses the width of the window"
+
+
+def test_standard_errors_are_under_the_numbers(browser):
+    number, error = browser.run(
+        "(() => { const cell = document.querySelector('td:has(small)'), range = document.createRange();"
+        " range.selectNodeContents(cell.firstChild);"
+        " const small = cell.querySelector('small').getBoundingClientRect();"
+        " return [range.getBoundingClientRect().bottom, small.top]; })()"
+    )
+    assert error >= number - 3
 
 
 def test_hostile_names_are_text(browser):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pipeline.core.errors import UserError
 from pipeline.core.store import write_atomic
+from pipeline.core.tensor_files import refuse_non_finite, sort_metadata
 from pipeline.diffusion.adapters.adapter import Factors
 
 PREFIX = "unet"
@@ -29,7 +30,8 @@ def write_lora(path: Path, factors: Factors, about: dict[str, Any]) -> None:
     for name, (down, up) in factors.items():
         tensors[f"{PREFIX}.{name}.lora_A.weight"] = down.contiguous()
         tensors[f"{PREFIX}.{name}.lora_B.weight"] = up.reshape(*up.shape, *[1] * (down.ndim - 2)).contiguous()
-    write_atomic(path, save(tensors, metadata={"format": "pt", "terrabench": json.dumps(about)}))
+    metadata = {"format": "pt", "terrabench": json.dumps(about)}
+    write_atomic(path, sort_metadata(save(tensors, metadata=metadata)))
 
 
 @torch.no_grad()
@@ -52,6 +54,7 @@ def read_lora(denoiser: Any, path: Path) -> Factors:
         state, alphas, metadata = StableDiffusionXLLoraLoaderMixin.lora_state_dict(
             str(path), use_safetensors=True, unet_config=denoiser.config, return_lora_metadata=True
         )
+        refuse_non_finite(path, state)
         others = sorted(key for key in state if not key.startswith(f"{PREFIX}."))
         if others:
             raise UserError(

@@ -11,13 +11,11 @@ from pipeline.config import AdapterSpec
 from pipeline.core.errors import UserError
 from pipeline.core.paths import PROGRAM
 from pipeline.diffusion.adapters.adapter import Condition, layer_generator
+from pipeline.diffusion.adapters.file_shapes import PROJECTION, PartShapes
 from pipeline.diffusion.adapters.layers import LayeredAdapter
 from pipeline.diffusion.adapters.lorweb.encoder import encoder_width
 from pipeline.diffusion.adapters.lorweb.layer import LorwebLayer, LorwebState, analogy_spec, mixing_weights
 from pipeline.diffusion.adapters.registry import register
-
-PROJECTION = "projection"
-"""Name of the projection among the tensors of a file. No layer of a denoiser has this name."""
 
 
 @register("lorweb")
@@ -91,6 +89,12 @@ class LorwebAdapter(LayeredAdapter[LorwebLayer]):
             {"params": outer, "lr": learning_rate},
             {"params": mixing, "lr": learning_rate * middle_factor},
         ]
+
+    @classmethod
+    def part_shapes(cls, spec: AdapterSpec) -> PartShapes:
+        """Return the shapes of A, B and the keys, each of the whole basis."""
+        analogy = analogy_spec(spec)
+        return super().part_shapes(spec) | {"keys": (analogy.basis, analogy.key_width)}
 
     @classmethod
     def check_exportable(cls, path: Path, t: list[float] | None) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pipeline.config import AdapterSpec
 from pipeline.core.errors import UserError
 from pipeline.diffusion.adapters.adapter import Condition, Factors, layer_generator
+from pipeline.diffusion.adapters.file_shapes import PartShapes
 from pipeline.diffusion.adapters.layers import LayeredAdapter
 from pipeline.diffusion.adapters.lora.file import read_lora
 from pipeline.diffusion.adapters.registry import register
@@ -141,6 +142,11 @@ class TerraAdapter(LayeredAdapter[TerraLayer]):
             name: forms.singular_times(self.spec, layer.middle, direction)
             for name, layer in self.layers.items()
         }
+
+    @classmethod
+    def part_shapes(cls, spec: AdapterSpec) -> PartShapes:
+        """Return the shapes of A, B and the weights of K(t)."""
+        return super().part_shapes(spec) | {"middle": forms.weights_shape(spec)}
 
     @classmethod
     def check_exportable(cls, path: Path, t: list[float] | None) -> None:
