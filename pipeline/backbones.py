@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from pipeline.config import HUB, SMALL, TPredictorSettings, TrainSettings, nearest
+from pipeline.config import HUB, SMALL, TPredictorSettings, TrainSettings, expanded, nearest
 from pipeline.core.errors import UserError
 from pipeline.core.store import sha256
 from pipeline.core.tensor_files import refuse_non_finite
@@ -117,7 +117,7 @@ def _load_weights(backbone: nn.Module, settings: TrainSettings | TPredictorSetti
     """Load the weights of the file `settings.pretrained`, except those of a head."""
     from timm.models import load_state_dict
 
-    what, path = f"{field}.pretrained: {settings.pretrained}", Path(str(settings.pretrained))
+    what, path = f"{field}.pretrained: {settings.pretrained}", Path(expanded(str(settings.pretrained)))
     if not path.is_file():
         raise UserError(f"{what}: there is no such file")
     if settings.pretrained_sha256 not in (None, sha256(path)):

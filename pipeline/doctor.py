@@ -21,6 +21,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.paths import CHECKOUT, yaml_files
 from pipeline.core.requirements import requirements
 from pipeline.data.sources.instructions import commands
+from pipeline.execution.suite_plan import faults_of
 from pipeline.planning.cost import needs_gpu
 from pipeline.planning.graph import make_plan
 from pipeline.planning.network_sizes import GIB
@@ -56,12 +57,13 @@ def examine(store: Path, suites: Sequence[AnySuite]) -> list[Finding]:
         store: The folder of artifacts, whose disk is checked for space.
         suites: The suites to check for.
     """
+    needed = [*_weights(suites), *_datasets(suites)]
     return [
         *_machine(store, suites),
         *_packages(suites),
         *_broken_suites(),
-        *_weights(suites),
-        *_datasets(suites),
+        *_refused(suites, needed),
+        *needed,
     ]
 
 
@@ -81,6 +83,17 @@ def _broken_suites() -> Iterator[Finding]:
             config.read_suite(name)
         except UserError as error:
             yield Finding("suite", name, f"{path.name} cannot be used", True, f"correct it: {error}")
+
+
+def _refused(suites: Sequence[AnySuite], needed: Sequence[Finding]) -> Iterator[Finding]:
+    """Find the suites that `plan` refuses, unless a finding of `needed` names the missing thing already."""
+    absent = [finding for finding in needed if finding.missing]
+    for suite in suites:
+        for fault in faults_of(suite):
+            if not any(finding.what in fault for finding in absent if suite.name in finding.suites):
+                yield Finding(
+                    "suite", suite.name, "cannot be planned", True, f"correct it: {fault}", (suite.name,)
+                )
 
 
 def wanting(findings: list[Finding], suite: str) -> list[Finding]:
@@ -133,9 +146,9 @@ def _needs_gpu(suite: AnySuite) -> bool:
     """Tell whether some job of `suite` takes days without a GPU."""
     try:
         card = config.read_card(suite.dataset)
-    except UserError:  # the findings name a card that cannot be read
+        return any(map(needs_gpu, make_plan(suite, card, suite.base_model).jobs))
+    except UserError:  # the findings name what is wrong with the card or the suite
         return False
-    return any(map(needs_gpu, make_plan(suite, card, suite.base_model).jobs))
 
 
 def _packages(suites: Sequence[AnySuite]) -> Iterator[Finding]:
@@ -172,6 +185,9 @@ WEIGHTS_FILES = {
 }
 """The kinds of weights in the order of the checks, and a file that every folder of a kind contains."""
 
+FOLDERS_ONLY = ("base model", "vae")
+"""The kinds of weights that are loaded from folders, never from a single file."""
+
 
 def _weights(suites: Sequence[AnySuite]) -> Iterator[Finding]:
     """Check the base models, image encoders and pretrained backbones that suites name."""
@@ -190,15 +206,18 @@ def _weights_of(suite: AnySuite) -> dict[tuple[str, str], None]:
     weights: list[tuple[str, str]] = []
     if suite.uses_base_model:
         weights.append(("base model", config.base_model_path(suite.base_model)))
-        if suite.base_model.vae is not None:
-            weights.append(("vae", suite.base_model.vae))
+        vae = config.vae_path(suite.base_model)
+        if vae is not None:
+            weights.append(("vae", vae))
     for encoder in map(config.encoder_path, suite.used_adapters):
         if encoder is not None:
             weights.append(("image encoder", encoder))
     for settings in suite.backbones:
         if settings.pretrained is not None and settings.backbone != SMALL:
             hub = settings.pretrained == HUB
-            weights.append(("backbone", f"timm/{settings.backbone}" if hub else settings.pretrained))
+            weights.append(
+                ("backbone", f"timm/{settings.backbone}" if hub else config.expanded(settings.pretrained))
+            )
     return dict.fromkeys(weights)
 
 
@@ -214,8 +233,11 @@ def _weights_at(group: str, location: str, file: str, suites: tuple[str, ...]) -
     from huggingface_hub import try_to_load_from_cache
 
     path = Path(location)
-    if path.is_file() or (path / file).is_file():
+    if (path.is_file() and group not in FOLDERS_ONLY) or (path / file).is_file():
         return Finding(group, location, "in place", suites=suites)
+    if path.is_file():
+        advice = "convert it to a diffusers folder by from_single_file(...).save_pretrained(...)"
+        return Finding(group, location, "a single file, not a folder", True, advice, suites)
     if path.is_absolute() or location.startswith(".") or location.count("/") != 1:
         advice = "put it there"
         if CHECKOUT and path.is_relative_to(CHECKOUT):

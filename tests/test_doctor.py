@@ -153,3 +153,46 @@ def test_a_set_that_cannot_be_fetched_is_imported(tmp_path: Path, monkeypatch: p
     found = findings(tmp_path)["dataset", "vlcs"]
     assert "datasets import vlcs FOLDER" in found.get
     assert "fetch" not in found.get
+
+
+def test_what_run_refuses_plan_and_doctor_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(doctor, "known_suites", list)  # seconds for each call
+    monkeypatch.setattr(doctor, "_broken_suites", lambda: iter(()))
+    (tmp_path / "models").mkdir()
+    for name in ("one.safetensors", "one.ckpt"):
+        (tmp_path / "models" / name).write_bytes(b"weights")
+    shutil.copytree(config.MINI, tmp_path / "models" / "whole")
+    shutil.copytree(config.MINI, tmp_path / "models" / "part")
+    for weights in (tmp_path / "models" / "part" / "unet").glob("*.safetensors"):
+        weights.unlink()
+    (tmp_path / "models" / "empty").mkdir()
+
+    def refusal(line: str) -> str:
+        Path("mine.yaml").write_text(f"extends: digits_smoke\nname: mine\n{line}\n")
+        doctor_code = cli.main(["doctor", "mine.yaml"])
+        out = capsys.readouterr().out
+        plan_code = cli.main(["plan", "mine.yaml"])
+        err = capsys.readouterr().err
+        assert ("mine: can be run" in out, doctor_code) == (plan_code == 0, int(plan_code != 0))
+        assert err.count("\n") <= 1
+        return err
+
+    def model(name: object) -> str:
+        return refusal(f"base_model: {{name: {name}, resolution: 32}}")
+
+    for name in ("models/one.safetensors", "~/models/one.ckpt", tmp_path / "models" / "one.ckpt"):
+        assert "is a single file" in model(name)
+    assert "there is no file models/two.safetensors" in model("models/two.safetensors")
+    assert "has no model_index.json" in model("models/empty")
+    assert "unet has no weights" in model("~/models/part")
+    assert "there is no folder" in model("~/models/none")
+    assert "neither a folder nor a hub id" in model("a/b/c")
+    assert model("~/models/whole") == ""
+    assert model("models/whole") == ""
+    assert "there is no method 'NOPE'" in refusal("methods: [NOPE]")
+    assert "takes no hyper-parameter 'rho'" in refusal("methods: [{name: ERM, hyperparameters: {rho: 1}}]")
+    assert "Ar" in refusal("tasks: ['Ar->Cl']")

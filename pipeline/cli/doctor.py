@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from pipeline.cli.arguments import add_command, with_json, with_store
+from pipeline.cli.arguments import add_command, with_json, with_plugins, with_store
 from pipeline.cli.suite_loading import store_root
 
 DETAILS = """\
@@ -28,13 +28,16 @@ def add(commands: Any) -> None:
         help="the file of a suite, or its name under benchmarks/ (default: digits)",
     )
     with_store(doctor)
+    with_plugins(doctor)
     with_json(doctor)
 
 
 def examine(options: argparse.Namespace) -> int:
     """Print the findings; return 1 if something that the suite needs is missing."""
     from pipeline import config, doctor
+    from pipeline.execution.suite_plan import use_plugins
 
+    use_plugins(options.plugin)
     suite = config.read_suite(options.suite)
     others = [other for other in doctor.known_suites() if other.name != suite.name]
     findings = doctor.examine(store_root(options), [suite, *others])

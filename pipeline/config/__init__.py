@@ -21,6 +21,7 @@ from pipeline.config.cards import Archive, BuiltCard, DatasetCard, FolderCard, S
 from pipeline.config.finetune import FinetuneSettings
 from pipeline.config.generate import FlowSettings, Guidance, LatentStatistics
 from pipeline.config.loader import keys_of, read_card, read_card_file, read_suite, read_training_suite
+from pipeline.config.model_folders import expanded, variant_of
 from pipeline.config.morph import MORPHS, PIXELS, MorphMethod, MorphSettings
 from pipeline.config.morph_suite import MorphKind, MorphSuite
 from pipeline.config.paths import (
@@ -47,6 +48,7 @@ from pipeline.config.weights import (
     resolve_encoder,
     resolve_pretrained,
     resolve_t_predictor,
+    vae_path,
 )
 
 __all__ = [
@@ -100,6 +102,7 @@ __all__ = [
     "base_model_path",
     "data_folder",
     "encoder_path",
+    "expanded",
     "keyed_unless_default",
     "keys_of",
     "method_label",
@@ -118,4 +121,6 @@ __all__ = [
     "results_folder",
     "store_folder",
     "task_name",
+    "vae_path",
+    "variant_of",
 ]

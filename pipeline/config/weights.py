@@ -9,6 +9,7 @@ from typing import TypeVar
 from pipeline.config.adapters import AdapterSpec
 from pipeline.config.any_suite import AnySuite
 from pipeline.config.base_model import BaseModelSpec
+from pipeline.config.model_folders import check_base_model, expanded
 from pipeline.config.suites import Suite
 from pipeline.config.t_predictor import TPredictorSettings
 from pipeline.config.train import TrainSettings
@@ -44,7 +45,12 @@ HASHED_IN_FULL = 64 * 2**20
 
 def base_model_path(spec: BaseModelSpec) -> str:
     """Return the folder or hub id of a base model, as `DiffusionPipeline.from_pretrained` takes it."""
-    return NAMED.get(spec.name, spec.name)
+    return NAMED.get(spec.name) or expanded(spec.name)
+
+
+def vae_path(spec: BaseModelSpec) -> str | None:
+    """Return the folder or hub id of the VAE that replaces a base model's own; None without one."""
+    return None if spec.vae is None else expanded(spec.vae)
 
 
 def resolve_base_model(spec: BaseModelSpec) -> BaseModelSpec:
@@ -54,11 +60,14 @@ def resolve_base_model(spec: BaseModelSpec) -> BaseModelSpec:
     64 MiB (which covers the whole of `mini`). A hub id keeps the revision that the suite states.
 
     Raises:
-        UserError: A folder does not exist, or has weights in a pickle only.
+        UserError: A folder does not exist, lacks weights, or has them in a pickle only; or a single file is
+            named.
     """
-    found = {"revision": _revision(base_model_path(spec), spec.revision, "base_model")}
-    if spec.vae is not None:
-        found["vae_revision"] = _revision(spec.vae, spec.vae_revision, "base_model.vae")
+    where, vae = base_model_path(spec), vae_path(spec)
+    check_base_model(where, "base_model", frozenset() if vae is None else frozenset({"vae"}))
+    found = {"revision": _revision(where, spec.revision, "base_model")}
+    if vae is not None:
+        found["vae_revision"] = _revision(vae, spec.vae_revision, "base_model.vae")
     return spec.model_copy(update=found)
 
 
@@ -66,6 +75,8 @@ def _revision(where: str, stated: str | None, field: str) -> str | None:
     """Return the revision of a folder, or of a hub id as the suite stated it; `field` names it in errors."""
     folder = Path(where)
     if not folder.is_dir():
+        if folder.is_file():
+            raise UserError(f"{field} {where!r} is a single file; name a folder or a hub id (OWNER/NAME)")
         if folder.is_absolute() or where.startswith("."):
             raise UserError(f"{field} {where!r}: there is no folder {folder}")
         return stated
@@ -122,7 +133,7 @@ def encoder_path(spec: AdapterSpec) -> str | None:
     """Return the file, folder or hub id of the encoder of a LoRWeB; None for another adapter."""
     if spec.analogy is None:
         return None
-    named = spec.analogy.encoder
+    named = expanded(spec.analogy.encoder)
     return str(MINI_ENCODER) if named == "mini" else named if "/" in named else f"timm/{named}"
 
 
@@ -133,7 +144,9 @@ def resolve_encoder(spec: AdapterSpec) -> AdapterSpec:
     if spec.analogy.encoder == "mini":
         found: str | None = sha256(MINI_ENCODER)[:16]
     else:
-        found = _revision(spec.analogy.encoder, spec.analogy.encoder_revision, "adapter.analogy.encoder")
+        found = _revision(
+            expanded(spec.analogy.encoder), spec.analogy.encoder_revision, "adapter.analogy.encoder"
+        )
     return spec.model_copy(update={"analogy": spec.analogy.model_copy(update={"encoder_revision": found})})
 
 
@@ -153,7 +166,7 @@ def _hash_of_weights(
     """Return the hash of the file of pretrained weights, None without one; `field` names it in errors."""
     if settings.pretrained in (None, HUB):
         return None
-    path = Path(settings.pretrained)
+    path = Path(expanded(settings.pretrained))
     if not path.is_file():
         raise UserError(f"{field}.pretrained: there is no file {path}; expected hub, a file's path, or null")
     found = hash_of(path)

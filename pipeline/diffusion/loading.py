@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from pipeline.config import BaseModelSpec, Precision, base_model_path, refuse_pickles
+from pipeline.config import BaseModelSpec, Precision, base_model_path, refuse_pickles, vae_path, variant_of
 from pipeline.core.errors import UserError
 from pipeline.core.paths import PROGRAM
 from pipeline.core.tensor_files import open_safetensors, refuse_non_finite
@@ -31,10 +31,9 @@ def load_pipeline(spec: BaseModelSpec, dtype: torch.dtype) -> Any:
     for library in (diffusers_logging, transformers_logging):
         library.set_verbosity_error()
         library.disable_progress_bar()
+    vae = vae_path(spec)
     parts = (
-        {}
-        if spec.vae is None
-        else {"vae": _load(AutoencoderKL, spec.vae, spec.vae_revision, "base_model.vae", dtype)}
+        {} if vae is None else {"vae": _load(AutoencoderKL, vae, spec.vae_revision, "base_model.vae", dtype)}
     )
     return _load(
         DiffusionPipeline, base_model_path(spec), spec.revision, f"base_model {spec.name!r}", dtype, **parts
@@ -55,9 +54,10 @@ def _load(kind: Any, where: str, revision: str | None, field: str, dtype: torch.
     is_folder = Path(where).is_dir()
     if is_folder:
         refuse_pickles(Path(where), field)
+    variant = variant_of(Path(where), field) if is_folder else None
     try:
         loaded = kind.from_pretrained(
-            where, use_safetensors=True, revision=None if is_folder else revision, **parts
+            where, use_safetensors=True, revision=None if is_folder else revision, variant=variant, **parts
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].partition(" (")[0]

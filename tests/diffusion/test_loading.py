@@ -128,6 +128,23 @@ def test_loading_says_nothing() -> None:
     assert done.stdout + done.stderr == ""
 
 
+def test_a_folder_of_half_precision_files_is_loaded_by_its_variant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    tiny_pipelines.sdxl().to(torch.float16).save_pretrained(tmp_path / "half", variant="fp16")
+    assert not (tmp_path / "half" / "unet" / "diffusion_pytorch_model.safetensors").exists()
+    spec = resolve_base_model(BaseModelSpec(name="~/half", resolution=16))
+    model = BaseModel.load(spec)
+    assert model.pipe.unet.dtype == torch.float32
+    (tmp_path / "half" / "vae" / "diffusion_pytorch_model.fp16.safetensors").rename(
+        tmp_path / "half" / "vae" / "diffusion_pytorch_model.bf16.safetensors"
+    )
+    for attempt in (resolve_base_model, BaseModel.load):
+        with pytest.raises(UserError, match="different variants"):
+            attempt(spec)
+
+
 def test_weights_with_nan_or_cut_off_are_refused_by_file_and_tensor(
     tmp_path: Path, sdxl_folder: Path
 ) -> None:
