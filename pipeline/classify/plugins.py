@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -73,12 +74,15 @@ def _file_of(module: str) -> Path | None:
 def classes_of(plugin: Plugin) -> Mapping[str, type]:
     """Run a plug-in, and return its classes under `@method` by the method's name.
 
+    What it prints goes to standard error, because standard output may be JSON.
+
     Raises:
         ImportError: The plug-in fails to run. Its own traceback is the cause.
         UserError: An installed package was changed after the run was planned.
     """
     try:
-        module = _run(plugin) if plugin.module is None else _imported(plugin, plugin.module)
+        with redirect_stdout(sys.stderr):
+            module = _run(plugin) if plugin.module is None else _imported(plugin, plugin.module)
     except UserError:
         raise
     except (Exception, SystemExit) as error:

@@ -128,6 +128,9 @@ class Archive(Strict):
         description="md5:…, sha256:… or sha512:…, of which the first 32 digits are enough; null = not "
         "checked",
     )
+    size: Annotated[int, Field(gt=0)] | None = Field(
+        default=None, description="its number of bytes; null = what the server states"
+    )
 
     @property
     def name(self) -> str:

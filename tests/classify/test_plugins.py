@@ -234,3 +234,13 @@ def test_an_import_that_fails_names_the_file(plugin: Path, line: str) -> None:
     with pytest.raises(ImportError, match=r"plug-in .*my_method\.py can't be imported: \w+: ") as failed:
         registry.load("Mine")
     assert failed.value.__cause__ is not None
+
+
+def test_what_a_plug_in_prints_as_it_is_imported_goes_to_standard_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(TEXT + "\nprint('hello of the plug-in')\n")
+    assert "Mine" in plugins.classes_of(plugins.given(tmp_path / "mine.py"))
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "hello of the plug-in\n"

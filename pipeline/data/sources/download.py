@@ -7,18 +7,21 @@ NAME.part.json records which version of the file on the server NAME.part belongs
 import hashlib
 import json
 import os
+import queue
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from pipeline.core.errors import UserError
 from pipeline.core.store import write_atomic
+from pipeline.data.sources.budget import Budget, BudgetSpentError, RetryPolicy
 
 CHUNK = 2**18
 """Maximum number of bytes that are read at once."""
@@ -29,23 +32,14 @@ ENOUGH = 2**20
 PERMANENT_ERRORS = {400, 401, 403, 404, 405, 410, 451}
 """HTTP statuses that do not change on a further attempt."""
 
+REDIRECTS = 10
+"""Maximum number of redirects in one attempt."""
+
+ANSWER_TIMEOUTS = 4
+"""The headers of an answer must be complete after this multiple of RetryPolicy.timeout."""
+
 Progress = Callable[[int, int | None], None]
 """Called with the bytes received so far, and the bytes in total or None if that is unknown."""
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """When to repeat a failed attempt.
-
-    Attributes:
-        attempts: Number of consecutive failures after which the download is given up.
-        timeout: Seconds without any byte from the server after which an attempt fails.
-        pause: Seconds before the second attempt; each further pause is twice as long.
-    """
-
-    attempts: int = 5
-    timeout: float = 30.0
-    pause: float = 2.0
 
 
 DEFAULT_RETRIES = RetryPolicy()
@@ -56,7 +50,7 @@ class _AttemptFailed(Exception):
 
 
 class _WrongChecksum(_AttemptFailed):
-    """All bytes arrived, but their checksum is wrong."""
+    """All bytes arrived, but their number or their checksum is wrong."""
 
 
 def download(
@@ -65,6 +59,7 @@ def download(
     checksum: str | None = None,
     retries: RetryPolicy = DEFAULT_RETRIES,
     progress: Progress = lambda received, total: None,
+    size: int | None = None,
 ) -> None:
     """Download the file at `url` to `to`; if `to` exists already, only verify its checksum.
 
@@ -72,8 +67,9 @@ def download(
         url: Address of the file.
         to: Where the file goes.
         checksum: `md5:…`, `sha256:…` or `sha512:…` with at least the first 32 hex digits, or None.
-        retries: When to repeat a failed attempt.
+        retries: When to repeat a failed attempt, and when to give up.
         progress: Called after each chunk.
+        size: The bytes of the file by its card; None if the card does not state them.
 
     Raises:
         UserError: The file cannot be had. The bytes received so far are kept, and the next call resumes.
@@ -81,17 +77,23 @@ def download(
     if to.exists():
         check_file(to, checksum)
         return
-    part, failures = _PartialFile(to), 0
+    part, budget, failures = _PartialFile(to), Budget(retries, size), 0
     part.path.parent.mkdir(parents=True, exist_ok=True)
+    most = part.size  # bytes that were received twice are no progress
     while True:
-        size_before = part.size
         try:
-            _attempt(url, part, retries, progress)
+            budget.start_attempt()
+            _attempt(url, part, budget, progress)
+            _verify_size(part.path, size)
             _verify(part.path, checksum)
             part.complete(to)
             return
+        except BudgetSpentError as error:
+            part.discard_unless_resumable(url, budget.size)
+            raise UserError(f"{url}: given up, because {error}") from error
         except (requests.RequestException, HTTPError, _AttemptFailed) as error:
-            advanced = part.size - size_before >= ENOUGH
+            advanced = part.size - most >= ENOUGH
+            most = max(most, part.size)
             if isinstance(error, _WrongChecksum):
                 part.discard()
                 advanced = False
@@ -101,7 +103,7 @@ def download(
                 if part.size:
                     kept = f"; {part.size:,} bytes are kept, and the same command resumes from there"
                 raise UserError(f"{url}: {_describe(error)} ({failures} attempts){kept}") from error
-        time.sleep(retries.pause * 2 ** (failures - 1))
+        time.sleep(min(retries.pause * 2 ** (failures - 1), retries.seconds))
 
 
 def check_file(path: Path, checksum: str | None) -> None:
@@ -151,6 +153,11 @@ class _PartialFile:
         self.path.unlink(missing_ok=True)
         self.metadata.unlink(missing_ok=True)
 
+    def discard_unless_resumable(self, url: str, size: int | None) -> None:
+        """Delete what was received of an endless body, or of a version that can't be resumed."""
+        if size is None or self.size > size or self.version(url) is None:
+            self.discard()
+
     def complete(self, to: Path) -> None:
         """Flush the file to disk and rename it to `to`."""
         with self.path.open("rb") as file:
@@ -159,14 +166,12 @@ class _PartialFile:
         self.metadata.unlink(missing_ok=True)
 
 
-def _attempt(url: str, part: _PartialFile, retries: RetryPolicy, progress: Progress) -> None:
+def _attempt(url: str, part: _PartialFile, budget: Budget, progress: Progress) -> None:
     """Receive the rest of the file, or all of it if its version changed or the server serves no ranges."""
     version, headers = part.version(url), {"Accept-Encoding": "identity"}
     if version is not None:
         headers |= {"Range": f"bytes={part.size}-", "If-Range": version}
-    with requests.get(
-        url, headers=headers, stream=True, timeout=(retries.timeout, retries.timeout)
-    ) as response:
+    with _ask(url, headers, budget) as response:
         _check_response(url, response, part)
         length = response.headers.get("Content-Length")
         if response.status_code == requests.codes.partial_content:
@@ -177,13 +182,55 @@ def _attempt(url: str, part: _PartialFile, retries: RetryPolicy, progress: Progr
         else:
             part.start(url, response.headers.get("ETag") or response.headers.get("Last-Modified"))
         total = part.size + int(length) if length is not None and length.isdecimal() else None
+        if total is not None:
+            budget.learn_size(total, total - part.size, part.path.parent)
         with part.path.open("ab") as file:
             # iter_content would withhold the bytes of an incomplete chunk when the connection fails.
             while chunk := response.raw.read1(CHUNK, decode_content=False):
+                budget.receive(len(chunk))
                 file.write(chunk)
                 progress(file.tell(), total)
     if total is not None and part.size != total:
         raise _AttemptFailed(f"received {part.size:,} of {total:,} bytes")
+
+
+def _ask(url: str, headers: dict[str, str], budget: Budget) -> requests.Response:
+    """Send the request and return the response, of which only the headers are read.
+
+    A thread waits for the headers, because a server that sends some of them before each read times out, or
+    interim responses without end, would hold this one. Bodies of redirects are not read either.
+    """
+    timeout = min(budget.policy.timeout, budget.seconds_left())
+    answers: queue.SimpleQueue[requests.Response | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(_follow(url, headers, timeout))
+        except Exception as error:  # raised again below, in the thread that waits
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=min(ANSWER_TIMEOUTS * timeout, budget.seconds_left()))
+    except queue.Empty:
+        raise _AttemptFailed("the headers of the answer did not end in time") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _follow(url: str, headers: dict[str, str], timeout: float) -> requests.Response:
+    """Return the response at the end of at most REDIRECTS redirects."""
+    for _ in range(REDIRECTS + 1):
+        response = requests.get(
+            url, headers=headers, stream=True, timeout=(timeout, timeout), allow_redirects=False
+        )
+        target = requests.Session().get_redirect_target(response)
+        if target is None:
+            return response
+        url = urljoin(url, target)
+        response.close()
+    raise _AttemptFailed(f"there are more than {REDIRECTS} redirects")
 
 
 def _check_response(url: str, response: requests.Response, part: _PartialFile) -> None:
@@ -199,6 +246,13 @@ def _check_response(url: str, response: requests.Response, part: _PartialFile) -
         raise UserError(
             f"{url} is a web page, not the file: it may need a click or a login; open it in a browser"
         )
+
+
+def _verify_size(path: Path, size: int | None) -> None:
+    """Raise _WrongChecksum if `path` has other than the card's number of bytes."""
+    found = path.stat().st_size
+    if size not in (None, found):
+        raise _WrongChecksum(f"it has {found:,} bytes, but the card states {size:,}")
 
 
 def _verify(path: Path, checksum: str | None) -> None:

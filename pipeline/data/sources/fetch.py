@@ -60,7 +60,8 @@ def _fetch_from(source: Source, place: Path, progress_for: ProgressFor, retries:
     files = []
     for archive in source.archives:
         file = place / "downloads" / archive.name
-        download(archive.url, file, archive.checksum, retries, progress_for(archive.name))
+        progress = progress_for(archive.name)
+        download(archive.url, file, archive.checksum, retries, progress, archive.size)
         files.append((archive, file))
     return _unpack_all(place, files)
 

@@ -208,7 +208,7 @@ def embed_analogy(spec: AnalogySpec, images: AnalogyImages) -> AnalogyConditions
 
 
 def check_options(options: AnalogyOptions, spec: AnalogySpec) -> None:
-    """Raise a UserError if an option does not apply to an adapter of that context, or a number is out of range."""
+    """Raise a UserError if an option does not suit an adapter of that context, or is no number in range."""
     for name, value, context in (
         ("seed", options.seed, "grid"),
         ("statistics", options.statistics, "inversion"),

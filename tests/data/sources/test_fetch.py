@@ -5,8 +5,10 @@ import io
 import re
 import tarfile
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -245,6 +247,97 @@ def test_a_server_that_goes_on_so_is_given_up_and_leaves_no_file(
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "data.bin").exists()
     assert 3 <= len(server.asked) <= 6
+
+
+def an_endless_body(handler: Handler, content: bytes) -> None:
+    """Sends chunks without stating a length, until the client closes the connection."""
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    with suppress(OSError):
+        while not handler.site.closing.is_set():
+            handler.wfile.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
+
+
+def a_trickle(handler: Handler, content: bytes) -> None:
+    """Sends a byte often enough that no read times out."""
+    handler.head(200, len(content))
+    with suppress(OSError):
+        while not handler.site.closing.wait(0.1):
+            handler.wfile.write(b"x")
+
+
+def interim_answers(handler: Handler, content: bytes) -> None:
+    """Says without end that it will answer."""
+    with suppress(OSError):
+        while not handler.site.closing.wait(0.1):
+            handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def redirects_to_itself(handler: Handler, content: bytes) -> None:
+    handler.head(302, 0, Location="/data.bin")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message"),
+    [
+        (an_endless_body, r"given up, because the server sent [\d,]+ bytes, but no size is stated"),
+        (a_trickle, "given up, because it was not complete after 2 s"),
+        (interim_answers, "given up, because it was not complete after 2 s|did not end in time"),
+        (redirects_to_itself, "more than 10 redirects"),
+    ],
+)
+def test_a_server_that_never_ends_is_given_up(
+    server: Server, tmp_path: Path, behaviour: Behaviour, message: str
+) -> None:
+    server.behaviours = [behaviour] * 100
+    policy = RetryPolicy(attempts=3, timeout=0.5, pause=0.01, seconds=2.0, unknown_size=10**6)
+    start = time.monotonic()
+    with pytest.raises(UserError, match=message):
+        download(f"{server.url}/data.bin", tmp_path / "data.bin", SHA, policy)
+    assert time.monotonic() - start < 20
+    assert not (tmp_path / "data.bin").exists()
+
+
+def test_bad_ranges_are_given_up_though_each_attempt_brings_bytes(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download_module, "ENOUGH", 1000)
+    server.behaviours = [breaks_off(100_000), the_wrong_part] * 100
+    with pytest.raises(UserError, match=r"other bytes than those from 100000 on|failed or was closed"):
+        get(server, tmp_path / "data.bin")
+    assert len(server.asked) < 10
+
+
+def test_all_attempts_together_have_a_limit(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download_module, "ENOUGH", 1000)
+    server.behaviours = [breaks_off(2000)] * 100
+    policy = RetryPolicy(attempts=3, timeout=0.5, pause=0.001, all_attempts=7)
+    with pytest.raises(UserError, match="given up, because it was not complete after 7 attempts"):
+        download(f"{server.url}/data.bin", tmp_path / "data.bin", SHA, policy)
+    assert len(server.asked) == 7
+    get(server, tmp_path / "data.bin")  # what came is kept
+    assert server.asked[7] == ("/data.bin", "bytes=14000-")
+
+
+def test_a_file_that_no_disk_holds_is_not_begun(server: Server, tmp_path: Path) -> None:
+    server.behaviours = [lambda handler, content: handler.head(200, 10**18)]
+    with pytest.raises(UserError, match=r"1,000,000,000,000,000,000 bytes to come, but the disk of"):
+        get(server, tmp_path / "data.bin")
+    assert len(server.asked) == 1
+
+
+def test_a_file_of_another_size_than_the_cards_is_refused(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"it has 300,000 bytes, but the card states 299,999 \(3 attempts\)"):
+        download(f"{server.url}/data.bin", tmp_path / "data.bin", None, FAST, size=299_999)
+    server.behaviours = [an_endless_body] * 9
+    with pytest.raises(UserError, match="bytes, but the file has 300,000"):
+        download(f"{server.url}/data.bin", tmp_path / "data.bin", SHA, FAST, size=300_000)
+    assert not list(tmp_path.iterdir())
+    server.behaviours.clear()
+    download(f"{server.url}/data.bin", tmp_path / "data.bin", SHA, FAST, size=300_000)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])

@@ -1,9 +1,11 @@
 """The page: whole, self-contained, with every number; its script; its commands; and the server."""
 
+import http.client
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import threading
 import urllib.request
@@ -341,6 +343,42 @@ def test_serving_is_for_this_machine_alone(running, folder):
     port = int(running.split(":")[1])
     with pytest.raises(UserError, match=f"port {port} can't be taken .*; name another with --port"):
         serve.server(folder, port)
+
+
+def answer(running: str, path: str, host: str | None = None) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(running, timeout=10)
+    connection.request("GET", path, headers={} if host is None else {"Host": host})
+    found = connection.getresponse()
+    return found.status, found.read()
+
+
+def test_another_host_is_refused(running):
+    port = running.split(":")[1]
+    for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"LocalHost:{port}"):
+        assert answer(running, "/", host) == (200, b"here")
+    for host in ("evil.example", f"evil.example:{port}", "127.0.0.1", "", f"127.0.0.1:{port}.evil.example"):
+        assert answer(running, "/", host)[0] == 421
+
+
+def test_only_regular_files_within_the_folder_are_served(running, folder, tmp_path):
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "key").write_text("secret")
+    (folder / "link").symlink_to(tmp_path / "secret" / "key")
+    (folder / "linked").symlink_to(tmp_path / "secret")
+    (folder / "within").symlink_to(folder / "index.html")
+    (folder / "loop").symlink_to(folder / "loop")
+    os.mkfifo(folder / "pipe")
+    for path in ("/link", "/linked/key", "/linked/", "/loop", "/pipe", "/plots/", "/../secret/key", "/a%00b"):
+        assert answer(running, path)[0] == 404, path
+    assert answer(running, "/within") == (200, b"here")
+    assert answer(running, "/plots/loss_MN-to-MM.png")[0] == 200
+
+
+def test_a_silent_connection_is_closed(running, monkeypatch):
+    monkeypatch.setattr(serve.FolderHandler, "timeout", 0.2)
+    host, port = running.split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        assert connection.recv(1) == b""
 
 
 def test_classes_that_differ_most_are_drawn_where_there_are_many():
