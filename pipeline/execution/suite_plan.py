@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pipeline import config
 from pipeline.classify import plugins, registry
+from pipeline.classify.training_checks import faults_on_card
 from pipeline.config import AnySuite, DatasetCard
-from pipeline.core.errors import UserError
+from pipeline.core.errors import FaultyFileError, UserError
 from pipeline.core.job import Job
 from pipeline.planning.graph import AnyPlan, make_plan
 
@@ -30,7 +31,15 @@ def plan_of(suite: AnySuite) -> AnyPlan:
     for check in _method_checks(suite):
         check()
     card = config.resolve_card(config.read_card(suite.dataset))
+    _check_trainings(suite, card)
     return make_plan(suite, card, config.resolve_base_model(suite.base_model), registry.plugged_in())
+
+
+def _check_trainings(suite: AnySuite, card: DatasetCard) -> None:
+    """Raise FaultyFileError for what the trainings of a suite will refuse on its dataset."""
+    faults = list(dict.fromkeys(faults_on_card(suite, card))) if isinstance(suite, config.Suite) else []
+    if faults:
+        raise FaultyFileError(faults)
 
 
 def check_domains(card: DatasetCard, jobs: Iterable[Job]) -> None:

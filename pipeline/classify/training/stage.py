@@ -26,9 +26,9 @@ from pipeline.classify.training.batches import LabelledBatches, Pool, check_labe
 from pipeline.classify.training.dg_batches import DomainBatches, split_domain
 from pipeline.classify.training.loop import Loop
 from pipeline.classify.training.transforms import Inputs, MakePool
+from pipeline.classify.training_checks import check_backbone_fits
 from pipeline.config import MADE_SETS
 from pipeline.core.checkpoint import CHECKPOINT
-from pipeline.core.errors import UserError
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
@@ -87,12 +87,8 @@ def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress:
 def _make_loop(params: TrainParams, data: Path, made: dict[str, ImageSet], checkpoint: Path) -> Loop:
     """The training that `params` describe, before its first step."""
     settings, seed = params.settings, params.seed
+    check_backbone_fits(settings, "train", params.image_size, params.dataset)
     network = build_network(settings, len(params.classes), derive(seed, "network"))
-    if network.image_size not in (None, params.image_size):
-        raise UserError(
-            f"backbone {settings.backbone} takes images of {network.image_size} pixels alone, not the "
-            f"{params.image_size} of {params.dataset}; name another one in train.backbone"
-        )
     domains = len(params.sources) + (params.setting == "dg" and bool(made))
     method = make_method(params.method, params.hyperparameters, network, derive(seed, "method"), domains)
     check_setting(params.method, params.setting)

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from pipeline.classify.training.batches import Channels, Pool, make_pool
 from pipeline.classify.training.prefetch import prefetch
+from pipeline.classify.training_checks import check_shift
 from pipeline.config import TrainSettings
-from pipeline.core.errors import UserError
 from pipeline.data.image_files import ImageCache, ImageFiles, cache_folder, resized
 from pipeline.data.image_sets import ImageSet
 
@@ -74,7 +74,7 @@ class Inputs:
         if self.settings.crop == "none" and not in_files:
             return make_pool(images, self.size, self.mean, self.std, shift)
         if shift:
-            raise UserError("train.augment_shift is for images in memory: with files, use train.crop instead")
+            check_shift(self.settings, in_files)
         paths, labels = images.images, images.labels
         read = (lambda index: self._cache(str(paths[index]))) if in_files else _all_resized(paths, self.side)
         return CropPool(read, len(images), None if labels is None else torch.tensor(labels), self)
