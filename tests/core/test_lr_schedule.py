@@ -11,7 +11,7 @@ from pipeline.classify.training import optimizers
 from pipeline.config import FinetuneSettings, TrainSettings
 from pipeline.core.lr_schedule import Schedule, constant, cosine, schedule_rates, warmup
 from pipeline.diffusion.finetune import trainer
-from pipeline.diffusion.mini.train import one_cycle
+from pipeline.diffusion.mini.loop import one_cycle
 
 RATES = (1e-3, 3e-4)
 
