@@ -380,8 +380,8 @@ def test_images_by_their_names_are_read_when_they_are_wanted(tmp_path: Path, pac
 def test_preparing_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Extrapolated from the 10,000 images between two runs, 100,000 images need less than 1 GiB in all.
 
-    A process needs 180 or 210 MiB before its first image, whatever it was forked from: with fewer images between the
-    two runs, that difference alone would exceed the bound.
+    A process needs 180 or 210 MiB before its first image. With fewer images between the two runs, that
+    difference alone would exceed the bound.
     """
     few, many = (bench.measure(images, print)["prepare"]["mebibytes"] for images in (2500, 12500))
     assert many + (100_000 - 12_500) / 10_000 * max(0.0, many - few) < 1024
