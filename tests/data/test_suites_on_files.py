@@ -5,6 +5,7 @@ guidance scale, augmentations and selections are the suite's own.
 """
 
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -61,6 +62,18 @@ def quiet(*args: object) -> None:
     """Says nothing."""
 
 
+@pytest.fixture(autouse=True)
+def cards_of_small_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cards for images of 32 pixels in the current folder, where they hide those of the project."""
+    (tmp_path / "datasets").mkdir()
+    for name in ("office_home", "pacs", "visda2017"):
+        text = (ROOT / "datasets" / f"{name}.yaml").read_text()
+        small_text, changes = re.subn(r"(?m)^image_size: \d+", "image_size: 32", text)
+        assert changes == 1
+        (tmp_path / "datasets" / f"{name}.yaml").write_text(small_text)
+    monkeypatch.chdir(tmp_path)
+
+
 def smaller(method: MethodSpec) -> dict[str, Any]:
     """`method` with fewer iterations, images and channels."""
     widths = {"MDD": {"width": 8}} | {name: {"hidden": 8} for name in ("DANN", "CDAN", "SDAT", "ELS")}
@@ -101,7 +114,7 @@ class Ran:
     def __init__(self, name: str, layout: Path, folder: Path, base_model: Path) -> None:
         import_folder(read_card(read_suite(name).dataset), layout, quiet)
         self.suite = read_suite(small(name, folder, base_model))
-        card = config.resolve_card(read_card(self.suite.dataset)).model_copy(update={"image_size": 32})
+        card = config.resolve_card(read_card(self.suite.dataset))
         self.plan: Plan = make_plan(self.suite, card, config.resolve_base_model(self.suite.base_model))
         self.store, self.results = Store(folder / "store"), folder / "results" / self.suite.name
         for job in self.plan.jobs:

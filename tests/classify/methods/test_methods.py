@@ -110,7 +110,7 @@ def test_an_impossible_temperature_is_refused() -> None:
         ("ELS", {"eps": -0.1}, "method ELS: eps must be from 0 to 0.5, not -0.1"),
         ("ELS", {"rho": -1.0}, "method ELS: rho must be above 0, not -1.0"),
         ("AFN", {"delta": 0.0}, "method AFN: delta must be above 0, not 0.0"),
-        ("MDD", {"margin": float("nan")}, "method MDD: margin must be above 0, not nan"),
+        ("MDD", {"margin": -0.5}, "method MDD: margin must be above 0, not -0.5"),
         ("MCD", {"width": 0}, "method MCD: width must be above 0, not 0"),
         ("CDAN+E", {"hidden": -3}, "method CDAN\\+E: hidden must be above 0, not -3"),
         *(

@@ -28,6 +28,7 @@ tasks: [Ar->Cl, Ar->Pr]
 augmentations: [none]
 methods: [ERM]
 selections: [last]
+train: {backbone: resnet18, augment_shift: 0}
 """
 DOMAINNET = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 
