@@ -48,8 +48,8 @@ def test_a_cell_that_a_spreadsheet_would_compute_has_an_apostrophe(value, cell):
 
 
 def test_columns_keep_their_types_and_names():
-    frame = pd.DataFrame([["=a", 1, -0.5, None]], columns=["=x", "->MN", "z", "n"])
-    assert to_csv(frame) == "'=x,->MN,z,n\n'=a,1,-0.5,\n"
+    frame = pd.DataFrame([["=a", 1, 0.1, -0.5, None]], columns=["=x", "->MN", "->MN error", "z", "n"])
+    assert to_csv(frame) == "'=x,->MN,->MN error,z,n\n'=a,1,0.1,-0.5,\n"
     assert frame.columns[0] == "=x"
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-_FORMULA = re.compile(r"[=+@\t\r]|-(?!>\w+$)")
-"""How a cell begins that a spreadsheet would compute. The task `->MN` of a held-out domain is none."""
+_FORMULA = re.compile(r"[=+@\t\r]|-(?!>\w+( error)?$)")
+"""The beginning of a cell that a spreadsheet would compute. The columns `->MN` and `->MN error` are text."""
 
 
 def csv_cell(value: Any) -> Any:
