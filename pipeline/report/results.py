@@ -15,10 +15,7 @@ from pipeline.report import manifest
 from pipeline.report.collect import gather, info_of_records, info_of_run, state
 from pipeline.report.manifest import DrawnFiles
 from pipeline.report.page import run_info
-from pipeline.report.page.build import write_page
-from pipeline.report.plots import letters
 from pipeline.report.suite_report import report_for
-from pipeline.report.write import write_report
 
 
 @dataclass(frozen=True)
@@ -68,6 +65,11 @@ def write_results(
     fingerprint = state(plan, store, folder / "records.csv", file, plugins)
     drawn = manifest.read(folder, fingerprint)
     if drawn is None:
+        # These import matplotlib: a finished suite, whose results are up to date, answers without it.
+        from pipeline.report.page.build import write_page
+        from pipeline.report.plots import letters
+        from pipeline.report.write import write_report
+
         report = report_for(plan.suite.setting)
         if sentence := letters.note(plan.suite.title, plan.card.classes, records):
             tell(sentence)

@@ -11,7 +11,6 @@ from math import inf, sqrt
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from pipeline.config import Suite
 from pipeline.report.tables import accuracy
@@ -193,9 +192,10 @@ def signed_rank_p(gains: np.ndarray) -> float:
 
     The distribution of the sum of ranks is built rank by rank; each rank enters it with probability one half.
     `scipy.stats.wilcoxon` gives the same p-value, but tries every pattern of signs where ranks are tied,
-    which takes
-    seconds for 12 gains.
+    which takes seconds for 12 gains.
     """
+    from scipy import stats  # takes half a second to import
+
     # Equal sizes share a mean rank, which may end in .5.
     doubled = np.rint(2 * stats.rankdata(abs(gains))).astype(int)
     chances = np.ones(1)
@@ -273,6 +273,8 @@ def ranks(values: dict[tuple[str, str], np.ndarray]) -> Ranks:
 
 def average_ranks(accuracies: np.ndarray) -> np.ndarray:
     """Return each row's mean rank over tasks from accuracies [rows, tasks]; 1 is best; ties share a rank."""
+    from scipy import stats
+
     return stats.rankdata(-np.round(accuracies, _EXACT), axis=0).mean(axis=1)
 
 
@@ -282,6 +284,8 @@ def critical_difference(rows: int, tasks: int, level: float = LEVEL) -> float:
 
     Demšar 2006, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, section 3.2.2.
     """
+    from scipy import stats
+
     quantile = float(stats.studentized_range.ppf(1 - level, rows, inf)) / sqrt(2)
     return quantile * sqrt(rows * (rows + 1) / (6 * tasks))
 
