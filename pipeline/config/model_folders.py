@@ -50,7 +50,7 @@ def check_base_model(where: str, field: str, parts_given: frozenset[str] = froze
 
 
 def _has_pickle(folder: Path) -> bool:
-    """Tell whether a folder has weights in a pickle, for which there is another message."""
+    """Tell whether a folder has weights in a pickle; `refuse_pickles` has a message of its own about them."""
     return any(path.suffix in SINGLE_FILES[1:] for path in folder.iterdir())
 
 

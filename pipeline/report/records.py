@@ -77,7 +77,7 @@ def locate(run: str, results: Path) -> Path:
         results: The folder that holds the results folders of suites.
 
     Raises:
-        UserError: `run` is none of these.
+        UserError: `run` names no records file, folder or suite.
     """
     path = Path(run)
     if path.is_dir():

@@ -132,7 +132,11 @@ def _train_judge(data: Path, target: str, settings: TrainSettings, seed: int) ->
 
 
 def _judge_images(judge: Judge, images: ImageSet, what: str) -> Judgement:
-    """Judge labelled images; UserError, which names `what`, if a label is none of the judge's classes."""
+    """Judge labelled images.
+
+    Raises:
+        UserError: The judge does not know a label. The message names `what`.
+    """
     check_labels(images, judge.classes, what)
     assert images.labels is not None
     pool = make_pool(images, judge.size, judge.network.mean, judge.network.std)

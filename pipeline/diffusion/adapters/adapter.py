@@ -48,7 +48,7 @@ class Adapter(ABC):
     Attributes:
         spec: The adapter's type, rank and layers.
         scale: Factor on the update, on top of alpha / rank.
-        saved_as: The type that a file names, where it is none of a suite's; "" for the type of the spec.
+        saved_as: The type that a file names if no suite can name it; "" for the type of the spec.
     """
 
     spec: AdapterSpec
