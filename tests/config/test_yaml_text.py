@@ -83,7 +83,10 @@ def test_a_hyper_parameter_is_read_like_a_setting(tmp_path: Path) -> None:
         ("finetune: {learning_rate: 1e999}", "finetune.learning_rate: input should be a finite number"),
         ("train: {weight_decay: .nan}", "train.weight_decay: input should be a finite number"),
         ("methods: [{name: ELS, hyperparameters: {rho: .inf}}]", "hyperparameters.rho: input should be"),
-        ("methods: [{name: MDD, hyperparameters: {margin: .nan}}]", "margin: input should be a finite number"),
+        (
+            "methods: [{name: MDD, hyperparameters: {margin: .nan}}]",
+            "margin: input should be a finite number",
+        ),
         ("methods: [{name: ERM, train: {learning_rate: .inf}}]", "finite number"),
         ("seeds: [0]\nseeds: [1, 2]", "line 4, seeds: this key is repeated \\(first on line 3\\)"),
         ("finetune: {steps: 5, steps: 6}", "finetune.steps: this key is repeated"),
