@@ -19,7 +19,7 @@ from pipeline.config.base import (
 from pipeline.config.base_model import NAMED_MODELS, BaseModelSpec
 from pipeline.config.cards import Archive, BuiltCard, DatasetCard, FolderCard, Source
 from pipeline.config.finetune import FinetuneSettings
-from pipeline.config.generate import FlowSettings, Guidance, LatentStatistics
+from pipeline.config.generate import BatchSize, FlowSettings, Guidance, ImageFormat, LatentStatistics
 from pipeline.config.loader import keys_of, read_card, read_card_file, read_suite, read_training_suite
 from pipeline.config.model_folders import expanded, variant_of
 from pipeline.config.morph import MORPHS, PIXELS, MorphMethod, MorphSettings
@@ -68,6 +68,7 @@ __all__ = [
     "AnySuite",
     "Archive",
     "BaseModelSpec",
+    "BatchSize",
     "BuiltCard",
     "Context",
     "Count",
@@ -79,6 +80,7 @@ __all__ = [
     "Fraction",
     "GridSettings",
     "Guidance",
+    "ImageFormat",
     "LatentStatistics",
     "MethodSpec",
     "MorphKind",

@@ -4,11 +4,23 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.base import Count, Fraction, Precision, Rate, Real, Seed, Strict, Whole
+from pipeline.config.base import (
+    Count,
+    Fraction,
+    Precision,
+    Rate,
+    Real,
+    Seed,
+    Strict,
+    Whole,
+    keyed_unless_default,
+)
 from pipeline.config.morph import BetweenSettings
 from pipeline.config.t_predictor import GridSettings
 
 LatentStatistics = Literal["own", "noise", "target"]
+ImageFormat = Literal["png", "webp"]
+BatchSize = Count | Literal["auto"]
 
 
 class Guidance(Strict):
@@ -40,8 +52,18 @@ class GenerateSettings(Strict):
     """Stage two."""
 
     steps: Count = Field(default=25, description="DDIM steps of sampling, and of inversion")
-    batch_size: Count = Field(
-        default=8, description="images that are sampled together; depends on the memory of the GPU"
+    batch_size: BatchSize = Field(
+        default=8,
+        description="images that are sampled together; `auto` = as many as fit into the memory of the GPU: "
+        "a batch that does not fit is halved and tried again (8 on a CPU)",
+    )
+    save_size: Count | None = keyed_unless_default(
+        None,
+        "height and width of the saved images, in pixels; null = as they were sampled. Stage three sees the "
+        "same pixels if this is the size that it resizes images to: 256 for a network of 224 with a crop",
+    )
+    image_format: ImageFormat = keyed_unless_default(
+        "png", "format of the saved images: `png`, or `webp` without loss, which takes less space"
     )
     adapted: Count | None = Field(
         default=None,

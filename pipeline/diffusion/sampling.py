@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.config import Guidance
 from pipeline.diffusion.base_model import BaseModel
-from pipeline.diffusion.prompt_embeddings import PromptEmbeddings, concatenate, denoise
+from pipeline.diffusion.prompt_embeddings import Denoiser, PromptEmbeddings, concatenate, denoise
 
 Predict = Callable[[Tensor, int], Tensor]
 """A function of noisy latents [n, c, h, w] and a timestep that returns the denoiser's output, guided."""
@@ -56,7 +56,7 @@ def start_noise(model: BaseModel, seeds: Sequence[int]) -> Tensor:
 
 
 def classifier_free(
-    denoiser: nn.Module, prompt: PromptEmbeddings, empty: PromptEmbeddings, weight: float
+    denoiser: Denoiser, prompt: PromptEmbeddings, empty: PromptEmbeddings, weight: float
 ) -> Predict:
     """Guide by e(empty) + weight (e(prompt) - e(empty)) (Ho and Salimans 2022).
 
@@ -80,7 +80,7 @@ def classifier_free(
 
 
 def content_style(
-    style: nn.Module, content: nn.Module, prompt: PromptEmbeddings, empty: PromptEmbeddings, weight: float
+    style: Denoiser, content: Denoiser, prompt: PromptEmbeddings, empty: PromptEmbeddings, weight: float
 ) -> Predict:
     """Guide by e_style(empty) + weight (e_content(prompt) - e_content(empty)).
 
@@ -93,20 +93,29 @@ def content_style(
         empty: The prompts of the same n samples without a class.
         weight: The guidance scale.
     """
+    both_prompts = concatenate([empty, prompt])
+    style_comes_first = True
 
     def predict(latents: Tensor, timestep: int) -> Tensor:
-        style_output = denoise(style, latents, timestep, empty)
-        both = denoise(content, latents.repeat(2, 1, 1, 1), timestep, concatenate([empty, prompt]))
-        without, with_prompt = both.chunk(2)
-        return style_output + weight * (with_prompt - without)
+        # The order alternates, so that a network that both share changes its state once a step, not twice.
+        nonlocal style_comes_first
+        passes = {
+            "style": lambda: denoise(style, latents, timestep, empty),
+            "content": lambda: denoise(content, latents.repeat(2, 1, 1, 1), timestep, both_prompts),
+        }
+        order = ("style", "content") if style_comes_first else ("content", "style")
+        outputs = {name: passes[name]() for name in order}
+        style_comes_first = not style_comes_first
+        without, with_prompt = outputs["content"].chunk(2)
+        return outputs["style"] + weight * (with_prompt - without)
 
     return predict
 
 
 def guided(
     guidance: Guidance,
-    at_target: nn.Module,
-    content: nn.Module,
+    at_target: Denoiser,
+    content: Denoiser,
     prompt: PromptEmbeddings,
     empty: PromptEmbeddings,
 ) -> Predict:

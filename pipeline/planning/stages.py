@@ -93,6 +93,8 @@ class Stages:
             "guidance": guidance,
             "steps": settings.steps,
             "batch_size": settings.batch_size,
+            "save_size": settings.save_size,
+            "image_format": settings.image_format,
             "scale": settings.scale,
             "precision": settings.precision,
             "source_prompt": self.suite.finetune.source_prompt,
