@@ -12,8 +12,6 @@ from pipeline.classify.registry import method
 STRENGTH = 0.1
 """The strength of gradient reversal at the end of its warm start, as in the transfer-learning library."""
 
-DROPOUT = 0.5
-
 
 @method("MDD")
 class MDD(Method):
@@ -29,19 +27,21 @@ class MDD(Method):
 
     A minimises the second term. R reverses gradients, with a warm start up to 0.1, so that the features
     maximise it. The second term is the transfer-learning library's, and so are the layers: the network's head
-    and A are Linear, ReLU, Dropout 0.5 and Linear, with weights from N(0, 0.01) and biases of 0; the
-    bottleneck is Linear, with weights from N(0, 0.005) and biases of 0.1, BatchNorm, ReLU and Dropout 0.5.
+    and A are Linear, ReLU, Dropout and Linear, with weights from N(0, 0.01) and biases of 0; the bottleneck is
+    Linear, with weights from N(0, 0.005) and biases of 0.1, BatchNorm, ReLU and Dropout.
 
     Attributes:
         trade_off: The weight of the disparity, at least 0.
         margin: The factor on the labelled images' share of the disparity, above 0.
         width: The width of the first layer of both heads.
+        dropout: The rate of dropout in the bottleneck and in both heads, from 0 to below 1.
         warm_up_steps: See `warm_start`.
     """
 
     trade_off: float = 1.0
     margin: float = 4.0
     width: int = 1024
+    dropout: float = 0.5
     warm_up_steps: int = 0
 
     uses_library = True
@@ -52,6 +52,7 @@ class MDD(Method):
         self.require(self.trade_off >= 0, "trade_off", "at least 0")
         self.require(self.margin > 0, "margin", "above 0")
         self.require(self.width > 0, "width", "above 0")
+        self.require(0 <= self.dropout < 1, "dropout", "from 0 to below 1")
         self.require(self.warm_up_steps >= 0, "warm_up_steps", "at least 0")
         self.disparity = tllib.margin_disparity(self.margin)
         self.adversary = self.make_head(features, classes)
@@ -59,12 +60,12 @@ class MDD(Method):
     def make_bottleneck(self, width: int, features: int) -> nn.Module:
         """Return the library's bottleneck."""
         linear = drawn(nn.Linear(width, features), spread=0.005, bias=0.1)
-        return nn.Sequential(linear, nn.BatchNorm1d(features), nn.ReLU(), nn.Dropout(DROPOUT))
+        return nn.Sequential(linear, nn.BatchNorm1d(features), nn.ReLU(), nn.Dropout(self.dropout))
 
     def make_head(self, features: int, classes: int) -> nn.Module:
         """Return a head of two layers."""
         first, second = nn.Linear(features, self.width), nn.Linear(self.width, classes)
-        return nn.Sequential(drawn(first, 0.01), nn.ReLU(), nn.Dropout(DROPOUT), drawn(second, 0.01))
+        return nn.Sequential(drawn(first, 0.01), nn.ReLU(), nn.Dropout(self.dropout), drawn(second, 0.01))
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Return the terms `task` and `disparity`."""
