@@ -9,11 +9,16 @@ from pipeline.config import (
     BaseModelSpec,
     Count,
     Guidance,
+    InversionStart,
+    InversionTimestep,
     LatentStatistics,
+    Negative,
     Precision,
     Rate,
     Seed,
+    Spacing,
     Strict,
+    Whole,
     keyed_unless_default,
 )
 from pipeline.core.job import Job, JobKind, Reduction
@@ -28,6 +33,10 @@ class InversionSettings(Strict):
     statistics: LatentStatistics = Field(
         description="mean and standard deviation that an inverted latent is given"
     )
+    start: InversionStart = keyed_unless_default("clean", "noise level that inversion starts from")
+    timestep: InversionTimestep = keyed_unless_default(
+        "lower", "end of an inversion step at whose timestep noise is predicted"
+    )
 
 
 class SamplingParams(Strict):
@@ -36,6 +45,9 @@ class SamplingParams(Strict):
     base_model: BaseModelSpec = Field(description="the pretrained diffusion model")
     guidance: Guidance = Field(description="how predictions with and without the prompt are combined")
     steps: Count = Field(description="DDIM steps")
+    spacing: Spacing = keyed_unless_default("trailing", "training timesteps of the steps")
+    steps_offset: Whole = keyed_unless_default(0, "added to every timestep of leading spacing")
+    negative: Negative = keyed_unless_default("target_prompt", "what guidance leads away from")
     batch_size: Count = Field(description="images that are sampled together")
     scale: Rate = Field(description="factor on the adapter's update")
     precision: Precision = keyed_unless_default("fp32", "of the model's weights and passes")
