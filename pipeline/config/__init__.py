@@ -21,8 +21,10 @@ from pipeline.config.base_model import NAMED_MODELS, BaseModelSpec
 from pipeline.config.cards import Archive, BuiltCard, DatasetCard, FolderCard, Source
 from pipeline.config.finetune import FinetuneSettings
 from pipeline.config.generate import (
+    BatchSize,
     FlowSettings,
     Guidance,
+    ImageFormat,
     InversionStart,
     InversionTimestep,
     LatentStatistics,
@@ -77,6 +79,7 @@ __all__ = [
     "AnySuite",
     "Archive",
     "BaseModelSpec",
+    "BatchSize",
     "BuiltCard",
     "Context",
     "Count",
@@ -88,6 +91,7 @@ __all__ = [
     "Fraction",
     "GridSettings",
     "Guidance",
+    "ImageFormat",
     "InversionStart",
     "InversionTimestep",
     "LatentStatistics",

@@ -19,6 +19,8 @@ from pipeline.config.morph import BetweenSettings
 from pipeline.config.t_predictor import GridSettings
 
 LatentStatistics = Literal["own", "noise", "target"]
+ImageFormat = Literal["png", "webp"]
+BatchSize = Count | Literal["auto"]
 
 Spacing = Literal["trailing", "leading", "linspace"]
 
@@ -72,8 +74,18 @@ class GenerateSettings(Strict):
         "what guidance leads away from: the embedding of `finetune.target_prompt`, that of the `empty` text, "
         "or `zeros`, as SDXL's own pipeline has it where no negative prompt is given",
     )
-    batch_size: Count = Field(
-        default=8, description="images that are sampled together; depends on the memory of the GPU"
+    batch_size: BatchSize = Field(
+        default=8,
+        description="images that are sampled together; `auto` = as many as fit into the memory of the GPU: "
+        "a batch that does not fit is halved and tried again (8 on a CPU)",
+    )
+    save_size: Count | None = keyed_unless_default(
+        None,
+        "height and width of the saved images, in pixels; null = as they were sampled. Stage three sees the "
+        "same pixels if this is the size that it resizes images to: 256 for a network of 224 with a crop",
+    )
+    image_format: ImageFormat = keyed_unless_default(
+        "png", "format of the saved images: `png`, or `webp` without loss, which takes less space"
     )
     adapted: Count | None = Field(
         default=None,

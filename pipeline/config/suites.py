@@ -133,6 +133,12 @@ class Suite(Strict):
     @model_validator(mode="after")
     def _base_model_has_a_resolution(self) -> "Suite":
         self.base_model.require_resolution()
+        resolution, side = self.base_model.resolution, self.generate.save_size
+        if side is not None and side > resolution:
+            raise ValueError(
+                f"generate.save_size is {side}, larger than base_model.resolution, {resolution}, at which "
+                "images are sampled; take a smaller size, or null"
+            )
         return self
 
     @field_validator("tasks", "augmentations", "seeds", "selections")

@@ -2,9 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+Denoiser = Callable[..., Any]
+"""A UNet of diffusers, or a function with its arguments and its output."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +72,7 @@ def where(mask: Tensor, yes: PromptEmbeddings, no: PromptEmbeddings) -> PromptEm
 
 
 def denoise(
-    denoiser: nn.Module, latents: Tensor, timesteps: Tensor | int, embeddings: PromptEmbeddings
+    denoiser: Denoiser, latents: Tensor, timesteps: Tensor | int, embeddings: PromptEmbeddings
 ) -> Tensor:
     """Return the denoiser's output for noisy latents [n, c, h, w].
 

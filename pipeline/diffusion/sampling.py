@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.config import Guidance, InversionTimestep, Spacing
 from pipeline.core.errors import UserError
 from pipeline.diffusion.base_model import BaseModel
-from pipeline.diffusion.prompt_embeddings import PromptEmbeddings, concatenate, denoise
+from pipeline.diffusion.prompt_embeddings import Denoiser, PromptEmbeddings, concatenate, denoise
 from pipeline.planning.kinds.sampling import InversionSettings, SamplingParams
 
 Predict = Callable[[Tensor, int], Tensor]
@@ -112,7 +112,7 @@ def negative_embeddings(model: BaseModel, params: SamplingParams) -> PromptEmbed
 
 
 def classifier_free(
-    denoiser: nn.Module, prompt: PromptEmbeddings, empty: PromptEmbeddings, weight: float
+    denoiser: Denoiser, prompt: PromptEmbeddings, empty: PromptEmbeddings, weight: float
 ) -> Predict:
     """Guide by e(empty) + weight (e(prompt) - e(empty)) (Ho and Salimans 2022).
 
@@ -136,7 +136,7 @@ def classifier_free(
 
 
 def content_style(
-    style: nn.Module, content: nn.Module, prompt: PromptEmbeddings, empty: PromptEmbeddings, weight: float
+    style: Denoiser, content: Denoiser, prompt: PromptEmbeddings, empty: PromptEmbeddings, weight: float
 ) -> Predict:
     """Guide by e_style(empty) + weight (e_content(prompt) - e_content(empty)).
 
@@ -149,20 +149,29 @@ def content_style(
         empty: The prompts of the same n samples without a class.
         weight: The guidance scale.
     """
+    both_prompts = concatenate([empty, prompt])
+    style_comes_first = True
 
     def predict(latents: Tensor, timestep: int) -> Tensor:
-        style_output = denoise(style, latents, timestep, empty)
-        both = denoise(content, latents.repeat(2, 1, 1, 1), timestep, concatenate([empty, prompt]))
-        without, with_prompt = both.chunk(2)
-        return style_output + weight * (with_prompt - without)
+        # The order alternates, so that a network that both share changes its state once a step, not twice.
+        nonlocal style_comes_first
+        passes = {
+            "style": lambda: denoise(style, latents, timestep, empty),
+            "content": lambda: denoise(content, latents.repeat(2, 1, 1, 1), timestep, both_prompts),
+        }
+        order = ("style", "content") if style_comes_first else ("content", "style")
+        outputs = {name: passes[name]() for name in order}
+        style_comes_first = not style_comes_first
+        without, with_prompt = outputs["content"].chunk(2)
+        return outputs["style"] + weight * (with_prompt - without)
 
     return predict
 
 
 def guided(
     guidance: Guidance,
-    at_target: nn.Module,
-    content: nn.Module,
+    at_target: Denoiser,
+    content: Denoiser,
     prompt: PromptEmbeddings,
     empty: PromptEmbeddings,
 ) -> Predict:

@@ -51,6 +51,12 @@ def morph_jobs(stages: Stages, name: str, sources: tuple[str, ...]) -> AdapterJo
         threads=suite.threads,
     )
     loras = Job("pair_loras", loras_params, {"data": stages.data}, f"pair_loras {label}")
-    params = BetweenParams.model_validate(dict(loras_params) | {"method": name, "frames": settings.frames})
+    own = {
+        "method": name,
+        "frames": settings.frames,
+        "save_size": suite.generate.save_size,
+        "image_format": suite.generate.image_format,
+    }
+    params = BetweenParams.model_validate(dict(loras_params) | own)
     between = Job("between", params, {"data": stages.data, "loras": loras}, f"between {label} {name}")
     return AdapterJobs(loras, {"interpolated": between})

@@ -97,6 +97,8 @@ class Stages:
             "steps_offset": settings.steps_offset,
             "negative": settings.negative,
             "batch_size": settings.batch_size,
+            "save_size": settings.save_size,
+            "image_format": settings.image_format,
             "scale": scale,
             "precision": settings.precision,
             "source_prompt": self.suite.finetune.source_prompt,

@@ -71,6 +71,12 @@ def test_evenly_spaced_timesteps_need_two_steps(tmp_path: Path) -> None:
     assert "spacing: linspace has two ends, but steps is 1; take 2 or more" in told
 
 
+def test_images_are_not_saved_larger_than_they_are_sampled(tmp_path: Path) -> None:
+    told = broken(tmp_path, "  batch_size: 50", "  batch_size: auto\n  save_size: 64")
+    assert "generate.save_size is 64, larger than base_model.resolution, 32" in told
+    assert "image_format" in broken(tmp_path, "  batch_size: 50", "  image_format: jpeg")
+
+
 def test_missing_field_is_named(tmp_path: Path) -> None:
     assert "dataset: this field is missing" in broken(tmp_path, "dataset: digits\n", "")
 

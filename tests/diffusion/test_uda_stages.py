@@ -11,12 +11,18 @@ from PIL import Image
 
 from pipeline.config import AdapterSpec, BaseModelSpec, FinetuneSettings, Guidance, PairParams
 from pipeline.core.errors import UserError
+from pipeline.data.image_files import read_resized
 from pipeline.data.image_sets import load_labelled, load_unlabelled
+from pipeline.data.made_images import load_generated
+from pipeline.diffusion.adapters import load_adapter
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.finetune import stage as finetune
 from pipeline.diffusion.finetune.trainer import rate_schedule
+from pipeline.diffusion.generate import image_writer
 from pipeline.diffusion.generate import stage as generate
 from pipeline.diffusion.generate.merged_denoisers import Denoisers
+from pipeline.diffusion.prompt_embeddings import denoise
+from pipeline.diffusion.sampling import start_noise
 from pipeline.planning.kinds.finetune import FinetuneParams
 from pipeline.planning.kinds.generate import GenerateParams
 from pipeline.planning.kinds.sampling import InversionSettings
@@ -198,15 +204,16 @@ def test_the_class_is_guided_by_any_blend_of_base_model_and_adapter(
     params: FinetuneParams, adapter: Path
 ) -> None:
     """A content_scale of 0 is the base model, 1 the adapter at t = 1, and a half has half of its update."""
-    model = BaseModel.load(params.base_model)
 
     def weight(share: float) -> torch.Tensor:
         guidance = Guidance(content_scale=share)
         given = generation(params, "generated", guidance=guidance)
+        model = BaseModel.load(params.base_model)
         content = Denoisers.make(model, adapter / "adapter.safetensors", given).content
-        return content.conv_in.base.weight
+        denoise(content, start_noise(model, [0]), 500, model.embed(["A zero"]))
+        return model.denoiser.conv_in.base.weight
 
-    base = model.denoiser.conv_in.weight
+    base = BaseModel.load(params.base_model).denoiser.conv_in.weight
     assert torch.equal(weight(0.0), base)
     assert not torch.allclose(weight(1.0), base)
     assert torch.allclose(weight(0.5), (base + weight(1.0)) / 2, atol=1e-6)
@@ -235,3 +242,72 @@ def test_whole_images_are_adapted_at_their_own_aspect_ratio(
     squares = generate.make_images(model, denoisers, told, inputs, rows)
     assert np.abs(whole[2].astype(int) - squares[2]).max() <= 1
     assert np.abs(whole[0].astype(int) - whole[3]).max() > 1, "two images of one size are made together"
+
+
+def test_one_network_gives_the_outputs_of_three_merged_copies(params: FinetuneParams, adapter: Path) -> None:
+    """Called in any order, the denoisers compute what copies of their own would."""
+    file, model = adapter / "adapter.safetensors", BaseModel.load(params.base_model)
+    given = generation(params, "adapted")
+    own = Denoisers.make(model, file, given)
+    noise, prompts = start_noise(model, [0]), model.embed(["A zero"])
+    copies = {}
+    for role, t, share in (("at_source", 0.0, 1.0), ("at_target", 1.0, 1.0), ("content", 1.0, 0.5)):
+        other = BaseModel.load(params.base_model)
+        merged = load_adapter(other.denoiser, file)
+        merged.set_scale(0.9 * share)
+        merged.merge(t)
+        copies[role] = denoise(other.denoiser, noise, 500, prompts)
+    for role in ("at_target", "content", "at_target", "at_source", "at_source", "content"):
+        assert torch.equal(denoise(getattr(own, role), noise, 500, prompts), copies[role]), role
+    assert not torch.equal(copies["at_source"], copies["at_target"])
+
+
+def test_saved_images_are_those_that_stage_three_would_resize(
+    tmp_path: Path, params: FinetuneParams, data: Path, adapter: Path
+) -> None:
+    inputs = {"data": data, "adapter": adapter}
+    generate.run(generation(params, "generated"), inputs, tmp_path / "whole", silent)
+    small = generation(params, "generated", save_size=24, image_format="webp")
+    generate.run(small, inputs, tmp_path / "small", silent)
+    files = pd.read_csv(tmp_path / "small" / "manifest.csv")["file"]
+    assert files.tolist() == [f"images/{i:06d}.webp" for i in range(6)]
+    for file in files:
+        whole = tmp_path / "whole" / file.replace(".webp", ".png")
+        expected = read_resized(str(whole), 24)
+        assert (np.asarray(Image.open(tmp_path / "small" / file)) == expected).all()
+        assert (read_resized(str(tmp_path / "small" / file), 24) == expected).all()
+    assert load_generated(tmp_path / "small").images.shape == (6, 24, 24, 3)
+
+
+def test_a_full_disk_ends_the_job_with_its_error(
+    tmp_path: Path, params: FinetuneParams, data: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(image_writer, "write_atomic", full)
+    with pytest.raises(OSError, match="No space left"):
+        generate.run(generation(params, "base"), {}, tmp_path, silent)
+    assert not (tmp_path / "manifest.csv").exists()
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_no_image_is_left_out(
+    tmp_path: Path, params: FinetuneParams, data: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    sample = generate.sample
+
+    def memory_for_two(model: BaseModel, predict: object, latents: torch.Tensor, levels: object) -> object:
+        sizes.append(len(latents))
+        if len(latents) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return sample(model, predict, latents, levels)
+
+    inputs = {"data": data, "adapter": adapter}
+    generate.run(generation(params, "generated"), inputs, tmp_path / "twos", silent)
+    monkeypatch.setattr(generate, "sample", memory_for_two)
+    generate.run(generation(params, "generated", batch_size="auto"), inputs, tmp_path / "auto", silent)
+    assert sizes == [6, 3, 2, 2, 2]
+    assert set(product(tmp_path / "auto")) == set(product(tmp_path / "twos"))
+    with pytest.raises(torch.OutOfMemoryError):
+        generate.run(generation(params, "generated", batch_size=6), inputs, tmp_path / "stated", silent)

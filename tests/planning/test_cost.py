@@ -191,7 +191,7 @@ def test_too_little_gpu_memory_is_told_with_what_to_change_in_order(tmp_path: Pa
         "adapter.rank (8, to less), base_model.resolution (1024, to less)"
     )
     (made,) = [text for text in said if text.startswith("generate")]
-    assert "generate.batch_size (50, to less), generate.precision (fp32, to bf16)" in made
+    assert "generate.batch_size (50, to auto), generate.precision (fp32, to bf16)" in made
 
 
 def test_more_processes_than_gpus_are_refused_and_fewer_share_the_time(tmp_path: Path) -> None:

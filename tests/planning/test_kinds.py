@@ -15,7 +15,7 @@ from pipeline.planning.graph import make_plan
 from pipeline.planning.kinds.generate import GenerateParams
 from pipeline.planning.kinds.prepare import PrepareParams
 
-SHARED = {"sampling", "morphing"}
+SHARED = {"sampling", "morphing", "saved_images"}
 """The files of the folder that declare no kind, but what several kinds share."""
 
 

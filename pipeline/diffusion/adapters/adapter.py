@@ -71,9 +71,17 @@ class Adapter(ABC):
     def set_scale(self, scale: float) -> None:
         """Set the factor on the update, on top of alpha / rank."""
 
-    @abstractmethod
     def merge(self, condition: Condition) -> None:
-        """Add dW at one condition to the base weights."""
+        """Make the weights the base weights plus dW at one condition. Warns where dW is of lower rank."""
+        self.warn_at(condition)
+        self.remerge(condition)
+
+    def warn_at(self, condition: Condition) -> None:  # noqa: B027 (most types have nothing to warn of)
+        """Issue a warning if dW at `condition` is of lower rank than elsewhere."""
+
+    @abstractmethod
+    def remerge(self, condition: Condition) -> None:
+        """Do what `merge` does without its check, for conditions that are merged again and again."""
 
     @abstractmethod
     def unmerge(self) -> None:

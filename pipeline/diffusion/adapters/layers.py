@@ -49,9 +49,10 @@ class AdaptedLayer(nn.Module, ABC):
 
     @torch.no_grad()
     def merge(self, update: Tensor) -> None:
-        """Add `update` to the base weight, and keep the old weight for `unmerge`."""
-        self._base_weight = self.base.weight.detach().clone()
-        self.base.weight += update
+        """Set the weight to the base weight plus `update`, and keep the base weight for `unmerge`."""
+        if self._base_weight is None:
+            self._base_weight = self.base.weight.detach().clone()
+        torch.add(self._base_weight, update, out=self.base.weight)
 
     @torch.no_grad()
     def unmerge(self) -> None:

@@ -1,6 +1,5 @@
 """Change an image as an example pair of images shows, with a LoRWeB adapter: a : a' :: b : b'."""
 
-import copy
 import json
 import math
 from collections.abc import Sequence
@@ -18,14 +17,15 @@ from pipeline.core.errors import UserError
 from pipeline.core.store import MANIFEST
 from pipeline.data.image_files import as_rgb
 from pipeline.data.open_image import open_image
-from pipeline.diffusion.adapters import find_adapter_file, load_adapter, saved_spec
+from pipeline.diffusion.adapters import find_adapter_file, saved_spec
 from pipeline.diffusion.adapters.adapter import read_adapter
 from pipeline.diffusion.adapters.export import lora_factors
 from pipeline.diffusion.adapters.lora.file import write_lora
 from pipeline.diffusion.adapters.lorweb import analogy, load_encoder
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.generate.in_context import predict_beside
-from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
+from pipeline.diffusion.generate.merged_denoisers import SharedDenoiser
+from pipeline.diffusion.prompt_embeddings import Denoiser, PromptEmbeddings
 from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample, start_noise
 
 STRIP_MIN_SIDE = 128
@@ -240,32 +240,27 @@ def apply_analogy(
     `grid`, b' is sampled from noise, beside a, a' and b.
     """
     guidance = options.guidance
-    guide = copy.deepcopy(model.denoiser) if guidance.content_scale != 1 else model.denoiser
-    if guide is not model.denoiser:
-        guiding_adapter = load_adapter(guide, adapter.file)
-        guiding_adapter.set_scale(options.scale * guidance.content_scale)
-        guiding_adapter.merge(conditions.change)
-    loaded = load_adapter(model.denoiser, adapter.file)
-    loaded.set_scale(options.scale)
+    shared, scale = SharedDenoiser(model, adapter.file), options.scale
+    at_b = shared.merged_at(conditions.identity, scale)
+    changed = guide = shared.merged_at(conditions.change, scale)
+    if guidance.content_scale != 1:
+        guide = shared.merged_at(conditions.change, scale * guidance.content_scale)
     prompt, empty = model.embed([options.prompt]), model.embed([EMPTY_PROMPT])
     levels = Levels.make(model, options.steps)
 
-    def inverted(image: np.ndarray, image_prompt: PromptEmbeddings) -> Tensor:
-        predict = classifier_free(model.denoiser, image_prompt, empty, 1.0)
+    def inverted(image: np.ndarray, denoiser: Denoiser, image_prompt: PromptEmbeddings) -> Tensor:
+        predict = classifier_free(denoiser, image_prompt, empty, 1.0)
         return invert(model, predict, model.encode(image), levels)
 
-    predict = guided(guidance, model.denoiser, guide, prompt, empty)
+    predict = guided(guidance, changed, guide, prompt, empty)
     if adapter.analogy.context == "grid":
-        loaded.merge(conditions.change)
         quarters, seeds = [images.a[:1], images.a_prime[:1], images.b], [options.seed or 0]
         latents = start_noise(model, seeds)
         predict = predict_beside(model, predict, quarters, seeds)
     else:
-        loaded.merge(conditions.identity)
-        latents = inverted(images.b, prompt)
-        loaded.merge(conditions.change)
+        latents = inverted(images.b, at_b, prompt)
         if options.statistics != "own":
-            latents = adain(latents, inverted(images.a_prime[:1], empty))
+            latents = adain(latents, inverted(images.a_prime[:1], changed, empty))
     return model.decode(sample(model, predict, latents, levels))[0]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.config import prompt
 from pipeline.core.reproducibility import reproducible
@@ -20,9 +20,10 @@ from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
 from pipeline.data.image_sets import ImageSet, load_labelled, load_unlabelled
 from pipeline.diffusion.base_model import BaseModel
-from pipeline.diffusion.generate.images import choose_balanced, images_named, labels_of, to_png
-from pipeline.diffusion.generate.merged_denoisers import merge_into_copy
-from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
+from pipeline.diffusion.generate.image_writer import ImageWriter
+from pipeline.diffusion.generate.images import choose_balanced, images_named, labels_of
+from pipeline.diffusion.generate.merged_denoisers import SharedDenoiser
+from pipeline.diffusion.prompt_embeddings import Denoiser, PromptEmbeddings
 from pipeline.diffusion.sampling import (
     Levels,
     Predict,
@@ -47,10 +48,10 @@ class FlowSampler:
 
     def __init__(self, params: FlowParams, inputs: dict[str, Path], source: ImageSet) -> None:
         self.params, self.source, self.labels = params, source, labels_of(source)
-        self.adapter = inputs["adapter"] / "adapter.safetensors"
         self.model, words = BaseModel.load(params.base_model, params.precision), params.pair.words
         self.prompts = self.model.embed([prompt(params.source_prompt, words[i]) for i in self.labels])
         self.negative = negative_embeddings(self.model, params).expand(len(self.prompts))
+        self.shared = SharedDenoiser(self.model, inputs["adapter"] / "adapter.safetensors")
         self.levels = Levels.of(self.model, params, params.inversion)
         self.own_start = self.target_start = self._inverted(source.images, 0.0, self.prompts)
         self.styles = [""] * len(source)
@@ -62,8 +63,8 @@ class FlowSampler:
             target_prompts = self.model.embed([params.target_prompt]).expand(len(images))
             self.target_start = adain(self.own_start, self._inverted(images, 1.0, target_prompts))
 
-    def _denoiser(self, t: float, share: float = 1.0) -> nn.Module:
-        return merge_into_copy(self.model, self.adapter, t, self.params.scale * share)
+    def _denoiser(self, t: float, share: float = 1.0) -> Denoiser:
+        return self.shared.merged_at(t, self.params.scale * share)
 
     def _inverted(self, images: np.ndarray, t: float, prompts: PromptEmbeddings) -> Tensor:
         predict = classifier_free(self._denoiser(t), prompts, prompts, 1.0)
@@ -108,7 +109,7 @@ def interpolate_predictions(first: Predict, second: Predict, share: float) -> Pr
 
 @torch.inference_mode()
 def run(params: FlowParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
-    """Make images/*.png and manifest.csv (file, label, class, seed, t, prompt, source, style), t after t.
+    """Make images/* and manifest.csv (file, label, class, seed, t, prompt, source, style), t after t.
 
     Args:
         params: The job's parameters.
@@ -122,10 +123,11 @@ def run(params: FlowParams, inputs: dict[str, Path], workspace: Path, progress: 
         chosen = choose_balanced(source, None, params.seed)[: params.examples]
         sampler = FlowSampler(params, inputs, source.take(chosen))
         rows: list[dict[str, object]] = []
-        for finished, t in enumerate(params.times, start=1):
-            for i, image in enumerate(sampler.sample_at(t)):
-                file = f"images/{len(rows):06d}.png"
-                write_atomic(workspace / file, to_png(image))
-                rows.append({"file": file} | sampler.row(i, t))
-            progress(finished, len(params.times), "times")
+        with ImageWriter(workspace, params) as writer:
+            for finished, t in enumerate(params.times, start=1):
+                images = sampler.sample_at(t)
+                files = [params.file(len(rows) + i) for i in range(len(images))]
+                writer.write(files, images)
+                rows += [{"file": file} | sampler.row(i, t) for i, file in enumerate(files)]
+                progress(finished, len(params.times), "times")
         write_atomic(workspace / "manifest.csv", pd.DataFrame(rows).to_csv(index=False))

@@ -5,14 +5,14 @@ The points lie between the source domains and a little beyond: near the predicte
 batches: from noise, or from source images that were inverted at the mean t of their own domain.
 """
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.config import prompt
 from pipeline.core.reproducibility import reproducible
@@ -20,9 +20,12 @@ from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
 from pipeline.data.image_sets import ImageSet, load_labelled
-from pipeline.diffusion.adapters import Adapter, load_adapter
 from pipeline.diffusion.base_model import BaseModel
-from pipeline.diffusion.generate.images import choose_balanced, images_named, labels_of, to_png
+from pipeline.diffusion.generate.batches import Batches
+from pipeline.diffusion.generate.image_writer import ImageWriter
+from pipeline.diffusion.generate.images import choose_balanced, images_named, labels_of
+from pipeline.diffusion.generate.merged_denoisers import SharedDenoiser
+from pipeline.diffusion.prompt_embeddings import Denoiser
 from pipeline.diffusion.sampling import (
     Levels,
     adain,
@@ -65,7 +68,7 @@ def plan_images(
     start = np.where(index_at_point < classes, index_at_point, np.arange(len(labels)) + classes)
     table = pd.DataFrame(
         {
-            "file": [f"images/{i:06d}.png" for i in range(len(labels))],
+            "file": [params.file(i) for i in range(len(labels))],
             "label": labels,
             "class": [words[label] for label in labels],
             "seed": [derive(params.seed, "interpolated", int(i)) for i in start],
@@ -118,22 +121,16 @@ class MovingDenoisers:
     """
 
     def __init__(self, model: BaseModel, adapter: Path, params: InterpolateParams) -> None:
-        share = params.guidance.content_scale
-        self._adapters: list[tuple[Adapter, float]] = []
-
-        def with_adapter(denoiser: nn.Module, scale: float) -> nn.Module:
-            self._adapters.append((load_adapter(denoiser, adapter), scale))
-            return denoiser
-
-        content = None if share == 1 else with_adapter(copy.deepcopy(model.denoiser), params.scale * share)
-        self.at_t = with_adapter(model.denoiser, params.scale)
-        self.content = self.at_t if content is None else content
+        self._shared = SharedDenoiser(model, adapter)
+        self._scale, self._share = params.scale, params.guidance.content_scale
+        self.at_t: Denoiser = model.denoiser
+        self.content: Denoiser = model.denoiser
 
     def merge(self, t: Sequence[float], scale: float) -> None:
-        """Merge the adapter at t, its update multiplied by `scale`."""
-        for adapter, own_scale in self._adapters:
-            adapter.set_scale(own_scale * scale)
-            adapter.merge(list(t))
+        """Take the denoisers at t, with the adapter's update multiplied by `scale`."""
+        self.at_t = self.content = self._shared.merged_at(list(t), self._scale * scale)
+        if self._share != 1:
+            self.content = self._shared.merged_at(list(t), self._scale * self._share * scale)
 
 
 class PointSampler:
@@ -156,6 +153,7 @@ class PointSampler:
         self.prompts = self.model.embed([prompt(params.source_prompt, word) for word in params.domains.words])
         self.negative = negative_embeddings(self.model, params)
         self.denoisers = MovingDenoisers(self.model, adapter, params)
+        self.batches = Batches(params.batch_size, self.model)
 
     def starts(self, rows: pd.DataFrame) -> Tensor:
         """Return the latents [n, c, h, w] that sampling starts from: noise, or inverted source images."""
@@ -165,13 +163,29 @@ class PointSampler:
         latents = torch.empty_like(noise)
         for domain in sorted(set(rows["domain"])):
             (indices,) = np.nonzero(rows["domain"].to_numpy() == domain)
+            own, images = rows.iloc[indices], self.sources[domain]
             self.denoisers.merge(self.mean_t.loc[domain].to_list(), 1.0)
-            for start in range(0, len(indices), self.params.batch_size):
-                batch = indices[start : start + self.params.batch_size]
-                latents[torch.from_numpy(batch)] = self._inverted(rows.iloc[batch], self.sources[domain])
+            for part, inverted in self.batches.run(len(own), partial(self._inverted, own, images)):
+                latents[torch.from_numpy(indices[part])] = inverted
         return adain(latents, noise) if self.params.inversion.statistics == "noise" else latents
 
-    def _inverted(self, rows: pd.DataFrame, images: ImageSet) -> Tensor:
+    def images_at(self, rows: pd.DataFrame, workspace: Path) -> Iterator[tuple[list[str], np.ndarray | None]]:
+        """Yield the files of each batch of the rows of one point, and their images; None if all exist."""
+        missing = {file for file in rows["file"] if not (workspace / file).exists()}
+        files, labels = rows["file"].tolist(), rows["label"].tolist()
+        if missing:
+            latents = self.starts(rows)
+            t = [float(number) for number in str(rows["t"].iloc[0]).split()]
+            self.denoisers.merge(t, rows["scale"].iloc[0])
+
+        def make(part: slice) -> np.ndarray | None:
+            return None if missing.isdisjoint(files[part]) else self.sample(labels[part], latents[part])
+
+        for part, images in self.batches.run(len(rows), make):
+            yield files[part], images
+
+    def _inverted(self, table: pd.DataFrame, images: ImageSet, part: slice) -> Tensor:
+        rows = table.iloc[part]
         prompts = self.prompts[rows["label"].tolist()]
         predict = classifier_free(self.denoisers.at_t, prompts, prompts, 1.0)
         latents = self.model.encode(images_named(images, rows["source"]))
@@ -179,7 +193,7 @@ class PointSampler:
         return invert(self.model, predict, latents, self.levels, inversion.refinements, inversion.timestep)
 
     def sample(self, labels: list[int], latents: Tensor) -> np.ndarray:
-        """Sample images of the classes `labels` at the t where the adapter is merged: uint8 [n, H, W, 3]."""
+        """Sample images of the classes `labels` at the t of the denoisers: uint8 [n, H, W, 3]."""
         prompts, denoisers = self.prompts[labels], self.denoisers
         negative = self.negative.expand(len(prompts))
         predict = guided(self.params.guidance, denoisers.at_t, denoisers.content, prompts, negative)
@@ -187,7 +201,7 @@ class PointSampler:
 
 
 def run(params: InterpolateParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
-    """Make images/*.png and manifest.csv; a batch whose images all exist is not made again.
+    """Make images/* and manifest.csv; a batch whose images all exist is not made again.
 
     Args:
         params: The job's parameters.
@@ -205,18 +219,11 @@ def run(params: InterpolateParams, inputs: dict[str, Path], workspace: Path, pro
         manifest = plan_images(params, points, sources)
         sampler = PointSampler(params, inputs["adapter"] / "adapter.safetensors", times, sources)
         done = 0
-        for t, at_point in manifest.groupby("t", sort=False):
-            missing = {file for file in at_point["file"] if not (workspace / file).exists()}
-            if missing:
-                latents = sampler.starts(at_point)
-                numbers = [float(number) for number in str(t).split()]
-                sampler.denoisers.merge(numbers, at_point["scale"].iloc[0])
-            for start in range(0, len(at_point), params.batch_size):
-                rows = at_point.iloc[start : start + params.batch_size]
-                if not missing.isdisjoint(rows["file"]):
-                    images = sampler.sample(rows["label"].tolist(), latents[start : start + len(rows)])
-                    for file, image in zip(rows["file"], images, strict=True):
-                        write_atomic(workspace / file, to_png(image))
-                done += len(rows)
-                progress(done, len(manifest), "images")
+        with ImageWriter(workspace, params) as writer:
+            for _, at_point in manifest.groupby("t", sort=False):
+                for files, images in sampler.images_at(at_point, workspace):
+                    if images is not None:
+                        writer.write(files, images)
+                    done += len(files)
+                    progress(done, len(manifest), "images")
         write_atomic(workspace / "manifest.csv", manifest.to_csv(index=False))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.config import PairParams, prompt
 from pipeline.core.reproducibility import reproducible
@@ -25,17 +25,13 @@ from pipeline.core.store import write_atomic
 from pipeline.data.image_sets import ImageSet, load_labelled, load_unlabelled
 from pipeline.diffusion.adapters import saved_spec
 from pipeline.diffusion.base_model import BaseModel
-from pipeline.diffusion.generate.images import (
-    choose_balanced,
-    images_named,
-    labels_of,
-    to_png,
-    whole_images,
-)
+from pipeline.diffusion.generate.batches import Batches
+from pipeline.diffusion.generate.image_writer import ImageWriter
+from pipeline.diffusion.generate.images import choose_balanced, images_named, labels_of, whole_images
 from pipeline.diffusion.generate.in_context import predict_beside
 from pipeline.diffusion.generate.manifest_analogies import draw_analogies
 from pipeline.diffusion.generate.merged_denoisers import AnalogyDenoisers, Denoisers
-from pipeline.diffusion.prompt_embeddings import PromptEmbeddings
+from pipeline.diffusion.prompt_embeddings import Denoiser, PromptEmbeddings
 from pipeline.diffusion.sampling import (
     Levels,
     adain,
@@ -74,7 +70,7 @@ def plan_images(params: GenerateParams, source: ImageSet | None, style: ImageSet
         styles = [style.names[i] for i in rng.integers(len(style), size=len(labels))]
     return pd.DataFrame(
         {
-            "file": [f"images/{i:06d}.png" for i in range(len(labels))],
+            "file": [params.file(i) for i in range(len(labels))],
             "label": labels,
             "class": [params.words[label] for label in labels],
             "seed": [derive(params.seed, params.contents, i) for i in range(len(labels))],
@@ -127,7 +123,7 @@ def make_batch(
     prompts, inversion = inputs.prompts, params.inversion
     levels = Levels.of(model, params, inversion)
 
-    def inverted(latents: Tensor, denoiser: nn.Module, image_prompts: PromptEmbeddings) -> Tensor:
+    def inverted(latents: Tensor, denoiser: Denoiser, image_prompts: PromptEmbeddings) -> Tensor:
         predict = classifier_free(denoiser, image_prompts, image_prompts, 1.0)
         return invert(model, predict, latents, levels, inversion.refinements, inversion.timestep)
 
@@ -189,7 +185,7 @@ def make_denoisers(
 
 
 def run(params: GenerateParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
-    """Make images/*.png and manifest.csv; a batch whose images all exist is not made again.
+    """Make images/* and manifest.csv; a batch whose images all exist is not made again.
 
     Args:
         params: The job's parameters.
@@ -208,22 +204,27 @@ def run(params: GenerateParams, inputs: dict[str, Path], workspace: Path, progre
         manifest, denoisers, quarters = make_denoisers(model, params, inputs, manifest)
         prompts = model.embed([prompt(params.source_prompt, word) for word in params.words])
         target, negative = model.embed([params.target_prompt]), negative_embeddings(model, params)
-        for start in range(0, len(manifest), params.batch_size):
-            rows = manifest.iloc[start : start + params.batch_size]
-            if not all((workspace / file).exists() for file in rows["file"]):
-                batch = BatchInputs(
-                    prompts[rows["label"].tolist()],
-                    target,
-                    negative,
-                    rows["seed"].tolist(),
-                    None if source is None or quarters else images_named(source, rows["source"]),
-                    None if style is None else images_named(style, rows["style"]),
-                    [images[rows.index] for images in quarters],
-                )
-                images = make_images(model, denoisers, params, batch, rows.index)
-                for file, image in zip(rows["file"], images, strict=True):
-                    write_atomic(workspace / file, to_png(image))
-            progress(start + len(rows), len(manifest), "images")
+
+        def make(part: slice) -> Sequence[np.ndarray] | None:
+            rows = manifest.iloc[part]
+            if all((workspace / file).exists() for file in rows["file"]):
+                return None
+            batch = BatchInputs(
+                prompts[rows["label"].tolist()],
+                target,
+                negative,
+                rows["seed"].tolist(),
+                None if source is None or quarters else images_named(source, rows["source"]),
+                None if style is None else images_named(style, rows["style"]),
+                [images[rows.index] for images in quarters],
+            )
+            return make_images(model, denoisers, params, batch, rows.index)
+
+        with ImageWriter(workspace, params) as writer:
+            for part, images in Batches(params.batch_size, model).run(len(manifest), make):
+                if images is not None:
+                    writer.write(manifest["file"].iloc[part], images)
+                progress(part.stop, len(manifest), "images")
         write_atomic(workspace / "manifest.csv", manifest.to_csv(index=False))
 
 

@@ -10,7 +10,7 @@ from pipeline.core.reproducibility import reproducible
 from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
 from pipeline.diffusion.base_model import BaseModel
-from pipeline.diffusion.generate.images import to_png
+from pipeline.diffusion.generate.image_writer import ImageWriter
 from pipeline.diffusion.morph.endpoints import EndpointData
 from pipeline.diffusion.morph.methods import make_method
 from pipeline.diffusion.morph.pair_loras import pair_file, source_images
@@ -33,7 +33,7 @@ def plan_images(params: BetweenParams, pairs: pd.DataFrame) -> pd.DataFrame:
     frame = np.arange(len(rows)) % each + 1
     return pd.DataFrame(
         {
-            "file": [f"images/{i:06d}.png" for i in range(len(rows))],
+            "file": [params.file(i) for i in range(len(rows))],
             "label": rows["label"],
             "class": [words[label] for label in rows["label"]],
             "seed": params.morph.seed,
@@ -49,7 +49,7 @@ def plan_images(params: BetweenParams, pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def run(params: BetweenParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
-    """Make images/*.png and manifest.csv; a pair whose images all exist is not made again.
+    """Make images/* and manifest.csv; a pair whose images all exist is not made again.
 
     Args:
         params: The job's parameters.
@@ -63,16 +63,16 @@ def run(params: BetweenParams, inputs: dict[str, Path], workspace: Path, progres
         pairs = choose_pairs(sources, len(params.domains.words), params.pairs, params.morph.seed)
         manifest, model = plan_images(params, pairs), BaseModel.load(params.base_model)
         morph = make_method(params.method, params.morph, make_distances(params.morph.perceptual))
-        for index, pair in enumerate(iterate_pairs(pairs)):
-            files = manifest["file"].iloc[index * params.frames : (index + 1) * params.frames]
-            if not all((workspace / file).exists() for file in files):
-                own, adapter = with_adapter(model, morph)
-                assert adapter is not None, f"{params.method} learns an adapter"
-                adapter.load(inputs["loras"] / pair_file(index))
-                endpoints = endpoints_of(pair, sources, params.domains, params.prompt)
-                sampler = FrameSampler(own, adapter, morph, EndpointData(own, params.morph, endpoints))
-                _, images = morph.frames(params.frames + 2, sampler.sample_frames)
-                for file, image in zip(files, images[1:-1], strict=True):
-                    write_atomic(workspace / file, to_png(image))
-            progress(index + 1, len(pairs), "pairs")
+        with ImageWriter(workspace, params) as writer:
+            for index, pair in enumerate(iterate_pairs(pairs)):
+                files = manifest["file"].iloc[index * params.frames : (index + 1) * params.frames]
+                if not all((workspace / file).exists() for file in files):
+                    own, adapter = with_adapter(model, morph)
+                    assert adapter is not None, f"{params.method} learns an adapter"
+                    adapter.load(inputs["loras"] / pair_file(index))
+                    endpoints = endpoints_of(pair, sources, params.domains, params.prompt)
+                    sampler = FrameSampler(own, adapter, morph, EndpointData(own, params.morph, endpoints))
+                    _, images = morph.frames(params.frames + 2, sampler.sample_frames)
+                    writer.write(files, images[1:-1])
+                progress(index + 1, len(pairs), "pairs")
         write_atomic(workspace / "manifest.csv", manifest.to_csv(index=False))

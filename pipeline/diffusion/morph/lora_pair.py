@@ -95,9 +95,8 @@ class LoraPair(LayeredAdapter):
         """Set the position between X (0) and Y (1): a number, or one per sample of the next batches, [n]."""
         self.state.t = as_time(self.spec, condition)
 
-    def merge(self, condition: Condition) -> None:
-        """Add dW(t) to the base weights, at one t for all samples."""
-        self.unmerge()
+    def remerge(self, condition: Condition) -> None:
+        """Make the weights the base weights plus dW(t), at one t for all samples."""
         for layer in self.layers.values():
             layer.merge(layer.delta(one_time(self.spec, condition, layer.up.dtype)))
 

@@ -6,11 +6,12 @@ from pydantic import Field
 
 from pipeline.config import Count, MorphMethod
 from pipeline.core.job import Job, register
-from pipeline.planning.kinds.morphing import MorphingKind, frame_bytes, frame_passes
+from pipeline.planning.kinds.morphing import MorphingKind, frame_passes
 from pipeline.planning.kinds.pair_loras import PairLorasParams, count_pairs
+from pipeline.planning.kinds.saved_images import SavedImages
 
 
-class BetweenParams(PairLorasParams):
+class BetweenParams(PairLorasParams, SavedImages):
     """The pairs of `pair_loras`, and how the images between the two of a pair are made."""
 
     method: MorphMethod = Field(description="the morphing method")
@@ -37,4 +38,4 @@ class Between(MorphingKind[BetweenParams]):
 
     def disk(self, params: BetweenParams, inputs: Mapping[str, Job]) -> float:
         """Count the bytes of all frames."""
-        return frame_bytes(params, count_pairs(params) * params.frames)
+        return params.disk(count_pairs(params) * params.frames, params.base_model.resolution)

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from pipeline.config import (
     BaseModelSpec,
+    BatchSize,
     Count,
     Guidance,
     InversionStart,
@@ -22,6 +23,7 @@ from pipeline.config import (
     keyed_unless_default,
 )
 from pipeline.core.job import Job, JobKind, Reduction
+from pipeline.planning.kinds.saved_images import SavedImages
 from pipeline.planning.network_sizes import GIB, WHOLE_BASE_MODEL, denoiser
 
 
@@ -39,7 +41,7 @@ class InversionSettings(Strict):
     )
 
 
-class SamplingParams(Strict):
+class SamplingParams(SavedImages):
     """The parameters that all jobs of stage two share."""
 
     base_model: BaseModelSpec = Field(description="the pretrained diffusion model")
@@ -48,7 +50,7 @@ class SamplingParams(Strict):
     spacing: Spacing = keyed_unless_default("trailing", "training timesteps of the steps")
     steps_offset: Whole = keyed_unless_default(0, "added to every timestep of leading spacing")
     negative: Negative = keyed_unless_default("target_prompt", "what guidance leads away from")
-    batch_size: Count = Field(description="images that are sampled together")
+    batch_size: BatchSize = Field(description="images that are sampled together; auto = as many as fit")
     scale: Rate = Field(description="factor on the adapter's update")
     precision: Precision = keyed_unless_default("fp32", "of the model's weights and passes")
     source_prompt: str = Field(
@@ -87,21 +89,22 @@ class SamplingKind(JobKind[Sampled]):
         return params.precision != "fp32"
 
     def gpu_gib(self, params: Sampled) -> float:
-        """Add up three denoisers, of which one is at work and keeps the activations of one layer."""
+        """Add up the base model, the weights that a merged adapter changed, and activations of one layer."""
         network = denoiser(params.base_model)
-        at_once = params.batch_size * self.images_per_pass(params)
+        batch = 1 if params.batch_size == "auto" else params.batch_size
+        at_once = batch * self.images_per_pass(params)
         activations = at_once * network.activations_at(params.base_model.resolution) / 20
         half = 2 if self.half_precision(params) else 1
-        return (4 * (2 + WHOLE_BASE_MODEL) * network.parameters + activations) / half / GIB
+        return (4 * (1 + WHOLE_BASE_MODEL) * network.parameters + activations) / half / GIB
 
     def disk(self, params: Sampled, inputs: Mapping[str, Job]) -> float:
-        """Count half of the bytes of all pixels, which is about what a PNG takes."""
-        return 1.5 * self.images(params, inputs) * params.base_model.resolution**2
+        """Count the bytes of all images."""
+        return params.disk(self.images(params, inputs), params.base_model.resolution)
 
     def reductions(self, params: Sampled) -> list[Reduction]:
         """Lower the batch, which changes no image, before precision and resolution."""
         return [
-            Reduction("generate.batch_size", params.batch_size),
+            Reduction("generate.batch_size", params.batch_size, "auto"),
             Reduction("generate.precision", params.precision, "bf16"),
             Reduction("base_model.resolution", params.base_model.resolution),
         ]

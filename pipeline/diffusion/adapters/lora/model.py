@@ -59,7 +59,7 @@ class LoraAdapter(Adapter):
         for layer in self.layers.values():
             layer.scaling[NAME] = scale * self.factor
 
-    def merge(self, condition: Condition = 0.0) -> None:
+    def remerge(self, condition: Condition = 0.0) -> None:
         """Add dW, which depends on no condition, to the base weights."""
         self.unmerge()
         for name, layer in self.layers.items():

@@ -60,9 +60,8 @@ class LorwebAdapter(LayeredAdapter[LorwebLayer]):
             )
         self.state.analogy = embedded[0] if embedded.ndim == 2 and len(embedded) == 1 else embedded
 
-    def merge(self, condition: Condition) -> None:
-        """Add the LoRA of one analogy to the base weights."""
-        self.unmerge()
+    def remerge(self, condition: Condition) -> None:
+        """Make the weights the base weights plus the LoRA of one analogy."""
         self.set_condition(condition)
         if self.state.analogy.ndim == 2:
             raise UserError(f"{len(self.state.analogy)} analogies were given, but weights are merged at one")

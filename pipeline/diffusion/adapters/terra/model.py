@@ -112,11 +112,13 @@ class TerraAdapter(LayeredAdapter[TerraLayer]):
         """
         self.state.t = forms.as_time(self.spec, condition)
 
-    def merge(self, condition: Condition) -> None:
-        """Add dW(t) to the base weights. Issues a SingularWarning if K(t) of a layer is singular."""
-        self.unmerge()
+    def remerge(self, condition: Condition) -> None:
+        """Make the weights the base weights plus dW(t)."""
         for layer in self.layers.values():
             layer.merge(layer.delta(condition))
+
+    def warn_at(self, condition: Condition) -> None:
+        """Issue a SingularWarning if K(t) of a layer is singular."""
         weights = {name: layer.middle for name, layer in self.layers.items()}
         forms.warn_if_singular(self.spec, weights, forms.one_time(self.spec, condition, torch.float64))
 
