@@ -42,14 +42,16 @@ class TPredictorSettings(Strict):
 
 
 class GridSettings(Strict):
-    """The times t of new domains: points of a regular grid, in or near the hull of the predicted t."""
+    """The times t of new domains: points of a regular grid, all of it or near the hull of the predicted t."""
 
     range: tuple[Real, Real] = Field(
         default=(-2.0, 2.0), description="lowest and highest t of the grid, the same in every dimension"
     )
     step: Rate = Field(default=0.5, description="distance of neighbouring points")
-    margin: Annotated[Real, Field(ge=0)] = Field(
-        default=0.5, description="how far outside the convex hull of the predicted t a point may lie"
+    margin: Annotated[Real, Field(ge=0)] | None = Field(
+        default=0.5,
+        description="how far outside the convex hull of the predicted t a point may lie; null = anywhere, "
+        "the whole grid",
     )
     per_class: Count = Field(default=4, description="images of each class to make at each point")
     start: Literal["noise", "source"] = Field(

@@ -92,6 +92,25 @@ def read_square(path: str, size: int) -> np.ndarray:
         return np.asarray(ImageOps.fit(as_rgb(image), (size, size), Image.Resampling.LANCZOS))
 
 
+def read_whole(path: str, longer: int) -> np.ndarray:
+    """Read the whole image at `path` and resize it bilinearly; its longer side becomes `longer`.
+
+    Returns:
+        uint8 [height, width, 3].
+
+    Raises:
+        UserError: The file is not a complete image.
+    """
+    with _opened(path) as image:
+        return fit_longer_side(as_rgb(image), longer)
+
+
+def fit_longer_side(image: Image.Image, longer: int) -> np.ndarray:
+    """Resize an RGB image bilinearly: uint8 [height, width, 3] with max(height, width) equal to `longer`."""
+    width, height = (max(1, longer * side // max(image.size)) for side in image.size)
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+
+
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[Image.Image]:
     """Open the image at `path`; turn every error of opening or decoding it into a UserError that names it."""

@@ -55,6 +55,22 @@ def test_negative_numbers_are_refused(tmp_path: Path, old: str, new: str) -> Non
     assert "greater than or equal to" in broken(tmp_path, old, new)
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("spacing: karras", "generate.spacing: 'karras' is not one of its values; there are: leading, linsp"),
+        ("steps_offset: 1", "steps_offset is 1, but spacing: trailing has no offset; leave steps_offset out"),
+    ],
+)
+def test_timesteps_that_no_scheduler_has_are_refused(tmp_path: Path, given: str, told: str) -> None:
+    assert told in broken(tmp_path, "  steps: 12", f"  steps: 12\n  {given}")
+
+
+def test_evenly_spaced_timesteps_need_two_steps(tmp_path: Path) -> None:
+    told = broken(tmp_path, "  steps: 12", "  steps: 1\n  spacing: linspace")
+    assert "spacing: linspace has two ends, but steps is 1; take 2 or more" in told
+
+
 def test_images_are_not_saved_larger_than_they_are_sampled(tmp_path: Path) -> None:
     told = broken(tmp_path, "  batch_size: 50", "  batch_size: auto\n  save_size: 64")
     assert "generate.save_size is 64, larger than base_model.resolution, 32" in told

@@ -39,6 +39,24 @@ def test_twelve_pairs_share_data_and_control() -> None:
     assert len({job.key for job in whole.jobs}) == len(whole.jobs)
 
 
+def test_settings_of_stage_two_reach_the_jobs_that_they_are_for() -> None:
+    changes = {"scale": 0.9, "adapted_scale": 1.0, "keep_aspect": True, "inversion_start": "first"}
+    told = changes | {"spacing": "leading", "steps_offset": 1, "negative": "zeros"}
+    whole = plan(generate=SUITE.generate.model_copy(update=told))
+    jobs = [job.params for job in whole.jobs if job.kind == "generate"]
+    found = {
+        (one.contents, one.scale, one.keep_aspect, one.inversion.start, one.spacing, one.negative)
+        for one in jobs
+    }
+    assert found == {
+        ("adapted", 1.0, True, "first", "leading", "zeros"),
+        ("generated", 0.9, False, "clean", "leading", "zeros"),
+        ("base", 0.9, False, "clean", "leading", "zeros"),
+    }
+    assert {job.key for job in plan().jobs if job.kind == "generate"}.isdisjoint(keys(whole, "generate"))
+    assert "spacing" not in jobs[0].model_copy(update={"spacing": "trailing"}).model_dump()
+
+
 def test_inputs_come_first() -> None:
     seen: set[str] = set()
     for job in plan().jobs:
