@@ -71,6 +71,8 @@ class FreshLatents(ImageLatents):
 
     def take(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Return new latents of the images `rows`."""
+        if not len(rows):  # a pooled batch may have none of a domain
+            return torch.empty(0, *self.shape)
         places = torch.rand(len(rows), generator=generator).tolist()
         chosen = zip(rows.tolist(), places, strict=True)
         squares = [random_square(self.images[row], self.model.resolution, place) for row, place in chosen]
