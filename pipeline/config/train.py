@@ -32,6 +32,11 @@ class Swad(Strict):
         default=0.3,
         description="how far above the mean of the first window a loss is too high, as a share of that mean",
     )
+    valley: Literal["paper", "authors"] = keyed_unless_default(
+        "paper",
+        "which iterates are averaged: those of algorithm 1 of the `paper`, or those that the code of its "
+        "`authors` averages, which gave the published numbers",
+    )
 
 
 class TrainSettings(Strict):
@@ -127,6 +132,15 @@ class TrainSettings(Strict):
         "GiB on the disk for images that were decoded once, under $TERRABENCH_CACHE or results/cache; 0 = "
         "no cache",
     )
+
+    @model_validator(mode="after")
+    def _valley_has_evaluations(self) -> "TrainSettings":
+        if self.swad.valley == "authors" and self.averaging != "swad":
+            raise ValueError(
+                "swad.valley: authors chooses iterates by the losses of SWAD's evaluations, which averaging: "
+                f"{self.averaging} does not make; set averaging: swad, or leave swad.valley out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _swad_has_enough_losses(self) -> "TrainSettings":

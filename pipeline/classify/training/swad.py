@@ -1,50 +1,17 @@
-"""SWAD: the average of all iterates while the loss on held-out images stays in its valley.
+"""SWAD: the average of iterates while the loss on held-out images stays in its valley.
 
-J. Cha, S. Chun, K. Lee, H.-C. Cho, S. Park, Y. Lee, S. Park, "SWAD: Domain Generalization by Seeking Flat
-Minima", NeurIPS 2021, algorithm 1.
+See `valley` for the rule that chooses the iterates, and its source.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pipeline.classify.training.valley import choose
 from pipeline.config import Swad
-
-
-@dataclass(frozen=True)
-class Valley:
-    """The evaluations, counted from 0, between which the held-out loss is in its valley.
-
-    Attributes:
-        start: The first evaluation in the valley.
-        end: The last one; None as long as the valley lasts.
-    """
-
-    start: int
-    end: int | None
-
-
-def find_valley(losses: Sequence[float], rule: Swad) -> Valley | None:
-    """Find the valley in the held-out losses of the evaluations so far; None if there is none yet.
-
-    The valley starts with the first loss that is the least of itself and the n_converge - 1 after it. The
-    threshold is the mean of these n_converge, times 1 + tolerance_ratio. Once the least of the last
-    n_tolerance losses is above the threshold, the valley has ended, with the loss before those. Since the
-    first loss is below the threshold, the valley never ends before it starts.
-    """
-    windows = [losses[first : first + rule.n_converge] for first in range(len(losses) - rule.n_converge + 1)]
-    start = next((first for first, window in enumerate(windows) if window[0] == min(window)), None)
-    if start is None:
-        return None
-    threshold = sum(windows[start]) / rule.n_converge * (1 + rule.tolerance_ratio)
-    for seen in range(start + rule.n_converge + 1, len(losses) + 1):
-        if min(losses[max(0, seen - rule.n_tolerance) : seen]) > threshold:
-            return Valley(start, seen - rule.n_tolerance - 1)
-    return Valley(start, None)
 
 
 class Mean:
@@ -70,20 +37,20 @@ class Mean:
 
 
 class Averaging:
-    """The average of the weights of `network` over the iterates in the valley of its held-out loss.
+    """The average of the weights of `network` over the segments in the valley of its held-out loss.
 
-    The iterates between two evaluations are a segment, which the later evaluation stands for. The average is
-    over all iterates of the segments from the start of the valley to its end, or to the end of training if
-    the valley lasts. A network whose loss never converged keeps the weights of its last iterate. Segments
-    that may or may not be in the valley are kept apart: at most n_converge or n_tolerance of them at a time,
-    each as large as the network.
+    By the rule of the paper every iterate has the same weight, and a network whose loss never converged keeps
+    the weights of its last iterate. By that of the authors' code every segment has the same weight, however
+    many iterates it has, and a network whose loss never converged gets the mean of its last segment. Segments
+    that may or may not be averaged are kept apart: at most n_converge or n_tolerance of them and one more at
+    a time, each as large as the network.
 
     Attributes:
         losses: The held-out loss of each evaluation.
         steps: The number of steps before each evaluation.
         open: The mean of the iterates since the last evaluation.
         segments: The means of segments that are kept apart, by the index of their evaluation.
-        average: The mean of the iterates that are known to be in the valley.
+        average: The mean of what is known to be averaged.
     """
 
     def __init__(self, network: nn.Module, rule: Swad) -> None:
@@ -95,15 +62,9 @@ class Averaging:
         self.average = Mean()
 
     @property
-    def valley(self) -> Valley | None:
-        """The valley as far as it is known."""
-        return find_valley(self.losses, self.rule)
-
-    @property
     def ended(self) -> bool:
         """Whether the valley has ended, so that no later iterate can be in it."""
-        valley = self.valley
-        return valley is not None and valley.end is not None
+        return choose(self.losses, self.rule).ended if self.losses else False
 
     def add(self) -> None:
         """Add the network's weights as one more iterate."""
@@ -111,45 +72,41 @@ class Averaging:
 
     def close_segment(self, step: int, loss: float) -> None:
         """Close the open segment by an evaluation: the held-out loss is `loss` after `step` steps."""
+        settled = len(choose(self.losses, self.rule).added) if self.losses else 0
         self.segments[len(self.losses)], self.open = self.open, Mean()
         self.losses.append(loss)
         self.steps.append(step)
-        valley, count = self.valley, len(self.losses)
-        if valley is None:
-            self._settle(start=count - self.rule.n_converge + 1, last=-1)
-        else:
-            self._settle(valley.start, count - self.rule.n_tolerance if valley.end is None else valley.end)
+        choice = choose(self.losses, self.rule)
+        self._add_segments(choice.added[settled:])
+        self.segments = {index: mean for index, mean in self.segments.items() if index in choice.kept}
 
-    def _settle(self, start: int, last: int) -> None:
-        """Drop the segments before `start`, and move those from `start` to `last` into the average."""
-        for index in sorted(self.segments):
-            if index < start:
-                del self.segments[index]
-            elif index <= last:
-                segment = self.segments.pop(index)
-                self.average.add(segment.values, segment.count)
+    def _add_segments(self, indices: Iterable[int]) -> None:
+        """Add segments to the average."""
+        for index in indices:
+            segment = self.segments[index]
+            self.average.add(segment.values, 1 if self.rule.valley == "authors" else segment.count)
 
     @torch.no_grad()
     def finish(self) -> dict[str, Any]:
-        """Give the network the averaged weights, if there is a valley.
+        """Give the network the averaged weights, if there is an average.
 
         Returns:
-            The content of averaging.json: `converged`, whether there is a valley; `first` and `last`, the
-            first and the last step in the average, from 1; `iterates`, their number.
+            The content of averaging.json: `converged`, whether the loss has converged; `first` and `last`,
+            the first and the last step in the average, from 1; `iterates`, their number, where those of a
+            segment that is in the average twice count twice.
         """
-        valley, last = self.valley, len(self.losses) - 1
-        if valley is None:
+        choice = choose(self.losses, self.rule)
+        if choice.final is None:
             return {"converged": False, "first": self.steps[-1], "last": self.steps[-1], "iterates": 1}
-        end = last if valley.end is None else valley.end
-        self._settle(valley.start, end)
+        self._add_segments(choice.final[len(choice.added) :])
         for weight, value in zip(self.network.parameters(), self.average.values, strict=True):
             weight.copy_(value)
-        before = self.steps[valley.start - 1] if valley.start else 0
+        starts = [0, *self.steps]
         return {
-            "converged": True,
-            "first": before + 1,
-            "last": self.steps[end],
-            "iterates": self.average.count,
+            "converged": choice.converged,
+            "first": starts[min(choice.final)] + 1,
+            "last": self.steps[max(choice.final)],
+            "iterates": sum(self.steps[index] - starts[index] for index in choice.final),
         }
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

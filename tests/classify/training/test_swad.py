@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pipeline.classify.training.stage import _make_loop
-from pipeline.classify.training.swad import Averaging, Valley, estimate_statistics, find_valley
-from pipeline.config import Swad
+from pipeline.classify.training.swad import Averaging, estimate_statistics
+from pipeline.classify.training.valley import Valley, choose, find_valley
+from pipeline.config import Swad, TrainSettings
 from pipeline.core.reproducibility import reproducible
 from tests.classify.train_samples import ignore, killed_and_resumed, parameters, products
 
@@ -92,6 +93,56 @@ def json_copy(state: tuple[dict, dict]) -> tuple[dict, dict]:
     return {name: tensor.clone() for name, tensor in tensors.items()}, json.loads(json.dumps(about))
 
 
+GOLDEN = json.loads((Path(__file__).parents[2] / "reference/swad/curves.json").read_text())
+"""What the authors' code averages on 100 curves of losses: see README.md beside it."""
+
+
+def test_the_authors_rule_gives_the_iterates_their_weights() -> None:
+    """The iterate of step i is the unit vector e_i, so that the average is the weight of every iterate."""
+    for number, curve in enumerate(GOLDEN):
+        names = ("n_converge", "n_tolerance", "tolerance_ratio")
+        rule = Swad(valley="authors", **{name: curve[name] for name in names})
+        lengths = [1] + [3] * (len(curve["losses"]) - 1)
+        network = nn.Linear(sum(lengths), 1, bias=False).double()
+        averaging, step = Averaging(network, rule), 0
+        for loss, length in zip(curve["losses"], lengths, strict=True):
+            for _ in range(length):
+                with torch.no_grad():
+                    network.weight.zero_()[0, step] = 1
+                averaging.add()
+                step += 1
+            averaging.close_segment(step, loss)
+            tensors, about = json_copy(averaging.state())
+            averaging = Averaging(network, rule)
+            averaging.load(tensors, about)
+            assert len(averaging.segments) <= max(rule.n_converge, rule.n_tolerance) + 1
+            if averaging.ended:
+                break
+        assert len(averaging.losses) == curve["evaluations"], number
+        assert averaging.finish()["converged"] == curve["converged"], number
+        weights = network.weight[0, :step].split(lengths[: curve["evaluations"]])
+        found = torch.stack([weight.sum() for weight in weights])
+        expected = torch.tensor(curve["weights"], dtype=torch.float64)
+        torch.testing.assert_close(found, expected, atol=1e-9, rtol=0, msg=f"curve {number}")
+
+
+def test_the_two_rules_name_different_iterates() -> None:
+    curve = GOLDEN[0]
+    finals = [
+        choose(curve["losses"], Swad(valley=valley)).final  # type: ignore[arg-type]
+        for valley in ("paper", "authors")
+    ]
+    assert finals[0] is not None
+    assert finals[1] is not None
+    assert len(set(finals[0])) == len(finals[0])
+    assert sorted(finals[0]) != sorted(finals[1])
+
+
+def test_the_paper_s_rule_keeps_the_key_of_a_training() -> None:
+    assert "valley" not in Swad().model_dump()
+    assert Swad(valley="authors").model_dump()["valley"] == "authors"
+
+
 def test_statistics_are_the_means_over_the_batches_and_frozen_ones_stay() -> None:
     network = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2).eval())
     network[0].running_mean += 7
@@ -149,3 +200,8 @@ def test_training_stops_where_the_valley_ends(tmp_path: Path, prepared: Make) ->
     loop.averaging.close_segment = lambda step, loss: close(step, next(losses))
     loop.run(ignore)
     assert (loop.done, loop.averaged) == (3, {"converged": True, "first": 1, "last": 2, "iterates": 2})
+
+
+def test_the_authors_valley_without_evaluations_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"valley: authors .* averaging: none does not make; set averaging"):
+        TrainSettings(backbone="resnet50", iterations=1, swad=Swad(valley="authors"))
