@@ -43,6 +43,8 @@ class FlowSampler:
         self.prompts = self.model.embed([prompt(params.source_prompt, words[i]) for i in self.labels])
         self.empty = self.model.embed([params.target_prompt]).expand(len(self.prompts))
         self.shared = SharedDenoiser(self.model, inputs["adapter"] / "adapter.safetensors")
+        if params.compile:
+            self.model.compile("generate.compile")
         self.levels = Levels.make(self.model, params.steps, params.inversion.depth)
         self.own_start = self.target_start = self._inverted(source.images, 0.0, self.prompts)
         self.styles = [""] * len(source)

@@ -14,14 +14,15 @@ from pipeline.config import (
     Strict,
     keyed_unless_default,
 )
-from pipeline.core.job import Job, JobKind, Reduction, register
+from pipeline.core.job import Job, JobKind, Reduction, Workload, register
 from pipeline.planning.kinds.prepare import card_of
 from pipeline.planning.network_sizes import (
+    FROZEN_TRAINING_PASSES,
     GIB,
     GRID_PASSES,
-    TRAINING_PASSES,
     WHOLE_BASE_MODEL,
     denoiser,
+    denoiser_name,
 )
 
 KEPT_BY_CHECKPOINTING = 1 / 12
@@ -68,12 +69,24 @@ class Finetune(JobKind[FinetuneParams]):
         """Count the passes of all steps; gradient checkpointing adds a forward pass to each."""
         settings = params.settings
         one_pass = denoiser(params.base_model).pass_at(params.base_model.resolution)
-        passes = TRAINING_PASSES + settings.gradient_checkpointing
+        passes = FROZEN_TRAINING_PASSES + settings.gradient_checkpointing
         return settings.steps * self.images_per_step(params) * passes * one_pass
 
     def rate_group(self, params: FinetuneParams) -> str:
         """Compare fine-tunings of one base model at one resolution on as many threads."""
-        return f"{params.base_model.name} {params.base_model.resolution} {params.threads}"
+        return " ".join(map(str, [params.base_model.name, params.threads, *self.workload(params)]))
+
+    def workload(self, params: FinetuneParams) -> Workload:
+        """Name the base model and how its passes are computed."""
+        spec, settings = params.base_model, params.settings
+        return Workload(
+            "finetune",
+            denoiser_name(spec),
+            spec.resolution,
+            settings.precision,
+            settings.compile,
+            settings.gradient_checkpointing,
+        )
 
     def half_precision(self, params: FinetuneParams) -> bool:
         """Tell whether the frozen model and the passes are in half precision."""

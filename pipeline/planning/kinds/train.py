@@ -15,8 +15,8 @@ from pipeline.config import (
     method_label,
     task_name,
 )
-from pipeline.core.job import Job, JobKind, Reduction, register
-from pipeline.planning.network_sizes import GIB, TRAINING_PASSES, backbone
+from pipeline.core.job import Job, JobKind, Reduction, Workload, register
+from pipeline.planning.network_sizes import GIB, TRAINING_PASSES, backbone, backbone_name
 
 TWO_GRADIENTS = {"SDAT", "ELS", "SAGM"}
 """Methods that seek flat minima, whose step computes gradients twice."""
@@ -85,7 +85,13 @@ class Train(JobKind[TrainParams]):
 
     def rate_group(self, params: TrainParams) -> str:
         """Compare trainings of one backbone on as many threads."""
-        return f"{params.settings.backbone} {params.threads}"
+        return " ".join(map(str, [params.settings.backbone, params.threads, *self.workload(params)]))
+
+    def workload(self, params: TrainParams) -> Workload:
+        """Name the backbone and how its passes are computed."""
+        settings = params.settings
+        network = backbone_name(settings.backbone)
+        return Workload("train", network, params.image_size, settings.precision, settings.compile)
 
     def half_precision(self, params: TrainParams) -> bool:
         """Tell whether the network's passes are in half precision."""
