@@ -13,13 +13,24 @@ from pipeline.config.base import (
     Seed,
     Setting,
     Strict,
+    Whole,
     keyed_unless_default,
     nearest,
 )
 from pipeline.config.base_model import NAMED_MODELS, BaseModelSpec
 from pipeline.config.cards import Archive, BuiltCard, DatasetCard, FolderCard, Source
 from pipeline.config.finetune import FinetuneSettings
-from pipeline.config.generate import BatchSize, FlowSettings, Guidance, ImageFormat, LatentStatistics
+from pipeline.config.generate import (
+    BatchSize,
+    FlowSettings,
+    Guidance,
+    ImageFormat,
+    InversionStart,
+    InversionTimestep,
+    LatentStatistics,
+    Negative,
+    Spacing,
+)
 from pipeline.config.loader import keys_of, read_card, read_card_file, read_suite, read_training_suite
 from pipeline.config.model_folders import expanded, variant_of
 from pipeline.config.morph import MORPHS, PIXELS, MorphMethod, MorphSettings
@@ -81,18 +92,22 @@ __all__ = [
     "GridSettings",
     "Guidance",
     "ImageFormat",
+    "InversionStart",
+    "InversionTimestep",
     "LatentStatistics",
     "MethodSpec",
     "MorphKind",
     "MorphMethod",
     "MorphSettings",
     "MorphSuite",
+    "Negative",
     "PairParams",
     "Precision",
     "Rate",
     "Seed",
     "Setting",
     "Source",
+    "Spacing",
     "Strict",
     "Suite",
     "Swad",
@@ -100,6 +115,7 @@ __all__ = [
     "TPredictorSettings",
     "TaggedSuite",
     "TrainSettings",
+    "Whole",
     "absent_domains",
     "base_model_path",
     "data_folder",

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config.base import (
     Count,
@@ -21,6 +21,14 @@ from pipeline.config.t_predictor import GridSettings
 LatentStatistics = Literal["own", "noise", "target"]
 ImageFormat = Literal["png", "webp"]
 BatchSize = Count | Literal["auto"]
+
+Spacing = Literal["trailing", "leading", "linspace"]
+
+Negative = Literal["target_prompt", "empty", "zeros"]
+
+InversionStart = Literal["clean", "first"]
+
+InversionTimestep = Literal["lower", "upper"]
 
 
 class Guidance(Strict):
@@ -52,6 +60,20 @@ class GenerateSettings(Strict):
     """Stage two."""
 
     steps: Count = Field(default=25, description="DDIM steps of sampling, and of inversion")
+    spacing: Spacing = keyed_unless_default(
+        "trailing",
+        "training timesteps of the steps, T in all, by the names of diffusers (Lin et al. 2024, table 2). "
+        "`trailing`: from T - 1 down by T / steps; `leading`: the multiples of T // steps below T, plus "
+        "`steps_offset`; `linspace`: evenly from T - 1 to 0",
+    )
+    steps_offset: Annotated[Whole, Field(ge=0)] = keyed_unless_default(
+        0, "added to every timestep of `spacing: leading`; 1 in the schedulers of Stable Diffusion"
+    )
+    negative: Negative = keyed_unless_default(
+        "target_prompt",
+        "what guidance leads away from: the embedding of `finetune.target_prompt`, that of the `empty` text, "
+        "or `zeros`, as SDXL's own pipeline has it where no negative prompt is given",
+    )
     batch_size: BatchSize = Field(
         default=8,
         description="images that are sampled together; `auto` = as many as fit into the memory of the GPU: "
@@ -92,6 +114,16 @@ class GenerateSettings(Strict):
     inversion_depth: Annotated[Real, Field(gt=0, le=1)] = Field(
         default=1.0, description="how far towards noise an image is inverted, above 0; 1 = all the way"
     )
+    inversion_start: InversionStart = keyed_unless_default(
+        "clean",
+        "noise level of an image that inversion starts from and sampling returns to: `clean`, none at all, "
+        "or that of the `first` training timestep, as in DDIM with `set_alpha_to_one: false`",
+    )
+    inversion_timestep: InversionTimestep = keyed_unless_default(
+        "lower",
+        "timestep at which the noise of an inversion step is predicted from the latents at its lower end: "
+        "that of the `lower` end, or that of the `upper`, as in diffusers' inverse DDIM",
+    )
     inversion_refinements: Annotated[Whole, Field(ge=0)] = Field(
         default=0,
         description="fixed-point iterations of every inversion step, each of which costs as much as the "
@@ -103,8 +135,27 @@ class GenerateSettings(Strict):
         "Gaussian `noise`, or those of an inverted `target` image, one of which is drawn for each",
     )
     scale: Rate = Field(default=1.0, description="factor on the adapter's update; 1 = as it was learned")
+    adapted_scale: Rate | None = keyed_unless_default(
+        None, "uda: the same factor for adapted source images; null = `scale`"
+    )
+    keep_aspect: bool = keyed_unless_default(
+        False,
+        "uda: adapt whole source images, whose longer side is the model's resolution, instead of their "
+        "centre squares",
+    )
     precision: Precision = Field(default="fp32", description="precision of the model's weights and passes")
     compile: bool = keyed_unless_default(
         False, "compile the denoiser by torch.compile: a minute or two at the start, then faster steps"
     )
     seed: Seed = Field(default=0, description="seed of the noise, and of the choice of images")
+
+    @model_validator(mode="after")
+    def _timesteps_exist(self) -> "GenerateSettings":
+        if self.steps_offset and self.spacing != "leading":
+            raise ValueError(
+                f"steps_offset is {self.steps_offset}, but spacing: {self.spacing} has no offset; leave "
+                "steps_offset out, or take spacing: leading"
+            )
+        if self.spacing == "linspace" and self.steps == 1:
+            raise ValueError("spacing: linspace has two ends, but steps is 1; take 2 or more, or trailing")
+        return self

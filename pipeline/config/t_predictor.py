@@ -4,7 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Count, Fraction, Rate, Real, Seed, Strict, Whole
+from pipeline.config.base import (
+    Count,
+    Fraction,
+    Rate,
+    Real,
+    Seed,
+    Strict,
+    Whole,
+    keyed_unless_default,
+)
 
 
 class TPredictorSettings(Strict):
@@ -22,6 +31,11 @@ class TPredictorSettings(Strict):
         default=None,
         description="SHA-256 hash that the file of weights must have; null = any. The key of the job has "
         "the hash",
+    )
+    normalisation: Literal["backbone", "half"] = keyed_unless_default(
+        "backbone",
+        "how colours from 0 to 1 are normalised: by the mean and deviation of the `backbone`'s pretraining, "
+        "or to -1 to 1, with 0.5 for both (`half`), as the authors do",
     )
     margin: Rate = Field(
         default=1.0, description="distance to which the t of images of different domains are pushed apart"
@@ -42,14 +56,16 @@ class TPredictorSettings(Strict):
 
 
 class GridSettings(Strict):
-    """The times t of new domains: points of a regular grid, in or near the hull of the predicted t."""
+    """The times t of new domains: points of a regular grid, all of it or near the hull of the predicted t."""
 
     range: tuple[Real, Real] = Field(
         default=(-2.0, 2.0), description="lowest and highest t of the grid, the same in every dimension"
     )
     step: Rate = Field(default=0.5, description="distance of neighbouring points")
-    margin: Annotated[Real, Field(ge=0)] = Field(
-        default=0.5, description="how far outside the convex hull of the predicted t a point may lie"
+    margin: Annotated[Real, Field(ge=0)] | None = Field(
+        default=0.5,
+        description="how far outside the convex hull of the predicted t a point may lie; null = anywhere, "
+        "the whole grid",
     )
     per_class: Count = Field(default=4, description="images of each class to make at each point")
     start: Literal["noise", "source"] = Field(

@@ -3,16 +3,18 @@
 import importlib.util
 import os
 import shutil
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from pipeline.core.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 COMPILERS = "g++", "clang++", "c++"
 
 
-def compile_network(network: nn.Module, device: torch.device, field: str) -> None:
+def compile_network(network: "nn.Module", device: "torch.device", field: str) -> None:
     """Compile `network` in place: its next pass takes a minute or two, and passes after it are faster.
 
     Results differ from those of the network as it was by rounding.

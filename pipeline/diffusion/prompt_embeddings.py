@@ -41,6 +41,11 @@ class PromptEmbeddings:
         """Return a copy on `device`."""
         return self._map(lambda tensor: tensor.to(device))
 
+    def without_text(self) -> "PromptEmbeddings":
+        """Return a copy in which the embeddings of the text are zeros."""
+        pooled = None if self.pooled is None else torch.zeros_like(self.pooled)
+        return PromptEmbeddings(torch.zeros_like(self.prompts), pooled, self.sizes)
+
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors that are not None, by name."""
         return {name: tensor for name, tensor in vars(self).items() if tensor is not None}

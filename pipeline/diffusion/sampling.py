@@ -1,18 +1,21 @@
 """Sample by DDIM, invert images by DDIM, and guide the denoiser's predictions.
 
-A trajectory has noise levels 0 (clean) to n. Level k is the training timestep round(T k / n) - 1, so that
-level n is the last timestep ("trailing" spacing, Lin et al. 2024) and level 0 has no noise at all.
+A trajectory has noise levels 0 (clean) to n. By default level k is the training timestep round(T k / n) - 1,
+so that level n is the last timestep ("trailing" spacing, Lin et al. 2024), and level 0 has no noise at all.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from pipeline.config import Guidance
+from pipeline.config import Guidance, InversionTimestep, Spacing
+from pipeline.core.errors import UserError
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.prompt_embeddings import Denoiser, PromptEmbeddings, concatenate, denoise
+from pipeline.planning.kinds.sampling import InversionSettings, SamplingParams
 
 Predict = Callable[[Tensor, int], Tensor]
 """A function of noisy latents [n, c, h, w] and a timestep that returns the denoiser's output, guided."""
@@ -39,10 +42,52 @@ class Levels:
             steps: The number of steps.
             depth: How far the noisiest level is on the way to pure noise, in (0, 1].
         """
+        timesteps = [round(len(model.alpha_bar) * depth * k / steps) - 1 for k in range(1, steps + 1)]
+        return cls._from(model, timesteps, torch.ones(1))
+
+    @classmethod
+    def of(cls, model: BaseModel, params: SamplingParams, inversion: InversionSettings) -> "Levels":
+        """Return the noise levels that the parameters of a job of stage two describe.
+
+        Raises:
+            UserError: The model's noise schedule has too few timesteps.
+        """
         total = len(model.alpha_bar)
-        timesteps = [round(total * depth * k / steps) - 1 for k in range(steps + 1)]
-        clean = torch.ones(1)
-        return cls([max(t, 0) for t in timesteps], torch.cat([clean, model.alpha_bar[timesteps[1:]].cpu()]))
+        timesteps = spaced_timesteps(
+            params.spacing, total * inversion.depth, params.steps, params.steps_offset
+        )
+        ascending = [-1, *timesteps, total]
+        if any(below >= above for below, above in pairwise(ascending)):
+            raise UserError(
+                f"generate: spacing: {params.spacing} with steps: {params.steps} and steps_offset: "
+                f"{params.steps_offset} does not give distinct timesteps from 0 to {total - 1}, those of "
+                f"base_model {params.base_model.name}; lower steps or steps_offset"
+            )
+        lowest = torch.ones(1) if inversion.start == "clean" else model.alpha_bar[:1].cpu()
+        return cls._from(model, timesteps, lowest)
+
+    @classmethod
+    def _from(cls, model: BaseModel, timesteps: list[int], lowest: Tensor) -> "Levels":
+        """Put a lowest level, whose alpha_bar is given, [1], below the levels at `timesteps`."""
+        return cls([0, *timesteps], torch.cat([lowest, model.alpha_bar[timesteps].cpu()]))
+
+
+def spaced_timesteps(spacing: Spacing, total: float, steps: int, offset: int) -> list[int]:
+    """Return the training timesteps of the levels above the clean one, from the least noisy on.
+
+    They are those of diffusers' schedulers (Lin et al. 2024, table 2).
+
+    Args:
+        spacing: The rule.
+        total: Number of training timesteps up to the noisiest level.
+        steps: Number of steps n.
+        offset: Added to every timestep of `leading`.
+    """
+    if spacing == "trailing":
+        return [round(total * k / steps) - 1 for k in range(1, steps + 1)]
+    if spacing == "leading":
+        return [k * int(total // steps) + offset for k in range(steps)]
+    return [round((total - 1) * k / (steps - 1)) for k in range(steps)]
 
 
 def start_noise(model: BaseModel, seeds: Sequence[int]) -> Tensor:
@@ -53,6 +98,17 @@ def start_noise(model: BaseModel, seeds: Sequence[int]) -> Tensor:
     """
     drawn = [torch.randn(model.latent_shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(drawn).to(model.device)
+
+
+def negative_embeddings(model: BaseModel, params: SamplingParams) -> PromptEmbeddings:
+    """Return the prompt embeddings of one sample that guidance leads away from.
+
+    Zeros are those of SDXL's pipeline in diffusers, whose configuration has `force_zeros_for_empty_prompt`;
+    the sizes that an SDXL is told stay.
+    """
+    if params.negative == "zeros":
+        return model.embed([""]).without_text()
+    return model.embed([params.target_prompt if params.negative == "target_prompt" else ""])
 
 
 def classifier_free(
@@ -137,7 +193,12 @@ def sample(model: BaseModel, predict: Predict, latents: Tensor, levels: Levels) 
 
 @torch.inference_mode()
 def invert(
-    model: BaseModel, predict: Predict, latents: Tensor, levels: Levels, refinements: int = 0
+    model: BaseModel,
+    predict: Predict,
+    latents: Tensor,
+    levels: Levels,
+    refinements: int = 0,
+    timestep: InversionTimestep = "lower",
 ) -> Tensor:
     """Take clean latents to the noisiest level, so that `sample` with the same `predict` reconstructs them.
 
@@ -151,10 +212,13 @@ def invert(
         levels: The noise levels.
         refinements: How often each step is repeated with the upper end that it found last, a fixed-point
             iteration.
+        timestep: Whether the prediction at the lower end is made at the timestep of the `lower` or of the
+            `upper` end.
     """
+    at = 0 if timestep == "upper" else -1
     for k in range(1, len(levels.timesteps)):
         alpha_bar, next_alpha_bar, lower = levels.alpha_bar[k - 1], levels.alpha_bar[k], latents
-        _, noise = model.split(predict(lower, levels.timesteps[k - 1]), lower, alpha_bar)
+        _, noise = model.split(predict(lower, levels.timesteps[k + at]), lower, alpha_bar)
         for refinement in range(refinements + 1):
             if refinement:
                 _, noise = model.split(predict(latents, levels.timesteps[k]), latents, next_alpha_bar)

@@ -34,6 +34,7 @@ class Network:
         activations: Bytes that such a pass keeps for the backward pass, in fp32.
         side: The height and width of that image, in pixels.
         per_rank: Parameters of an adapter on all layers of the network, for each of its ranks.
+        encoding: Multiply-adds of the VAE's encoder for one such image, of a denoiser.
     """
 
     parameters: float
@@ -41,18 +42,23 @@ class Network:
     activations: float
     side: int
     per_rank: float = 0.0
+    encoding: float = 0.0
 
     def pass_at(self, side: int) -> float:
         """Multiply-adds of a forward pass for one image of `side` pixels."""
         return self.multiply_adds * (side / self.side) ** 2
+
+    def encoding_at(self, side: int) -> float:
+        """Multiply-adds of encoding one image of `side` pixels to a latent."""
+        return self.encoding * (side / self.side) ** 2
 
     def activations_at(self, side: int) -> float:
         """Bytes that a pass for one image of `side` pixels keeps for the backward pass, in fp32."""
         return self.activations * (side / self.side) ** 2
 
 
-SD15 = Network(8.60e8, 4.02e11, 4.4 * GIB, 512, 1.06e6)
-SDXL = Network(2.57e9, 3.38e12, 23.0 * GIB, 1024, 3.09e6)
+SD15 = Network(8.60e8, 4.02e11, 4.4 * GIB, 512, 1.06e6, 5.58e11)
+SDXL = Network(2.57e9, 3.38e12, 23.0 * GIB, 1024, 3.09e6, 2.44e12)
 MINI = Network(1.71e6, 8.26e7, 5.0e6, 32, 3.66e4)
 RESNET50 = Network(2.56e7, 4.09e9, 8.4e7, 224)
 BASE_MODELS = {"mini": MINI, "sd15": SD15, "sdxl": SDXL}
@@ -98,7 +104,9 @@ def _scaled(folder: Path) -> Network:
     parameters = sum(map(math.prod, shapes))
     factor = parameters / like.parameters
     per_rank = sum(math.prod(shape[1:]) + shape[0] for shape in shapes if len(shape) in (2, 4))
-    return Network(parameters, like.multiply_adds * factor, like.activations * factor, like.side, per_rank)
+    return Network(
+        parameters, like.multiply_adds * factor, like.activations * factor, like.side, per_rank, like.encoding
+    )
 
 
 def _shapes(path: Path) -> list[list[int]]:

@@ -85,17 +85,21 @@ class Stages:
         assert spec is not None, f"augmentation {name} has no adapter"
         return spec
 
-    def sampling(self, guidance: Guidance) -> dict[str, Any]:
-        """Return the parameters that every job of stage two shares."""
+    def sampling(self, guidance: Guidance, *, adapted: bool = False) -> dict[str, Any]:
+        """Return the parameters that every job of stage two has; `adapted` source images have a scale."""
         settings = self.suite.generate
+        scale = settings.adapted_scale if adapted and settings.adapted_scale else settings.scale
         return {
             "base_model": self.base_model,
             "guidance": guidance,
             "steps": settings.steps,
+            "spacing": settings.spacing,
+            "steps_offset": settings.steps_offset,
+            "negative": settings.negative,
             "batch_size": settings.batch_size,
             "save_size": settings.save_size,
             "image_format": settings.image_format,
-            "scale": settings.scale,
+            "scale": scale,
             "precision": settings.precision,
             "compile": settings.compile,
             "source_prompt": self.suite.finetune.source_prompt,
@@ -111,6 +115,8 @@ class Stages:
             depth=settings.inversion_depth if inverted else 1.0,
             refinements=settings.inversion_refinements,
             statistics=settings.inversion_statistics if inverted else "own",
+            start=settings.inversion_start if inverted else "clean",
+            timestep=settings.inversion_timestep if inverted else "lower",
         )
 
     def per_class(self, contents: Contents) -> int | None:
@@ -146,14 +152,16 @@ class Stages:
             context: How an analogy's image enters, with a LoRWeB.
         """
         guidance: Guidance = getattr(self.suite.generate, f"{contents}_guidance")
+        inverted = contents == "adapted" and context == "inversion"
         params = GenerateParams(
             contents=contents,
             pair=pair,
             words=self.words,
             per_class=self.per_class(contents),
-            inversion=self.inversion(inverted=contents == "adapted" and context == "inversion"),
+            inversion=self.inversion(inverted=inverted),
+            keep_aspect=inverted and self.suite.generate.keep_aspect,
             context=context,
-            **self.sampling(guidance),
+            **self.sampling(guidance, adapted=contents == "adapted"),
         )
         what = f"{pair.source}->{pair.target} {contents}" if pair else "base"
         return Job("generate", params, inputs, f"generate {what}")

@@ -70,6 +70,6 @@ def _flow_job(stages: Stages, spec: AdapterSpec, pair: PairParams, label: str, f
         inversion=stages.inversion(inverted=True),
         examples=settings.examples,
         times=settings.times,
-        **stages.sampling(stages.suite.generate.adapted_guidance),
+        **stages.sampling(stages.suite.generate.adapted_guidance, adapted=True),
     )
     return Job("flow", params, {"adapter": finetune, "data": stages.data}, f"flow {label}")

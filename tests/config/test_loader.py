@@ -55,6 +55,22 @@ def test_negative_numbers_are_refused(tmp_path: Path, old: str, new: str) -> Non
     assert "greater than or equal to" in broken(tmp_path, old, new)
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("spacing: karras", "generate.spacing: 'karras' is not one of its values; there are: leading, linsp"),
+        ("steps_offset: 1", "steps_offset is 1, but spacing: trailing has no offset; leave steps_offset out"),
+    ],
+)
+def test_timesteps_that_no_scheduler_has_are_refused(tmp_path: Path, given: str, told: str) -> None:
+    assert told in broken(tmp_path, "  steps: 12", f"  steps: 12\n  {given}")
+
+
+def test_evenly_spaced_timesteps_need_two_steps(tmp_path: Path) -> None:
+    told = broken(tmp_path, "  steps: 12", "  steps: 1\n  spacing: linspace")
+    assert "spacing: linspace has two ends, but steps is 1; take 2 or more" in told
+
+
 def test_images_are_not_saved_larger_than_they_are_sampled(tmp_path: Path) -> None:
     told = broken(tmp_path, "  batch_size: 50", "  batch_size: auto\n  save_size: 64")
     assert "generate.save_size is 64, larger than base_model.resolution, 32" in told
@@ -232,6 +248,20 @@ def test_what_setting_dg_cannot_have_is_refused(tmp_path: Path, field: str, valu
     path = tmp_path / "mine.yaml"
     path.write_text("\n".join(lines))
     with pytest.raises(UserError, match=told):
+        config.read_suite(path)
+
+
+def test_what_an_adapter_or_a_setting_cannot_have_in_stage_one_is_refused(tmp_path: Path) -> None:
+    told = broken(tmp_path, "  batch_size: 24 ", "  pooled: true\n  batch_size: 24 ")
+    assert "finetune.pooled is for setting dg alone" in told
+    fresh = SUITE.replace("  batch_size: 24 ", "  encoding: fresh\n  batch_size: 24 ")
+    path = tmp_path / "lorweb.yaml"
+    path.write_text(fresh + "\nadapters: {mix: {type: lorweb}}\n")
+    assert config.read_suite(path).finetune.encoding == "fresh"
+    path.write_text(path.read_text().replace("augmentations: [", "augmentations: [mix, "))
+    with pytest.raises(
+        UserError, match="encoding: fresh is for adapters terra and lora, but mix is a lorweb"
+    ):
         config.read_suite(path)
 
 

@@ -30,6 +30,7 @@ from tests.diffusion.stage_samples import Killed, killed_after, product, silent
 
 WORDS = ["zero", "one", "two"]
 PAIR = PairParams(source="S", target="T", words=WORDS)
+OWN = InversionSettings(depth=1.0, refinements=0, statistics="own")
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +217,31 @@ def test_the_class_is_guided_by_any_blend_of_base_model_and_adapter(
     assert torch.equal(weight(0.0), base)
     assert not torch.allclose(weight(1.0), base)
     assert torch.allclose(weight(0.5), (base + weight(1.0)) / 2, atol=1e-6)
+
+
+def test_whole_images_are_adapted_at_their_own_aspect_ratio(
+    tmp_path: Path, params: FinetuneParams, data: Path, adapter: Path
+) -> None:
+    """Wide, tall and square ones in one batch; a square one as if its aspect ratio were not kept."""
+    model = BaseModel.load(params.base_model)
+    told = generation(params, "adapted", scale=1.0, inversion=OWN)
+    denoisers = Denoisers.make(model, adapter / "adapter.safetensors", told)
+    rng = np.random.default_rng(0)
+    sizes, paths = [(96, 64), (40, 80), (64, 64), (192, 128)], []
+    for i, size in enumerate(sizes):
+        paths.append(str(tmp_path / f"{i}.png"))
+        Image.fromarray(rng.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)).save(paths[-1])
+    prompts = model.embed(["A zero", "A one", "A two", "A zero"])
+    inputs = generate.BatchInputs(
+        prompts, prompts[:1], prompts[:1], [0, 1, 2, 3], np.array(paths, dtype=object)
+    )
+    rows = pd.RangeIndex(4)
+    keep = told.model_copy(update={"keep_aspect": True})
+    whole = generate.make_images(model, denoisers, keep, inputs, rows)
+    assert [image.shape for image in whole] == [(40, 64, 3), (64, 32, 3), (64, 64, 3), (40, 64, 3)]
+    squares = generate.make_images(model, denoisers, told, inputs, rows)
+    assert np.abs(whole[2].astype(int) - squares[2]).max() <= 1
+    assert np.abs(whole[0].astype(int) - whole[3]).max() > 1, "two images of one size are made together"
 
 
 def test_one_network_gives_the_outputs_of_three_merged_copies(params: FinetuneParams, adapter: Path) -> None:

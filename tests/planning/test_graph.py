@@ -23,11 +23,38 @@ def keys(one: AnyPlan, kind: str) -> set[str]:
     return {job.key for job in one.jobs if job.kind == kind}
 
 
+def test_a_method_of_another_version_has_other_keys_and_no_other_method_has() -> None:
+    plain, raised = (
+        {cell.job.label: cell.job.key for cell in make_plan(SUITE, CARD, BASE, versions=versions).cells}
+        for versions in ({}, {"MCC": 2, "ERM": 1})
+    )
+    changed = {label for label, key in plain.items() if raised[label] != key}
+    assert changed == {label for label in plain if " MCC " in label} != set()
+
+
 def test_twelve_pairs_share_data_and_control() -> None:
     whole = plan()
     counts = {kind: len(keys(whole, kind)) for kind in ("prepare", "finetune", "generate", "train")}
     assert counts == {"prepare": 1, "finetune": 12, "generate": 25, "train": 12 * 2 * 3 * 3}
     assert len({job.key for job in whole.jobs}) == len(whole.jobs)
+
+
+def test_settings_of_stage_two_reach_the_jobs_that_they_are_for() -> None:
+    changes = {"scale": 0.9, "adapted_scale": 1.0, "keep_aspect": True, "inversion_start": "first"}
+    told = changes | {"spacing": "leading", "steps_offset": 1, "negative": "zeros"}
+    whole = plan(generate=SUITE.generate.model_copy(update=told))
+    jobs = [job.params for job in whole.jobs if job.kind == "generate"]
+    found = {
+        (one.contents, one.scale, one.keep_aspect, one.inversion.start, one.spacing, one.negative)
+        for one in jobs
+    }
+    assert found == {
+        ("adapted", 1.0, True, "first", "leading", "zeros"),
+        ("generated", 0.9, False, "clean", "leading", "zeros"),
+        ("base", 0.9, False, "clean", "leading", "zeros"),
+    }
+    assert {job.key for job in plan().jobs if job.kind == "generate"}.isdisjoint(keys(whole, "generate"))
+    assert "spacing" not in jobs[0].model_copy(update={"spacing": "trailing"}).model_dump()
 
 
 def test_inputs_come_first() -> None:

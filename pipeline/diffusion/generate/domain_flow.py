@@ -24,7 +24,16 @@ from pipeline.diffusion.generate.image_writer import ImageWriter
 from pipeline.diffusion.generate.images import choose_balanced, images_named, labels_of
 from pipeline.diffusion.generate.merged_denoisers import SharedDenoiser
 from pipeline.diffusion.prompt_embeddings import Denoiser, PromptEmbeddings
-from pipeline.diffusion.sampling import Levels, Predict, adain, classifier_free, guided, invert, sample
+from pipeline.diffusion.sampling import (
+    Levels,
+    Predict,
+    adain,
+    classifier_free,
+    guided,
+    invert,
+    negative_embeddings,
+    sample,
+)
 from pipeline.planning.kinds.flow import FlowParams
 
 
@@ -41,11 +50,11 @@ class FlowSampler:
         self.params, self.source, self.labels = params, source, labels_of(source)
         self.model, words = BaseModel.load(params.base_model, params.precision), params.pair.words
         self.prompts = self.model.embed([prompt(params.source_prompt, words[i]) for i in self.labels])
-        self.empty = self.model.embed([params.target_prompt]).expand(len(self.prompts))
+        self.negative = negative_embeddings(self.model, params).expand(len(self.prompts))
         self.shared = SharedDenoiser(self.model, inputs["adapter"] / "adapter.safetensors")
         if params.compile:
             self.model.compile("generate.compile")
-        self.levels = Levels.make(self.model, params.steps, params.inversion.depth)
+        self.levels = Levels.of(self.model, params, params.inversion)
         self.own_start = self.target_start = self._inverted(source.images, 0.0, self.prompts)
         self.styles = [""] * len(source)
         if params.inversion.statistics == "target":
@@ -53,22 +62,23 @@ class FlowSampler:
             rng = np.random.default_rng(derive(params.seed, "style", "flow"))
             self.styles = [target.names[i] for i in rng.integers(len(target), size=len(source))]
             images = images_named(target, self.styles)
-            self.target_start = adain(self.own_start, self._inverted(images, 1.0, self.empty))
+            target_prompts = self.model.embed([params.target_prompt]).expand(len(images))
+            self.target_start = adain(self.own_start, self._inverted(images, 1.0, target_prompts))
 
     def _denoiser(self, t: float, share: float = 1.0) -> Denoiser:
         return self.shared.merged_at(t, self.params.scale * share)
 
     def _inverted(self, images: np.ndarray, t: float, prompts: PromptEmbeddings) -> Tensor:
-        predict = classifier_free(self._denoiser(t), prompts, self.empty, 1.0)
-        refinements = self.params.inversion.refinements
-        return invert(self.model, predict, self.model.encode(images), self.levels, refinements)
+        predict = classifier_free(self._denoiser(t), prompts, prompts, 1.0)
+        inversion, latents = self.params.inversion, self.model.encode(images)
+        return invert(self.model, predict, latents, self.levels, inversion.refinements, inversion.timestep)
 
     def sample_at(self, t: float) -> np.ndarray:
         """Sample the examples at t: uint8 [n, H, W, 3]."""
         share, guidance, at_t = min(max(t, 0.0), 1.0), self.params.guidance, self._denoiser(t)
         content = at_t if guidance.content_scale == 1 else self._denoiser(t, guidance.content_scale)
-        unguided = classifier_free(at_t, self.prompts, self.empty, 1.0)
-        fully_guided = guided(guidance, at_t, content, self.prompts, self.empty)
+        unguided = classifier_free(at_t, self.prompts, self.negative, 1.0)
+        fully_guided = guided(guidance, at_t, content, self.prompts, self.negative)
         predict = interpolate_predictions(unguided, fully_guided, share)
         start = self.own_start + share * (self.target_start - self.own_start)
         return self.model.decode(sample(self.model, predict, start, self.levels))

@@ -52,8 +52,8 @@ class ImageWriter:
         while error is None and self._waiting:
             self._waiting.popleft().result()
 
-    def write(self, files: Iterable[str], images: np.ndarray) -> None:
-        """Write `images`, uint8 [n, H, W, 3], to n `files` within the folder."""
+    def write(self, files: Iterable[str], images: Iterable[np.ndarray]) -> None:
+        """Write `images`, uint8 [H, W, 3] each, to n `files` within the folder."""
         for file, image in zip(files, images, strict=True):
             self._waiting.append(self._threads.submit(self._write, file, image))
         while self._waiting and (self._waiting[0].done() or len(self._waiting) > WAITING):

@@ -8,6 +8,7 @@ import pandas as pd
 from PIL import Image
 
 from pipeline.core.seeds import derive
+from pipeline.data.image_files import fit_longer_side, read_whole
 from pipeline.data.image_sets import ImageSet
 
 
@@ -40,6 +41,18 @@ def images_named(images: ImageSet, names: Iterable[str]) -> np.ndarray:
     """Return the images called `names`, in that order: uint8 [n, H, W, 3], or object [n], paths of files."""
     row_of = {name: row for row, name in enumerate(images.names)}
     return images.images[[row_of[name] for name in names]]
+
+
+def whole_images(images: np.ndarray, longer: int) -> list[np.ndarray]:
+    """Return whole images whose longer side is `longer`: uint8 [height, width, 3] each.
+
+    Args:
+        images: uint8 [n, H, W, 3], or object [n], paths of files.
+        longer: In pixels.
+    """
+    if images.dtype == object:
+        return [read_whole(path, longer) for path in images]
+    return [fit_longer_side(Image.fromarray(image), longer) for image in images]
 
 
 def to_png(image: np.ndarray) -> bytes:

@@ -26,7 +26,16 @@ from pipeline.diffusion.generate.image_writer import ImageWriter
 from pipeline.diffusion.generate.images import choose_balanced, images_named, labels_of
 from pipeline.diffusion.generate.merged_denoisers import SharedDenoiser
 from pipeline.diffusion.prompt_embeddings import Denoiser
-from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample, start_noise
+from pipeline.diffusion.sampling import (
+    Levels,
+    adain,
+    classifier_free,
+    guided,
+    invert,
+    negative_embeddings,
+    sample,
+    start_noise,
+)
 from pipeline.diffusion.t_predictor.t_grid import Point, grid_points
 from pipeline.diffusion.t_predictor.times import FILE, read_times, t_columns
 from pipeline.planning.kinds.interpolate import InterpolateParams
@@ -140,9 +149,9 @@ class PointSampler:
         self.params, self.sources = params, sources
         self.mean_t = times.groupby("domain")[t_columns(times)].mean()
         self.model = BaseModel.load(params.base_model, params.precision)
-        self.levels = Levels.make(self.model, params.steps, params.inversion.depth)
+        self.levels = Levels.of(self.model, params, params.inversion)
         self.prompts = self.model.embed([prompt(params.source_prompt, word) for word in params.domains.words])
-        self.empty = self.model.embed([params.target_prompt])
+        self.negative = negative_embeddings(self.model, params)
         self.denoisers = MovingDenoisers(self.model, adapter, params)
         if params.compile:
             self.model.compile("generate.compile")
@@ -180,15 +189,16 @@ class PointSampler:
     def _inverted(self, table: pd.DataFrame, images: ImageSet, part: slice) -> Tensor:
         rows = table.iloc[part]
         prompts = self.prompts[rows["label"].tolist()]
-        predict = classifier_free(self.denoisers.at_t, prompts, self.empty.expand(len(prompts)), 1.0)
+        predict = classifier_free(self.denoisers.at_t, prompts, prompts, 1.0)
         latents = self.model.encode(images_named(images, rows["source"]))
-        return invert(self.model, predict, latents, self.levels, self.params.inversion.refinements)
+        inversion = self.params.inversion
+        return invert(self.model, predict, latents, self.levels, inversion.refinements, inversion.timestep)
 
     def sample(self, labels: list[int], latents: Tensor) -> np.ndarray:
         """Sample images of the classes `labels` at the t of the denoisers: uint8 [n, H, W, 3]."""
         prompts, denoisers = self.prompts[labels], self.denoisers
-        empty = self.empty.expand(len(prompts))
-        predict = guided(self.params.guidance, denoisers.at_t, denoisers.content, prompts, empty)
+        negative = self.negative.expand(len(prompts))
+        predict = guided(self.params.guidance, denoisers.at_t, denoisers.content, prompts, negative)
         return self.model.decode(sample(self.model, predict, latents, self.levels))
 
 

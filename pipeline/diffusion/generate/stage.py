@@ -10,7 +10,7 @@ noise beside that example.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +27,21 @@ from pipeline.diffusion.adapters import saved_spec
 from pipeline.diffusion.base_model import BaseModel
 from pipeline.diffusion.generate.batches import Batches
 from pipeline.diffusion.generate.image_writer import ImageWriter
-from pipeline.diffusion.generate.images import choose_balanced, images_named, labels_of
+from pipeline.diffusion.generate.images import choose_balanced, images_named, labels_of, whole_images
 from pipeline.diffusion.generate.in_context import predict_beside
 from pipeline.diffusion.generate.manifest_analogies import draw_analogies
 from pipeline.diffusion.generate.merged_denoisers import AnalogyDenoisers, Denoisers
 from pipeline.diffusion.prompt_embeddings import Denoiser, PromptEmbeddings
-from pipeline.diffusion.sampling import Levels, adain, classifier_free, guided, invert, sample, start_noise
+from pipeline.diffusion.sampling import (
+    Levels,
+    adain,
+    classifier_free,
+    guided,
+    invert,
+    negative_embeddings,
+    sample,
+    start_noise,
+)
 from pipeline.planning.kinds.generate import GenerateParams
 
 
@@ -79,7 +88,8 @@ class BatchInputs:
 
     Attributes:
         prompts: The class prompt of each image.
-        empty: The prompt without a class, of one sample.
+        target: The prompt of a target image, of one sample.
+        negative: What guidance leads away from, of one sample.
         seeds: The seed of each image.
         source: The images to adapt, [n, H, W, 3]; None to start from noise.
         style: Target images whose statistics the starting latents get (the initial latent AdaIN of Chung et
@@ -88,38 +98,71 @@ class BatchInputs:
     """
 
     prompts: PromptEmbeddings
-    empty: PromptEmbeddings
+    target: PromptEmbeddings
+    negative: PromptEmbeddings
     seeds: list[int]
     source: np.ndarray | None = None
     style: np.ndarray | None = None
     quarters: Sequence[np.ndarray] = ()
 
+    def with_source(self, rows: list[int], source: np.ndarray) -> "BatchInputs":
+        """Return the inputs of some of the images, with other source images, [len(rows), H, W, 3]."""
+        return replace(
+            self,
+            prompts=self.prompts[rows],
+            seeds=[self.seeds[row] for row in rows],
+            source=source,
+            style=None if self.style is None else self.style[rows],
+        )
+
 
 def make_batch(
     model: BaseModel, denoisers: Denoisers, params: GenerateParams, inputs: BatchInputs
 ) -> np.ndarray:
-    """Make the images of one batch: uint8 [n, H, W, 3]."""
+    """Make the images of one batch, which have one size: uint8 [n, H, W, 3]."""
     prompts, inversion = inputs.prompts, params.inversion
-    empty = inputs.empty.expand(len(prompts))
-    levels = Levels.make(model, params.steps, inversion.depth)
+    levels = Levels.of(model, params, inversion)
 
-    def inverted(images: np.ndarray, denoiser: Denoiser, image_prompts: PromptEmbeddings) -> Tensor:
-        predict = classifier_free(denoiser, image_prompts, empty, 1.0)
-        return invert(model, predict, model.encode(images), levels, inversion.refinements)
+    def inverted(latents: Tensor, denoiser: Denoiser, image_prompts: PromptEmbeddings) -> Tensor:
+        predict = classifier_free(denoiser, image_prompts, image_prompts, 1.0)
+        return invert(model, predict, latents, levels, inversion.refinements, inversion.timestep)
 
     noise = latents = start_noise(model, inputs.seeds)
     if inputs.source is not None:
         if denoisers.at_source is None:
             raise ValueError("source images need the denoiser at the source")
-        latents = inverted(inputs.source, denoisers.at_source, prompts)
+        encode = model.encode_unresized if params.keep_aspect else model.encode
+        latents = inverted(encode(inputs.source), denoisers.at_source, prompts)
     if inversion.statistics == "noise":
         latents = adain(latents, noise)
     if inputs.style is not None:
-        latents = adain(latents, inverted(inputs.style, denoisers.at_target, empty))
-    predict = guided(params.guidance, denoisers.at_target, denoisers.content, prompts, empty)
+        target = inputs.target.expand(len(prompts))
+        latents = adain(latents, inverted(model.encode(inputs.style), denoisers.at_target, target))
+    negative = inputs.negative.expand(len(prompts))
+    predict = guided(params.guidance, denoisers.at_target, denoisers.content, prompts, negative)
     if inputs.quarters:
         predict = predict_beside(model, predict, inputs.quarters, inputs.seeds)
     return model.decode(sample(model, predict, latents, levels))
+
+
+def make_images(
+    model: BaseModel, denoisers: Denoisers, params: GenerateParams, inputs: BatchInputs, rows: pd.Index
+) -> Sequence[np.ndarray]:
+    """Make the images of some rows of the manifest: uint8 [H, W, 3] each.
+
+    With `params.keep_aspect`, images of different sizes go through the model one size after another.
+    """
+    if not params.keep_aspect or inputs.source is None:
+        denoisers.select(rows)
+        return list(make_batch(model, denoisers, params, inputs))
+    whole = whole_images(inputs.source, model.resolution)
+    made: dict[int, np.ndarray] = {}
+    for shape in dict.fromkeys(image.shape for image in whole):
+        chosen = [i for i, image in enumerate(whole) if image.shape == shape]
+        denoisers.select(rows[chosen])
+        batch = inputs.with_source(chosen, np.stack([whole[i] for i in chosen]))
+        made |= zip(chosen, make_batch(model, denoisers, params, batch), strict=True)
+    return [made[i] for i in range(len(whole))]
 
 
 def make_denoisers(
@@ -162,22 +205,22 @@ def run(params: GenerateParams, inputs: dict[str, Path], workspace: Path, progre
         if params.compile:
             model.compile("generate.compile")
         prompts = model.embed([prompt(params.source_prompt, word) for word in params.words])
-        empty = model.embed([params.target_prompt])
+        target, negative = model.embed([params.target_prompt]), negative_embeddings(model, params)
 
-        def make(part: slice) -> np.ndarray | None:
+        def make(part: slice) -> Sequence[np.ndarray] | None:
             rows = manifest.iloc[part]
             if all((workspace / file).exists() for file in rows["file"]):
                 return None
             batch = BatchInputs(
                 prompts[rows["label"].tolist()],
-                empty,
+                target,
+                negative,
                 rows["seed"].tolist(),
                 None if source is None or quarters else images_named(source, rows["source"]),
                 None if style is None else images_named(style, rows["style"]),
                 [images[rows.index] for images in quarters],
             )
-            denoisers.select(rows.index)
-            return make_batch(model, denoisers, params, batch)
+            return make_images(model, denoisers, params, batch, rows.index)
 
         with ImageWriter(workspace, params) as writer:
             for part, images in Batches(params.batch_size, model).run(len(manifest), make):

@@ -38,7 +38,13 @@ def resize(images: np.ndarray, size: int) -> np.ndarray:
 def adapter_spec(settings: MorphSettings) -> AdapterSpec:
     """Specify the Terra of a morph; its two LoRAs have the same rank and layers."""
     rank = settings.rank
-    return AdapterSpec(rank=rank, alpha=rank, layers=settings.layers, include=settings.include)
+    return AdapterSpec(
+        rank=rank,
+        alpha=rank,
+        first_down=settings.first_down,
+        layers=settings.layers,
+        include=settings.include,
+    )
 
 
 def finetune_settings(settings: MorphSettings) -> FinetuneSettings:
@@ -77,7 +83,7 @@ class EndpointData(TuningData):
         """Return the batch of `step`, X before Y."""
         n, generator = self.settings.batch_size, self._generator(step)
         chosen = [torch.randint(len(latents), (n,), generator=generator) for latents in self.latents]
-        noise, timesteps = self._noise(self.latents[0], generator)
+        noise, timesteps = self._noise(self.latents[0].shape[1:], generator)
         return Batch(
             torch.cat([latents[rows] for latents, rows in zip(self.latents, chosen, strict=True)]),
             concatenate([self.prompts[[index]].expand(n) for index in (0, 1)]),

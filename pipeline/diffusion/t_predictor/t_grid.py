@@ -136,6 +136,8 @@ def evenly_spread(points: np.ndarray, count: int, centre: np.ndarray) -> np.ndar
 def grid_points(times: np.ndarray, settings: GridSettings) -> list[Point]:
     """Choose the points of the grid that lie in the convex hull of the predicted t, or within `margin` of it.
 
+    Without a margin, all points are chosen, whatever was predicted.
+
     More than `settings.points` points are thinned out evenly. If the predictor is degenerate (its spread is
     at most TOLERANCE) or no point is near, the fallback is taken, with a warning.
 
@@ -151,10 +153,12 @@ def grid_points(times: np.ndarray, settings: GridSettings) -> list[Point]:
         raise UserError(
             "grid: a predicted t is not finite: the t-predictor diverged; lower its learning_rate"
         )
+    grid = regular_grid(settings, times.shape[1])
+    if settings.margin is None:
+        return _thinned(grid, times, settings)
     total_spread = spread(times)
     if total_spread <= TOLERANCE:
         return _fallback(f"all predicted t lie within a spread of {total_spread:.2g}", times, settings)
-    grid = regular_grid(settings, times.shape[1])
     reach = settings.margin + ROUNDING * np.abs([times.max(), times.min(), *settings.range]).max()
     near = grid[Hull.of(times).distances(grid) <= reach]
     if not len(near):
@@ -163,9 +167,14 @@ def grid_points(times: np.ndarray, settings: GridSettings) -> list[Point]:
             f"is within {settings.margin} of them"
         )
         return _fallback(reason, times, settings)
-    if settings.points is not None and len(near) > settings.points:
-        near = evenly_spread(near, settings.points, times.mean(axis=0))
-    return _as_points(near)
+    return _thinned(near, times, settings)
+
+
+def _thinned(points: np.ndarray, times: np.ndarray, settings: GridSettings) -> list[Point]:
+    """Thin `points` out evenly if they are more than `settings.points`."""
+    if settings.points is not None and len(points) > settings.points:
+        points = evenly_spread(points, settings.points, times.mean(axis=0))
+    return _as_points(points)
 
 
 def _fallback(reason: str, times: np.ndarray, settings: GridSettings) -> list[Point]:

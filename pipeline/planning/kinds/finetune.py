@@ -61,16 +61,21 @@ class Finetune(JobKind[FinetuneParams]):
 
     def images_per_step(self, params: FinetuneParams) -> int:
         """Images in a step: of the source and of the target, or of every domain; a grid is four images."""
+        if params.settings.pooled:
+            return params.settings.batch_size
         grid = params.adapter.context == "grid"
         domains = 2 if params.domains is None else len(params.domains.sources)
         return (GRID_PASSES if grid else 1) * domains * params.settings.batch_size
 
     def work(self, params: FinetuneParams, images: int) -> float:
-        """Count the passes of all steps; gradient checkpointing adds a forward pass to each."""
-        settings = params.settings
-        one_pass = denoiser(params.base_model).pass_at(params.base_model.resolution)
+        """Count the passes of all steps, and the encoding of images that are encoded whenever they are drawn.
+
+        Gradient checkpointing adds a forward pass to each step.
+        """
+        settings, side, network = params.settings, params.base_model.resolution, denoiser(params.base_model)
         passes = FROZEN_TRAINING_PASSES + settings.gradient_checkpointing
-        return settings.steps * self.images_per_step(params) * passes * one_pass
+        encoded = network.encoding_at(side) if settings.encoding == "fresh" else 0.0
+        return settings.steps * self.images_per_step(params) * (passes * network.pass_at(side) + encoded)
 
     def rate_group(self, params: FinetuneParams) -> str:
         """Compare fine-tunings of one base model at one resolution on as many threads."""
@@ -115,7 +120,7 @@ class Finetune(JobKind[FinetuneParams]):
 
     def scratch(self, params: FinetuneParams, inputs: Mapping[str, Job]) -> float:
         """Count the latents of the images: four channels in fp32, at an eighth of the resolution."""
-        if params.base_model.name == "mini":
+        if params.base_model.name == "mini" or params.settings.encoding == "fresh":
             return 0.0
         images = sum(map(card_of(inputs).train_images, _encoded_domains(params)))
         return 16.0 * (params.base_model.resolution / 8) ** 2 * images

@@ -27,6 +27,7 @@ class GenerateParams(SamplingParams):
         description="images of each class; null = every source image (adapted alone)"
     )
     inversion: InversionSettings = Field(description="how source images are inverted")
+    keep_aspect: bool = keyed_unless_default(False, "adapt whole images instead of their centre squares")
     context: Context = keyed_unless_default("inversion", "of images made by analogy (see AnalogySpec)")
 
 

@@ -10,11 +10,16 @@ from pipeline.config import (
     BatchSize,
     Count,
     Guidance,
+    InversionStart,
+    InversionTimestep,
     LatentStatistics,
+    Negative,
     Precision,
     Rate,
     Seed,
+    Spacing,
     Strict,
+    Whole,
     keyed_unless_default,
 )
 from pipeline.core.job import Job, JobKind, Reduction, Workload
@@ -30,6 +35,10 @@ class InversionSettings(Strict):
     statistics: LatentStatistics = Field(
         description="mean and standard deviation that an inverted latent is given"
     )
+    start: InversionStart = keyed_unless_default("clean", "noise level that inversion starts from")
+    timestep: InversionTimestep = keyed_unless_default(
+        "lower", "end of an inversion step at whose timestep noise is predicted"
+    )
 
 
 class SamplingParams(SavedImages):
@@ -38,6 +47,9 @@ class SamplingParams(SavedImages):
     base_model: BaseModelSpec = Field(description="the pretrained diffusion model")
     guidance: Guidance = Field(description="how predictions with and without the prompt are combined")
     steps: Count = Field(description="DDIM steps")
+    spacing: Spacing = keyed_unless_default("trailing", "training timesteps of the steps")
+    steps_offset: Whole = keyed_unless_default(0, "added to every timestep of leading spacing")
+    negative: Negative = keyed_unless_default("target_prompt", "what guidance leads away from")
     batch_size: BatchSize = Field(description="images that are sampled together; auto = as many as fit")
     scale: Rate = Field(description="factor on the adapter's update")
     precision: Precision = keyed_unless_default("fp32", "of the model's weights and passes")

@@ -119,6 +119,13 @@ def test_kept_are_the_grid_points_in_the_hull_or_within_the_margin(cloud: np.nda
             assert (tuple(point) in kept) == (far < margin)
 
 
+def test_without_a_margin_the_whole_grid_is_made() -> None:
+    """81 points, as the authors of Terra make them, even where all predicted t are alike."""
+    whole = grid_points(np.zeros((5, 2)), GridSettings(margin=None))
+    assert whole == list(itertools.product(np.arange(-2, 2.5, 0.5).tolist(), repeat=2))
+    assert len(grid_points(np.zeros((5, 2)), GridSettings(margin=None, points=9))) == 9
+
+
 def test_a_grid_is_what_one_expects() -> None:
     triangle = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     inside = GridSettings(range=(-1, 2), step=0.5, margin=0.0)

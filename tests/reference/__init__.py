@@ -1,0 +1,1 @@
+"""Comparisons with reference implementations: numbers that they gave, or the libraries themselves."""
