@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.classify import plugins, registry
-from pipeline.classify.method import Update
+from pipeline.classify.method import ParameterGroup, Update
 from pipeline.classify.training.loop import Loop
+from pipeline.classify.training.optimizers import make_optimizer
 from pipeline.classify.training.stage import _make_loop
+from pipeline.core.errors import UserError
 from pipeline.core.paths import ROOT
 from tests.classify.train_samples import killed_and_resumed, parameters, products
 
@@ -59,6 +61,21 @@ def test_each_update_changes_its_groups_alone(loop: Loop) -> None:
     assert changed(loop, critic) == {"method"}
     assert changed(loop, network) == {"backbone", "bottleneck", "head"}
     assert changed(loop, critic) == {"method"}  # the momentum of the others does not move them
+
+
+def test_groups_that_are_not_there_or_overlap_are_refused(loop: Loop) -> None:
+    method, network, settings = loop.method, loop.network, loop.settings
+    groups = method.parameter_groups(network)
+    method.parameter_groups = lambda network: [*groups, ParameterGroup("mine", [network.head[1].bias])]
+    with pytest.raises(
+        UserError, match=r"^method Critic: parameter_groups returns a weight twice, in 'head' and"
+    ):
+        make_optimizer(network, method, settings)
+    method.parameter_groups = lambda network: groups
+    method.updates = lambda: (Update("all", ("backbone", "heads")),)
+    words = r"^method Critic: update 'all' names the group 'heads', which .*; did you mean 'head'\?$"
+    with pytest.raises(UserError, match=words):
+        make_optimizer(network, method, settings)
 
 
 def test_a_step_has_all_updates_and_one_rate(loop: Loop) -> None:

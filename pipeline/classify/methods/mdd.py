@@ -28,7 +28,8 @@ class MDD(Method):
     A minimises the second term. R reverses gradients, with a warm start up to 0.1, so that the features
     maximise it. The second term is the transfer-learning library's, and so are the layers. The network's head
     and A are Linear, ReLU, Dropout and Linear, with weights from N(0, 0.01) and biases of 0. The bottleneck
-    is Linear, with weights from N(0, 0.005) and biases of 0.1, BatchNorm, ReLU and Dropout.
+    is Linear, with weights from N(0, 0.005) and biases of 0.1, BatchNorm, ReLU and Dropout. Without
+    `train.bottleneck`, the heads stand on the backbone's features, whose scale they are not drawn for.
 
     Attributes:
         trade_off: The weight of the disparity, at least 0.

@@ -1,14 +1,15 @@
 """The optimiser of a training, and its learning-rate schedule."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
-from pipeline.classify.method import Method
+from pipeline.classify.method import Method, ParameterGroup
 from pipeline.classify.network import Network
-from pipeline.config import TrainSettings
+from pipeline.config import TrainSettings, nearest
+from pipeline.core.errors import UserError
 from pipeline.core.lr_schedule import Schedule, constant, cosine, inverse
 
 
@@ -18,9 +19,14 @@ def make_optimizer(network: Network, method: Method, settings: TrainSettings) ->
     The backbone learns at backbone_lr_factor times the learning rate, and with its own momentum if the
     settings state one; all other groups learn at the learning rate itself. `lr_factor` of a group comes on
     top. Every group of the optimiser has the name of the method's group.
+
+    Raises:
+        UserError: An update of the method names a group that there is not, or two groups share a weight.
     """
+    returned = method.parameter_groups(network)
+    _check_groups(method, returned)
     groups: list[dict[str, Any]] = []
-    for group in method.parameter_groups(network):
+    for group in returned:
         rate = settings.learning_rate * group.lr_factor
         momentum = settings.momentum
         if group.name == "backbone":
@@ -33,6 +39,27 @@ def make_optimizer(network: Network, method: Method, settings: TrainSettings) ->
     if settings.optimizer == "adam":
         return torch.optim.Adam(groups, weight_decay=settings.weight_decay, fused=True)
     return torch.optim.SGD(groups, weight_decay=settings.weight_decay, fused=True)
+
+
+def _check_groups(method: Method, groups: Sequence[ParameterGroup]) -> None:
+    """Raise UserError for names of groups that `method` does not return, and for weights in two groups."""
+    names = [group.name for group in groups]
+    for update in method.updates():
+        unknown = sorted(set(update.groups or ()) - set(names))
+        if unknown:
+            raise UserError(
+                f"method {method.name}: update {update.name!r} names the group {unknown[0]!r}, which "
+                f"parameter_groups does not return; {nearest(unknown[0], names)}"
+            )
+    places: dict[int, str] = {}
+    for group in groups:
+        for weight in group.parameters:
+            other = places.setdefault(id(weight), group.name)
+            if other != group.name:
+                raise UserError(
+                    f"method {method.name}: parameter_groups returns a weight twice, in {other!r} and in "
+                    f"{group.name!r}; leave it out of one"
+                )
 
 
 def update_weights(
