@@ -47,6 +47,8 @@ STAGES_ONE_AND_TWO = {
         "batch_size": 2,
         "precision": "fp32",
         "gradient_checkpointing": False,
+        "gradient_accumulation": 1,
+        "compile": False,
         "optimizer": "adamw",
         "validate_every": 1,
         "validation": {"classes": 1, "steps": 1},
@@ -54,8 +56,15 @@ STAGES_ONE_AND_TWO = {
     "t_predictor": {"backbone": "digits_cnn", "pretrained": None, "epochs": 1},
     "adapter": {"rank": 2, "alpha": 2},
 }
-GENERATE = {"steps": 1, "batch_size": 130, "precision": "fp32", "generated": 1}
-TRAIN = {"backbone": "digits_cnn", "pretrained": None, "batch_size": 4, "workers": 0}
+GENERATE = {
+    "steps": 1,
+    "batch_size": 130,
+    "precision": "fp32",
+    "compile": False,
+    "save_size": 12,
+    "generated": 1,
+}
+TRAIN = {"backbone": "digits_cnn", "pretrained": None, "precision": "fp32", "batch_size": 4, "workers": 0}
 
 
 def quiet(*args: object) -> None:
@@ -85,7 +94,7 @@ def smaller(method: MethodSpec) -> dict[str, Any]:
     }
 
 
-def small(name: str, folder: Path, base_model: Path) -> Path:
+def small(name: str, folder: Path, base_model: Path, resolution: int) -> Path:
     """A suite that extends `name`, in `folder`."""
     suite = read_suite(name)
     generate = GENERATE
@@ -97,7 +106,7 @@ def small(name: str, folder: Path, base_model: Path) -> Path:
         generate = generate | {"adapted": len(read_card(suite.dataset).classes)}
     told = STAGES_ONE_AND_TWO | {
         "extends": str(ROOT / "benchmarks" / f"{name}.yaml"),
-        "base_model": {"name": str(base_model), "resolution": 16, "vae": None},
+        "base_model": {"name": str(base_model), "resolution": resolution, "vae": None},
         "generate": generate,
         "methods": [smaller(method) for method in suite.methods],
         "train": TRAIN | {"bottleneck": suite.train.bottleneck and 8, "iterations": 1, "evaluate_every": 1},
@@ -111,9 +120,9 @@ def small(name: str, folder: Path, base_model: Path) -> Path:
 class Ran:
     """A suite that was made job by job in this process."""
 
-    def __init__(self, name: str, layout: Path, folder: Path, base_model: Path) -> None:
+    def __init__(self, name: str, layout: Path, folder: Path, base_model: Path, resolution: int = 16) -> None:
         import_folder(read_card(read_suite(name).dataset), layout, quiet)
-        self.suite = read_suite(small(name, folder, base_model))
+        self.suite = read_suite(small(name, folder, base_model, resolution))
         card = config.resolve_card(read_card(self.suite.dataset))
         self.plan: Plan = make_plan(self.suite, card, config.resolve_base_model(self.suite.base_model))
         self.store, self.results = Store(folder / "store"), folder / "results" / self.suite.name
@@ -277,6 +286,22 @@ def test_pacs(
     assert set(prompts) == {f"A {name}" for name in card.classes} | {"An image", ""}
     assert all(f"→{domain}" in ran.table("accuracy_last.md") for domain in PACS)
     check_commands(tmp_path / "pacs_small.yaml", tmp_path, capsys)
+
+
+def test_the_quick_suite_of_office_home(tmp_path: Path, sd15_folder: Path) -> None:
+    """Art and clipart alone are enough; controls, adapted and generated images, and weights that are kept."""
+    card = read_card("office_home")
+    layout = write_folders(tmp_path / "OfficeHome", card, {"Ar": "Art", "Cl": "Clipart"}, 1)
+    ran = Ran("office_home_quick", layout, tmp_path, sd15_folder, resolution=64)
+    tasks = ["Ar->Cl", "Cl->Ar"]
+    assert recorded(ran.records) == cells(ran.suite, tasks)
+    assert set(ran.records["method"]) == {"ERM", "MCC"}
+    assert set(ran.records["augmentation"]) == {"none", "base", "terra"}
+    assert ran.made("adapted") == ran.made("generated") == 2 * [Counter(range(65))]
+    assert all((ran.folder(job) / "model.safetensors").is_file() for job in ran.jobs("train"))
+    generated = ran.folder(ran.jobs("generate")[0]) / "images"
+    assert {path.suffix for path in generated.iterdir()} == {".webp"}
+    assert "Missing" not in ran.table("accuracy_last.md")
 
 
 def test_a_suite_for_gpus_is_refused_before_anything_starts(
