@@ -28,6 +28,7 @@ class DigitsCnn(nn.Sequential):
 
     num_features = 128
     image_size = 32
+    levels = ("2", "5", "8", "11")  # after the ReLU of each convolution
     normalisation = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
     def __init__(self) -> None:

@@ -19,8 +19,8 @@ FOLDER = Path(__file__).parent / "methods"
 KINDS: dict[type, str] = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
 """The types of hyper-parameters, and what messages call them."""
 
-FLAGS = {"uses_target": True, "needs_domains": False}
-"""The flags of a method that planning depends on, with the defaults of `Method`."""
+FLAGS = {"uses_target": True, "needs_domains": False, "version": 1}
+"""The attributes of a method that planning depends on, with the defaults of `Method`."""
 
 Value = float | int | bool | str
 """The value of a hyper-parameter."""
@@ -40,6 +40,7 @@ class Declaration:
         about: The first line of the class's docstring.
         uses_target: See `Method`.
         needs_domains: See `Method`.
+        version: See `Method`.
         plugin: The plug-in that declares the method; None for a method of this project.
     """
 
@@ -49,12 +50,8 @@ class Declaration:
     about: str
     uses_target: bool = True
     needs_domains: bool = False
+    version: int = 1
     plugin: Plugin | None = None
-
-    @property
-    def gradients_per_step(self) -> int:
-        """The gradients of the network in a step: two if it is sharpness-aware, and has a `rho`."""
-        return 2 if "rho" in self.hyperparameters else 1
 
 
 def declared_in(path: Path, module: str) -> list[Declaration]:
@@ -84,8 +81,9 @@ def declared_by(text: str, path: Path, module: str) -> list[Declaration]:
                         module,
                         hyperparameters,
                         about,
-                        uses_target=flags["uses_target"],
-                        needs_domains=flags["needs_domains"],
+                        uses_target=bool(flags["uses_target"]),
+                        needs_domains=bool(flags["needs_domains"]),
+                        version=flags["version"],
                     )
                 )
     return declared
@@ -137,15 +135,20 @@ def _hyperparameters(node: ast.ClassDef, known: Mapping[str, ast.ClassDef], path
     return values
 
 
-def _flags(node: ast.ClassDef, known: Mapping[str, ast.ClassDef]) -> dict[str, bool]:
+def _flags(node: ast.ClassDef, known: Mapping[str, ast.ClassDef]) -> dict[str, int]:
     """Those of FLAGS that a class or its bases among `known` set."""
-    flags: dict[str, bool] = {}
+    flags: dict[str, int] = {}
     for parent, others in _bases(node, known):
         flags |= _flags(parent, others)
     for line in node.body:
-        if isinstance(line, ast.Assign) and isinstance(line.value, ast.Constant):
+        value = (
+            line.value.value
+            if isinstance(line, ast.Assign) and isinstance(line.value, ast.Constant)
+            else None
+        )
+        if isinstance(line, ast.Assign) and isinstance(value, int):
             names = {_last_name(target) for target in line.targets} & FLAGS.keys()
-            flags |= dict.fromkeys(names, bool(line.value.value))
+            flags |= dict.fromkeys(names, value)
     return flags
 
 

@@ -4,7 +4,7 @@ A method owns its losses, its hyper-parameters and modules of its own, such as a
 loop owns everything else: data, the network, the optimiser and its schedule, evaluation and checkpoints.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -45,12 +45,16 @@ class Step:
         labels: int64 [b], the classes of the labelled images.
         target: Outputs for unlabelled images of the target domain, as many as train.batch_size. None if the
             method's `uses_target` is False. Their labels never reach training.
-        progress: The share of all steps that is done, in [0, 1). Schedules of a method depend on it, so that
-            a resumed training needs no memory of them.
+        progress: The share of all steps that is done, in [0, 1). Schedules of a method depend on it or on
+            `iteration`, so that a resumed training needs no memory of them.
         domains: int64 [b], the domain of each labelled image. Under dg the source domains are 0, 1, … with
             train.batch_size images each, and made images are one more domain. Under uda all are 0.
         weights: float32 [b], the weight of each labelled image in `task_loss`; None if all weigh 1.
         images: float32 [b, 3, H, W], the labelled images as the network got them: augmented and normalised.
+        iteration: The number of steps that are done, from 0.
+        update: The name of the update under way, of those of `Method.updates`.
+        levels: The outputs of the levels of the backbone (see levels.py) for the labelled images, [b, …]
+            each. Empty unless the method's `uses_levels` is True.
     """
 
     labelled: Outputs
@@ -60,6 +64,9 @@ class Step:
     domains: Tensor | None = None
     weights: Tensor | None = None
     images: Tensor | None = None
+    iteration: int = 0
+    update: str = ""
+    levels: tuple[Tensor, ...] = ()
 
     @property
     def halves(self) -> tuple[Outputs, Outputs]:
@@ -67,6 +74,35 @@ class Step:
         if self.target is None:
             raise ValueError("the step has no target images: they are left out where uses_target is False")
         return self.labelled, self.target
+
+
+@dataclass(frozen=True)
+class Update:
+    """One update of weights within a step. Each has a forward pass of its own.
+
+    Attributes:
+        name: What `step.update` says, so that `losses` can tell which terms to compute.
+        groups: The names of the groups of parameters that the update changes (see
+            `Method.parameter_groups`); None for all.
+    """
+
+    name: str = ""
+    groups: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Weights that the optimiser treats alike.
+
+    Attributes:
+        name: `backbone`, `bottleneck`, `head`, `method`, or a name of the method's own.
+        parameters: The weights.
+        lr_factor: A factor on the learning rate that the settings give to the group.
+    """
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    lr_factor: float = 1.0
 
 
 def task_loss(step: Step) -> Tensor:
@@ -109,6 +145,9 @@ class Method(nn.Module):
     * **Modules**: `build` makes those that depend on the sizes of features and logits; `begin` those that
       depend on the network or on the number of domains. Parameters are trained at the head's learning rate;
       parameters and buffers are kept in checkpoints. Draw weights from torch's generator, which is seeded.
+    * **Layers of the network**: `make_bottleneck` and `make_head` replace the network's own.
+    * **Updates**: `updates` lists the updates of a step if there are several, and `parameter_groups` says
+      which weights there are to update, and how fast each group learns.
     * **State** that is not in a buffer is lost when a training is resumed.
 
     Attributes:
@@ -118,17 +157,31 @@ class Method(nn.Module):
         uses_library: Whether losses or modules come from the transfer-learning library (see
             `methods/tllib.py`). Records then name its version.
         needs_domains: Whether `losses` compares source domains, of which only dg has several.
+        uses_levels: Whether `losses` reads `step.levels`.
+        separate_passes: Whether labelled and target images pass through the network one after the other, so
+            that BatchNorm does not see them together.
+        version: The version of the implementation, written out. Raise it in the change that makes a training
+            end with other numbers: all trainings of the method, and of no other, are then made again. The
+            text of a plug-in counts anyway.
         rho: The radius of sharpness-aware steps, by which the network's weights are moved along the gradient
             of `ascent` before `losses` is computed (see `training/sam.py`). None for ordinary steps.
         alpha: The strength of gradient matching in a sharpness-aware step, or None.
+        both_statistics: Whether both passes of a sharpness-aware step update the running statistics of
+            BatchNorm, or the first alone, whose weights are kept.
+        independent_dropout: Whether the second pass of a sharpness-aware step draws dropout of its own.
     """
 
     name: str
     uses_target = True
     uses_library = False
     needs_domains = False
+    uses_levels = False
+    separate_passes = False
+    version = 1
     rho: float | None = None
     alpha: float | None = None
+    both_statistics = False
+    independent_dropout = False
 
     def __init__(self, features: int, classes: int, **hyperparameters: Any) -> None:
         super().__init__()
@@ -147,6 +200,21 @@ class Method(nn.Module):
             UserError: A hyper-parameter is impossible (see `require`).
         """
 
+    def make_bottleneck(self, width: int, features: int) -> nn.Module | None:
+        """Return the layers between backbone and head, [n, width] to [n, features].
+
+        Called after `build` if the suite states `train.bottleneck`. None, the default, keeps the network's:
+        Linear, BatchNorm and ReLU.
+        """
+        return None
+
+    def make_head(self, features: int, classes: int) -> nn.Module | None:
+        """Return the layers that predict, [n, features] to logits [n, classes].
+
+        Called after `make_bottleneck`. None, the default, keeps the network's linear head.
+        """
+        return None
+
     def begin(self, network: Network, domains: int) -> None:
         """Make what depends on the network before its first step, or on the domains. Does nothing by default.
 
@@ -155,10 +223,31 @@ class Method(nn.Module):
             domains: The number of domains among labelled images: 1 under uda.
         """
 
+    def parameter_groups(self, network: Network) -> list[ParameterGroup]:
+        """Return all weights that are trained, by groups: those of the network, and the method's own.
+
+        The group `backbone` learns at `train.backbone_lr_factor` times the learning rate.
+        """
+        return [
+            ParameterGroup("backbone", list(network.backbone.parameters())),
+            ParameterGroup("bottleneck", list(network.bottleneck.parameters())),
+            ParameterGroup("head", list(network.head.parameters())),
+            ParameterGroup("method", list(self.parameters())),
+        ]
+
+    def updates(self) -> Sequence[Update]:
+        """Return the updates of every step, in order: by default a single one, of all weights.
+
+        For each, the images pass through the network again, and `losses` is computed, with the update's name
+        as `step.update`. The learning rate changes after the last.
+        """
+        return (Update(),)
+
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Return the terms of the loss by name: scalars, multiplied by their weights. Their sum is minimised.
 
-        The means of all terms over the steps in between are columns of history.csv.
+        The means of all terms over the steps in between are columns of history.csv. Of terms with one name in
+        several updates of a step, the last counts there.
         """
         raise NotImplementedError
 

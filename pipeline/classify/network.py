@@ -13,8 +13,8 @@ from pipeline.config import TrainSettings
 class Network(nn.Module):
     """A backbone, an optional bottleneck, and a linear head.
 
-    The bottleneck is the transfer-learning library's: Linear, BatchNorm and ReLU, initialised as PyTorch
-    does.
+    The bottleneck is the transfer-learning library's of most methods: Linear, BatchNorm and ReLU, initialised
+    as PyTorch does. A method may replace bottleneck and head by its own (see `factory.give_layers`).
 
     Args:
         backbone: See `make_backbone`.
@@ -29,7 +29,9 @@ class Network(nn.Module):
             in [0, 1].
         std: The standard deviations that they are normalised by.
         image_size: The only height and width that the backbone accepts; None if it accepts any.
+        width: The width of the backbone's features, which the bottleneck gets.
         feature_count: The width d of the features that the head gets.
+        classes: The number of classes.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Network(nn.Module):
         width: int = described.num_features
         self.mean, self.std = described.normalisation
         self.image_size: int | None = getattr(backbone, "image_size", None)
+        self.width, self.classes = width, classes
         self.feature_count = bottleneck or width
         self.bottleneck: nn.Module = nn.Identity()
         if bottleneck:
@@ -55,7 +58,7 @@ class Network(nn.Module):
                 nn.ReLU(inplace=True),
             )
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.head = nn.Linear(self.feature_count, classes)
+        self.head: nn.Module = nn.Linear(self.feature_count, classes)
 
     def features(self, images: Tensor) -> Tensor:
         """Return the head's input, [n, feature_count], for normalised images float32 [n, 3, H, W]."""
@@ -79,14 +82,10 @@ class Network(nn.Module):
         """Return whether a BatchNorm layer would use the statistics of the next batch."""
         return any(isinstance(layer, _BatchNorm) and layer.training for layer in self.modules())
 
-    def new_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters of bottleneck and head, which are never pretrained."""
-        return [*self.bottleneck.parameters(), *self.head.parameters()]
-
     @property
     def device(self) -> torch.device:
         """The device of the network."""
-        return self.head.weight.device
+        return next(self.head.parameters()).device
 
 
 def build_network(settings: TrainSettings, classes: int, seed: int) -> Network:

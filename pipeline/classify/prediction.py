@@ -13,7 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from pipeline.classify import registry
 from pipeline.classify.evaluation.selection import predict
+from pipeline.classify.factory import give_own_layers
 from pipeline.classify.network import Network, build_network
 from pipeline.classify.training.transforms import Inputs
 from pipeline.core.errors import UserError
@@ -100,14 +102,19 @@ def load_classifier(training: Path) -> Classifier:
             "the suite and run it again"
         )
     # All weights are in the file, so that pretrained ones need not be loaded first.
-    network = build_network(
-        params.settings.model_copy(update={"pretrained": None}), len(params.classes), seed=0
-    )
+    settings = params.settings.model_copy(update={"pretrained": None})
+    network = build_network(settings, len(params.classes), seed=0)
+    known = params.method in registry.names()
+    if known:
+        give_own_layers(network, params.method, params.hyperparameters)
     try:
         weights = load_file(path)
         refuse_non_finite(path, weights)
         network.load_state_dict(weights)
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{path} does not fit backbone {params.settings.backbone}: {reason}") from error
+        plugin = "" if known else f", or the layers of method {params.method}, which is a plug-in not in use"
+        raise UserError(
+            f"{path} does not fit backbone {params.settings.backbone}{plugin}: {reason}"
+        ) from error
     return Classifier(params, network.eval())

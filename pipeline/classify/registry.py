@@ -96,6 +96,11 @@ def plugged_in() -> dict[str, Plugin]:
     return {name: one.plugin for name, one in declarations().items() if one.plugin is not None}
 
 
+def versions() -> dict[str, int]:
+    """Return the versions of the methods whose version is not 1, by the method's name (see `Method`)."""
+    return {name: one.version for name, one in declarations().items() if one.version != 1}
+
+
 def check_method(spec: MethodSpec) -> None:
     """Check that a suite's method exists and that its hyper-parameters have the types of their defaults.
 

@@ -29,10 +29,11 @@ class AnalogySpec(Strict):
     heads: Count = Field(
         default=1, description="number of parts of keys and queries that weigh the basis separately"
     )
-    mixing: Literal["softmax", "clamp"] = Field(
+    mixing: Literal["softmax", "clamp", "tanh"] = Field(
         default="softmax",
         description="weights of the basis. `softmax`: softmax of the products of query and keys, averaged "
-        "over heads. `clamp`: the products themselves, with their sum over heads clamped to [-1, 1]",
+        "over heads. `clamp`: the products themselves, with their sum over heads clamped to [-1, 1]. `tanh`: "
+        "their tanh first, as in the authors' code without softmax",
     )
     encoder: str = Field(
         default="mini",
@@ -120,6 +121,12 @@ class AdapterSpec(Strict):
     t_dim: TDim = keyed_unless_default(1, "terra: dimensions of the time t, from 1 to 3; 1 under uda")
     rank: Count = Field(default=32, description="rank of the update; of each LoRA of a LoRWeB")
     alpha: Rate = Field(default=32.0, description="the update is multiplied by alpha / rank")
+    first_down: Literal["fan_in", "rank"] = keyed_unless_default(
+        "fan_in",
+        "how A is drawn before training. `fan_in`: uniformly between +-1 / sqrt(inputs of the layer). "
+        "`rank`: as the adapter's authors do: terra and lora N(0, 1 / rank^2); lorweb uniformly between "
+        "+-1 / sqrt(inputs * rank)",
+    )
     layers: list[Literal["Linear", "Conv2d"]] = Field(
         default=["Linear", "Conv2d"], description="types of the layers that are adapted"
     )

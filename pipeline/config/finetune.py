@@ -94,6 +94,17 @@ class FinetuneSettings(Strict):
     validation: ValidationSettings = keyed_unless_default(
         ValidationSettings(), "what the validation images show"
     )
+    encoding: Literal["cached", "fresh"] = keyed_unless_default(
+        "cached",
+        "how images become latents. `cached`: the centre square of each image is encoded once, to the mean "
+        "of the VAE's posterior. `fresh`: whenever an image is drawn, a random square of it is encoded to a "
+        "sample of the posterior, so that the VAE runs in every step; for adapters terra and lora",
+    )
+    pooled: bool = keyed_unless_default(
+        False,
+        "dg: a step has `batch_size` images of all source domains together, each with noise and a timestep "
+        "of its own, instead of `batch_size` images of each domain, which share noise and timesteps",
+    )
     gradient_checkpointing: bool = never_keyed(
         False, "compute activations twice instead of keeping them: slower, with less GPU memory"
     )

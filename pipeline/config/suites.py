@@ -188,6 +188,17 @@ class Suite(Strict):
         return self
 
     @model_validator(mode="after")
+    def _images_can_be_encoded(self) -> "Suite":
+        for name in self.augmentations:
+            spec = self.adapter_of(name)
+            if self.finetune.encoding == "fresh" and spec and spec.has_analogy:
+                raise ValueError(
+                    f"finetune.encoding: fresh is for adapters terra and lora, but {name} is a {spec.type}; "
+                    "take encoding: cached"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _fits_the_setting(self) -> "Suite":
         if self.setting == "uda":
             self._fits_uda()
@@ -199,6 +210,11 @@ class Suite(Strict):
         """Raise ValueError for settings of dg."""
         if self.mix.made_weight != 1:
             raise ValueError("mix.made_weight is for setting dg alone; under uda, set mix.made_fraction")
+        if self.finetune.pooled:
+            raise ValueError(
+                "finetune.pooled is for setting dg alone; under uda a step has as many images of the source "
+                "as of the target"
+            )
         for name in self.augmentations:
             spec = self.adapter_of(name)
             if spec is not None and spec.t_dim != 1:

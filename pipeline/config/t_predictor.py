@@ -4,7 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Count, Fraction, Rate, Real, Seed, Strict, Whole
+from pipeline.config.base import (
+    Count,
+    Fraction,
+    Rate,
+    Real,
+    Seed,
+    Strict,
+    Whole,
+    keyed_unless_default,
+)
 
 
 class TPredictorSettings(Strict):
@@ -22,6 +31,11 @@ class TPredictorSettings(Strict):
         default=None,
         description="SHA-256 hash that the file of weights must have; null = any. The key of the job has "
         "the hash",
+    )
+    normalisation: Literal["backbone", "half"] = keyed_unless_default(
+        "backbone",
+        "how colours from 0 to 1 are normalised: by the mean and deviation of the `backbone`'s pretraining, "
+        "or to -1 to 1, with 0.5 for both (`half`), as the authors do",
     )
     margin: Rate = Field(
         default=1.0, description="distance to which the t of images of different domains are pushed apart"

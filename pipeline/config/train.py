@@ -63,15 +63,17 @@ class TrainSettings(Strict):
         description="images in a step. uda: labelled images, and as many unlabelled target images. dg: "
         "images of each domain",
     )
-    optimizer: Literal["sgd", "adam"] = Field(
-        default="sgd", description="`sgd` with Nesterov momentum, or `adam`"
-    )
+    optimizer: Literal["sgd", "adam"] = Field(default="sgd", description="`sgd` with momentum, or `adam`")
     learning_rate: Rate = Field(default=0.005, description="learning rate of bottleneck and head")
     backbone_lr_factor: Rate = Field(
         default=0.1, description="learning rate of the backbone as a multiple of `learning_rate`"
     )
     weight_decay: Annotated[Real, Field(ge=0)] = Field(default=1e-3, description="weight decay (L2 penalty)")
     momentum: Fraction = Field(default=0.9, description="sgd: momentum, from 0 to 1")
+    nesterov: bool = keyed_unless_default(True, "sgd: whether momentum is Nesterov's")
+    backbone_momentum: Fraction | None = keyed_unless_default(
+        None, "sgd: momentum of the backbone, from 0 to 1; null = `momentum`"
+    )
     clip_norm: Rate | None = Field(
         default=None, description="largest norm of the gradient of all weights; null = no limit"
     )

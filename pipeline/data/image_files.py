@@ -105,6 +105,33 @@ def read_whole(path: str, longer: int) -> np.ndarray:
         return fit_longer_side(as_rgb(image), longer)
 
 
+def random_square(image: str | np.ndarray, size: int, place: float) -> np.ndarray:
+    """Resize an image bilinearly so that its shorter side is `size`, and cut a square out of it.
+
+    Args:
+        image: The path of a file, or pixels, uint8 [H, W, 3].
+        size: Side of the square in pixels.
+        place: Where the square lies along the longer side, from 0 to below 1.
+
+    Returns:
+        uint8 [size, size, 3].
+
+    Raises:
+        UserError: The file is not a complete image.
+    """
+    if isinstance(image, np.ndarray):
+        return _square_of(Image.fromarray(image), size, place)
+    with _opened(image) as opened:
+        return _square_of(as_rgb(opened), size, place)
+
+
+def _square_of(image: Image.Image, size: int, place: float) -> np.ndarray:
+    width, height = (max(size, size * side // min(image.size)) for side in image.size)
+    pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    top, left = (int(place * (side - size + 1)) for side in (height, width))
+    return pixels[top : top + size, left : left + size]
+
+
 def fit_longer_side(image: Image.Image, longer: int) -> np.ndarray:
     """Resize an RGB image bilinearly: uint8 [height, width, 3] with max(height, width) equal to `longer`."""
     width, height = (max(1, longer * side // max(image.size)) for side in image.size)

@@ -162,11 +162,27 @@ class BaseModel:
         x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
         return torch.cat([self._to_latents(part) for part in x.split(self._vae_batch_size())]).clone()
 
+    @torch.inference_mode()
+    def encode_sample(self, images: np.ndarray, generator: torch.Generator) -> Tensor:
+        """Return latents of images uint8 [n, H, W, 3], sampled from the VAE's posterior.
+
+        The size of the images is not changed.
+        The noise is drawn on the CPU, so that a seed gives the same latents on every device.
+        """
+        x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
+        parts = [self._posterior(part) for part in x.split(self._vae_batch_size())]
+        mean, deviation = (torch.cat([getattr(p, name) for p in parts]).float() for name in ("mean", "std"))
+        noise = torch.randn(mean.shape, generator=generator).to(mean)
+        return ((mean + deviation * noise) * self.pipe.vae.config.scaling_factor).clone()
+
     def _to_latents(self, x: Tensor) -> Tensor:
         """Return the latents of images [n, 3, H, W] with values from 0 to 255."""
+        return self._posterior(x).mode().float() * self.pipe.vae.config.scaling_factor
+
+    def _posterior(self, x: Tensor) -> Any:
+        """Return the VAE's posterior, unscaled, for images [n, 3, H, W] with values from 0 to 255."""
         vae = self.pipe.vae
-        x = (x / 127.5 - 1).to(vae.device, vae.dtype)
-        return vae.encode(x).latent_dist.mode().float() * vae.config.scaling_factor
+        return vae.encode((x / 127.5 - 1).to(vae.device, vae.dtype)).latent_dist
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> np.ndarray:

@@ -32,7 +32,8 @@ def plan_of(suite: AnySuite) -> AnyPlan:
         check()
     card = config.resolve_card(config.read_card(suite.dataset))
     _check_trainings(suite, card)
-    return make_plan(suite, card, config.resolve_base_model(suite.base_model), registry.plugged_in())
+    base_model = config.resolve_base_model(suite.base_model)
+    return make_plan(suite, card, base_model, registry.plugged_in(), registry.versions())
 
 
 def _check_trainings(suite: AnySuite, card: DatasetCard) -> None:

@@ -101,6 +101,7 @@ def make_plan(
     card: DatasetCard,
     base_model: BaseModelSpec,
     plugins: Mapping[str, Plugin] | None = None,
+    versions: Mapping[str, int] | None = None,
 ) -> AnyPlan:
     """Return the plan of a suite of any setting.
 
@@ -109,10 +110,11 @@ def make_plan(
         card: The card of its dataset.
         base_model: Its base model, with the revision that config.resolve_base_model found.
         plugins: The plug-ins that declare methods which this project does not, by the method's name.
+        versions: The versions of classifier methods whose version is not 1, by the method's name.
 
     Raises:
         UserError: The suite names a task, a domain or an analogy that this dataset does not have.
     """
     planner = importlib.import_module(PLANNERS[suite.setting])
-    plan: AnyPlan = planner.plan_suite(suite, card, base_model, plugins or {})
+    plan: AnyPlan = planner.plan_suite(suite, card, base_model, plugins or {}, versions or {})
     return plan

@@ -50,7 +50,11 @@ class MorphPlan(Plan[MorphSuite, MorphCell]):
 
 
 def plan_suite(
-    suite: MorphSuite, card: DatasetCard, base_model: BaseModelSpec, plugins: Mapping[str, Plugin]
+    suite: MorphSuite,
+    card: DatasetCard,
+    base_model: BaseModelSpec,
+    plugins: Mapping[str, Plugin],
+    versions: Mapping[str, int],
 ) -> MorphPlan:
     """Return the plan of a suite of morphs; see `graph.make_plan`."""
     data = Job("prepare", PrepareParams(card=card), {}, f"prepare {card.name}")

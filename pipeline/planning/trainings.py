@@ -63,7 +63,11 @@ class TrainingPlan(Plan[Suite, TrainingCell]):
 
 
 def plan_suite(
-    suite: Suite, card: DatasetCard, base_model: BaseModelSpec, plugins: Mapping[str, Plugin]
+    suite: Suite,
+    card: DatasetCard,
+    base_model: BaseModelSpec,
+    plugins: Mapping[str, Plugin],
+    versions: Mapping[str, int],
 ) -> TrainingPlan:
     """Return the plan of a suite of trainings; see `graph.make_plan`.
 
@@ -72,6 +76,7 @@ def plan_suite(
         card: The card of its dataset.
         base_model: Its base model, with the revision that config.resolve_base_model found.
         plugins: The plug-ins that declare methods which this project does not, by the method's name.
+        versions: The versions of methods whose version is not 1, by the method's name.
 
     Raises:
         UserError: The suite names a task, a domain or an analogy that this dataset does not have.
@@ -92,10 +97,10 @@ def plan_suite(
         if base is not None:
             made["base"] = {"base": base}
         for method in suite.methods:
-            plugin = plugins.get(method.name)
+            plugin, version = plugins.get(method.name), versions.get(method.name, 1)
             for augmentation in suite.augmentations:
                 inputs = {"data": data} | made.get(augmentation, {})
-                params = _train_params(suite, card, sources, target, method, augmentation)
+                params = _train_params(suite, card, sources, target, method, version, augmentation)
                 cells += [_cell(suite, method, params, seed, inputs, plugin) for seed in suite.seeds]
     # The long jobs come first: the jobs that are left when workers run out of work are then short.
     long = [job for task in tasks.values() for jobs in task.adapters.values() for job in jobs.of_stage_two]
@@ -118,6 +123,7 @@ def _train_params(
     sources: tuple[str, ...],
     target: str,
     method: MethodSpec,
+    version: int,
     augmentation: str,
 ) -> TrainParams:
     """Return the parameters of a training; the seed is the suite's first."""
@@ -130,6 +136,7 @@ def _train_params(
         classes=card.classes,
         image_size=card.image_size,
         method=method.name,
+        method_version=version,
         hyperparameters=method.hyperparameters,
         augmentation=augmentation,
         made_fraction=suite.mix.made_fraction if mixed else None,

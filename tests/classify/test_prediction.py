@@ -44,6 +44,27 @@ def test_predictions_are_those_that_the_training_recorded(
     assert classifier.probabilities([]).shape == (0, len(CLASSES))
 
 
+@pytest.mark.parametrize("method", ["MDD", "MCD", "AFN"])
+def test_the_layers_of_a_method_are_made_again(train: Make, prepared: Make, method: str) -> None:
+    hyperparameters = {} if method == "AFN" else {"width": 8}
+    choice = {"method": method, "hyperparameters": hyperparameters, "bottleneck": 6}
+    folder = train({"data": (data := prepared())}, **choice)
+    manifest = {"params": parameters(**choice).model_dump(mode="json")}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    predicted = load_classifier(folder).probabilities(load_unlabelled(data, "T", "test").images)
+    assert predicted.argmax(dim=1).tolist() == np.load(folder / "predictions.npz")["last.predicted"].tolist()
+
+
+def test_the_layers_of_a_plugin_that_is_not_in_use_are_missed_in_words(train: Make, prepared: Make) -> None:
+    choice = {"method": "MDD", "hyperparameters": {"width": 8}}
+    folder = train({"data": prepared()}, **choice)
+    manifest = {"params": parameters(**choice).model_dump(mode="json") | {"method": "Mine"}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    words = "does not fit backbone digits_cnn, or the layers of method Mine, which is a plug-in not in use: "
+    with pytest.raises(UserError, match=words):
+        load_classifier(folder)
+
+
 def test_what_cannot_be_predicted_is_refused(training: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     folder, images = training
     with pytest.raises(UserError, match="is not the artifact of a training"):

@@ -9,7 +9,7 @@ import pytest
 from pipeline.classify import declarations, registry
 from pipeline.config import MethodSpec
 from pipeline.core.errors import UserError
-from pipeline.planning.kinds.train import TWO_GRADIENTS
+from pipeline.planning.kinds.train import GRADIENTS
 
 
 def check(name: str, **hyperparameters: float | bool | str) -> None:
@@ -22,18 +22,27 @@ def test_what_is_declared_is_what_is_loaded() -> None:
         assert loaded.name == name
         assert declared.about
         assert {key: getattr(loaded, key) for key in declared.hyperparameters} == declared.hyperparameters
+        for attribute in ("uses_target", "needs_domains", "version"):
+            assert getattr(loaded, attribute) == getattr(declared, attribute)
 
 
 def test_defaults_are_those_of_the_paper() -> None:
     assert registry.declarations()["MCC"].hyperparameters == {"temperature": 2.5, "trade_off": 1.0}
     assert registry.declarations()["ERM"].hyperparameters == {}
-    assert registry.declarations()["AFN"].hyperparameters == {"trade_off": 0.05, "delta": 1.0}
+    assert registry.declarations()["AFN"].hyperparameters == {
+        "trade_off": 0.05,
+        "delta": 1.0,
+        "trade_off_entropy": 0.0,
+        "blocks": 1,
+    }
     assert registry.declarations()["ELS"].hyperparameters == {
         "eps": 0.1,
         "rho": 0.02,
         "temperature": 2.5,
         "trade_off": 1.0,
         "hidden": 1024,
+        "warm_up_steps": 0,
+        "both_statistics": False,
     }
 
 
@@ -113,11 +122,19 @@ def test_hyperparameters_are_inherited_from_the_file_and_from_methods(tmp_path: 
     assert declared.hyperparameters == {"temperature": 1.5, "trade_off": 1.0, "margin": 1.0, "rounds": 5}
 
 
-def test_planning_knows_which_methods_compute_two_gradients_a_step() -> None:
-    declared = registry.declarations()
-    assert {name for name in declared if declared[name].gradients_per_step == 2} == TWO_GRADIENTS
-    for name in TWO_GRADIENTS | {"ERM"}:
-        assert (registry.load(name).rho is not None) == (name in TWO_GRADIENTS)
+def test_planning_knows_which_methods_compute_several_gradients_a_step() -> None:
+    for name in registry.names():
+        made = registry.load(name)(features=4, classes=3)
+        assert (1 if made.rho is None else 2) * len(made.updates()) == GRADIENTS.get(name, 1), name
+
+
+def test_a_version_is_read_from_the_file_and_from_methods(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "class Base(Method):\n    version = 4\n@method('Mine')\nclass Mine(Base):\n    pass\n"
+        "@method('Mine2')\nclass Mine2(MDD):\n    pass\n@method('Mine3')\nclass Mine3(Method):\n    pass\n"
+    )
+    assert [declared.version for declared in declarations.declared_in(file, "mine")] == [4, 2, 1]
 
 
 def test_description_names_all() -> None:

@@ -251,6 +251,20 @@ def test_what_setting_dg_cannot_have_is_refused(tmp_path: Path, field: str, valu
         config.read_suite(path)
 
 
+def test_what_an_adapter_or_a_setting_cannot_have_in_stage_one_is_refused(tmp_path: Path) -> None:
+    told = broken(tmp_path, "  batch_size: 24 ", "  pooled: true\n  batch_size: 24 ")
+    assert "finetune.pooled is for setting dg alone" in told
+    fresh = SUITE.replace("  batch_size: 24 ", "  encoding: fresh\n  batch_size: 24 ")
+    path = tmp_path / "lorweb.yaml"
+    path.write_text(fresh + "\nadapters: {mix: {type: lorweb}}\n")
+    assert config.read_suite(path).finetune.encoding == "fresh"
+    path.write_text(path.read_text().replace("augmentations: [", "augmentations: [mix, "))
+    with pytest.raises(
+        UserError, match="encoding: fresh is for adapters terra and lora, but mix is a lorweb"
+    ):
+        config.read_suite(path)
+
+
 def test_each_setting_has_its_own_way_to_mix_made_images_in(tmp_path: Path) -> None:
     assert "mix.made_weight is for setting dg alone" in broken(tmp_path, "mix: {", "mix: {made_weight: 0.5, ")
 

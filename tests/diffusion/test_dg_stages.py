@@ -106,6 +106,35 @@ def test_every_image_of_a_batch_has_its_own_t_label_and_domain(
     assert 0 < dropped < 6 * 3 * n
 
 
+def test_a_pooled_batch_has_images_of_all_domains_with_their_own_noise(
+    tmp_path: Path, params: FinetuneParams, data: Path, times: Path
+) -> None:
+    settings = params.settings.model_copy(update={"pooled": True, "batch_size": 7, "unconditional": 0.0})
+    pooled = params.model_copy(update={"settings": settings})
+    model = BaseModel.load(params.base_model)
+    batches = DomainsData(model, pooled, params.domains, data, times, tmp_path)
+    known = {}
+    for domain in SOURCES:
+        images = load_labelled(data, domain, "train")
+        own = times_of(times, domain, "train", images.names)
+        for latent, t, label in zip(model.encode(images.images), own, images.labels, strict=True):
+            known[latent.numpy().tobytes()] = domain, t, label
+    prompts = model.embed([f"A {word}" for word in WORDS]).prompts
+    counts = dict.fromkeys(SOURCES, 0)
+    for step in range(20):
+        batch = batches.batch(step)
+        assert len(batch.clean) == 7
+        assert len({one.numpy().tobytes() for one in batch.noise}) == 7
+        for place in range(7):
+            domain, t, label = known[batch.clean[place].numpy().tobytes()]
+            assert np.array_equal(batch.condition[place].numpy(), t)
+            assert torch.equal(batch.prompts.prompts[place], prompts[label])
+            counts[domain] += 1
+    assert min(counts.values()) > 30, "140 images over three domains of equal size"
+    finetune.run(pooled, {"data": data, "times": times}, tmp_path / "run", silent)
+    assert list(pd.read_csv(tmp_path / "run" / "losses.csv")) == ["step", "loss", "pooled_loss"]
+
+
 def test_the_loss_curve_has_a_column_for_every_domain(adapter: Path) -> None:
     curve = pd.read_csv(adapter / "losses.csv")
     parts = [f"{domain}_loss" for domain in SOURCES]

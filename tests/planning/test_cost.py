@@ -230,7 +230,11 @@ def test_what_lowers_memory_lowers_its_estimate(lower: dict[str, object]) -> Non
 def test_latents_of_a_fine_tuning_take_disk_while_it_is_under_way(tmp_path: Path) -> None:
     """Four channels of 128 x 128 numbers of four bytes for each image of both domains, at 1,024 px."""
     card = config.read_card("visda2017")
-    heavy = make_plan(config.read_suite("visda2017"), card, BaseModelSpec(name="sdxl"))
+    suite = config.read_suite("visda2017")
+    fresh = make_plan(suite, card, BaseModelSpec(name="sdxl"))
+    assert cost.scratch(next(job for job in fresh.jobs if job.kind == "finetune")) == 0
+    cached = suite.finetune.model_copy(update={"encoding": "cached"})
+    heavy = make_plan(suite.model_copy(update={"finetune": cached}), card, BaseModelSpec(name="sdxl"))
     job = next(job for job in heavy.jobs if job.kind == "finetune")
     assert cost.scratch(job) == 4 * 128 * 128 * 4 * (152397 + 55388)
     assert "GiB of latents in addition" in preflight.as_text(heavy, Store(tmp_path), Capacity(cpus=2))
@@ -242,7 +246,9 @@ def lorweb_jobs(context: str) -> dict[str, Job]:
     suite, card = config.read_suite("visda2017"), config.read_card("visda2017")
     lorweb = config.AdapterSpec(type="lorweb", rank=1, analogy=config.AnalogySpec(context=context))
     mix = suite.mix.model_copy(update={"sets": ["adapted"]})
+    cached = suite.finetune.model_copy(update={"encoding": "cached"})
     told = {"adapters": {"lorweb": lorweb}, "augmentations": ["none", "lorweb"], "mix": mix}
+    told |= {"finetune": cached}
     heavy = make_plan(suite.model_copy(update=told), card, BaseModelSpec(name="sdxl"))
     return {job.kind: job for job in heavy.jobs}
 

@@ -23,6 +23,15 @@ def keys(one: AnyPlan, kind: str) -> set[str]:
     return {job.key for job in one.jobs if job.kind == kind}
 
 
+def test_a_method_of_another_version_has_other_keys_and_no_other_method_has() -> None:
+    plain, raised = (
+        {cell.job.label: cell.job.key for cell in make_plan(SUITE, CARD, BASE, versions=versions).cells}
+        for versions in ({}, {"MCC": 2, "ERM": 1})
+    )
+    changed = {label for label, key in plain.items() if raised[label] != key}
+    assert changed == {label for label in plain if " MCC " in label} != set()
+
+
 def test_twelve_pairs_share_data_and_control() -> None:
     whole = plan()
     counts = {kind: len(keys(whole, kind)) for kind in ("prepare", "finetune", "generate", "train")}

@@ -1,4 +1,4 @@
-"""What adversarial methods share: gradient reversal, its warm start, and a second head."""
+"""What adversarial methods share: gradient reversal, and its warm start."""
 
 import math
 from typing import Any
@@ -6,22 +6,25 @@ from typing import Any
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from pipeline.classify.method import Step
+
 STEEPNESS = 10
 """The steepness gamma of the warm start, as in Ganin et al. (JMLR 2016)."""
 
 
-def warm_start(progress: float) -> float:
+def warm_start(step: Step, steps: int) -> float:
     """Return the strength of gradient reversal, which rises from 0 towards 1 during training.
 
-    It is 2 / (1 + exp(-10 progress)) - 1, the schedule of Ganin et al. (JMLR 2016). The transfer-learning
-    library counts iterations i instead, as 2 / (1 + exp(-i / 1000)) - 1. Both agree in a training of 10,000
-    iterations, but by counting, a training of a few hundred would end before the warm start did. A resumed
-    training needs no memory of `progress`.
+    It is 2 / (1 + exp(-i / steps)) - 1 at step i, the transfer-learning library's schedule, in which `steps`
+    is 1,000. With `steps` 0 it is 2 / (1 + exp(-10 progress)) - 1, the schedule of Ganin et al. (JMLR 2016),
+    which stretches over the training, however short that is. Both agree in a training of 10,000 steps.
 
     Args:
-        progress: The share of training that is done, in [0, 1).
+        step: The step, which says how much of the training is done.
+        steps: The hyper-parameter `warm_up_steps` of adversarial methods, at least 0.
     """
-    return 2 / (1 + math.exp(-STEEPNESS * progress)) - 1
+    exponent = step.iteration / steps if steps else STEEPNESS * step.progress
+    return 2 / (1 + math.exp(-exponent)) - 1
 
 
 class _Reversal(Function):
@@ -53,8 +56,3 @@ class GradientReversal(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Return `values` unchanged, with reversed gradients."""
         return reverse_gradient(values, self.coefficient)
-
-
-def second_head(features: int, width: int, classes: int) -> nn.Module:
-    """Make a head of two layers, the first `width` wide: features [n, features] to logits [n, classes]."""
-    return nn.Sequential(nn.Linear(features, width), nn.ReLU(), nn.Linear(width, classes))

@@ -28,10 +28,12 @@ class CDAN(Method):
     Attributes:
         trade_off: The weight of the adversarial term, at least 0.
         hidden: The width of the discriminator.
+        warm_up_steps: See `warm_start`.
     """
 
     trade_off: float = 1.0
     hidden: int = 1024
+    warm_up_steps: int = 0
 
     uses_library = True
     entropy_conditioning = False
@@ -40,6 +42,7 @@ class CDAN(Method):
         """Check the hyper-parameters, and make the discriminator."""
         self.require(self.trade_off >= 0, "trade_off", "at least 0")
         self.require(self.hidden > 0, "hidden", "above 0")
+        self.require(self.warm_up_steps >= 0, "warm_up_steps", "at least 0")
         discriminator = tllib.domain_discriminator(features * classes, self.hidden)
         self.reversal = GradientReversal()
         self.adversarial = tllib.conditional_adversarial_loss(
@@ -49,7 +52,7 @@ class CDAN(Method):
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Return the terms `task` and `adversarial`."""
         labelled, target = step.halves
-        self.reversal.coefficient = warm_start(step.progress)
+        self.reversal.coefficient = warm_start(step, self.warm_up_steps)
         adversarial = self.adversarial(labelled.logits, labelled.features, target.logits, target.features)
         return {
             "task": cross_entropy(labelled.logits, step.labels),
@@ -67,9 +70,11 @@ class EntropyConditionedCDAN(CDAN):
     Attributes:
         trade_off: The weight of the adversarial term, at least 0.
         hidden: The width of the discriminator.
+        warm_up_steps: See `warm_start`.
     """
 
     trade_off: float = 1.0
     hidden: int = 1024
+    warm_up_steps: int = 0
 
     entropy_conditioning = True

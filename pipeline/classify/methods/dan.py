@@ -1,6 +1,6 @@
 """Deep adaptation: features of both domains with equal means in a kernel's space."""
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pipeline.classify.method import Method, Step
@@ -24,7 +24,8 @@ class DAN(Method):
         + trade_off * MMD^2(labelled features [b, d], target features [b, d])
 
     The kernel is a sum of five Gaussians, with sigma^2 from 1/8 to 2 times the mean squared distance in the
-    batch. The estimate of MMD^2 is the transfer-learning library's. Needs b of at least 2.
+    batch. The estimate of MMD^2 is the transfer-learning library's, and so is the bottleneck: Linear, ReLU
+    and Dropout 0.5, without BatchNorm. Needs b of at least 2.
 
     Attributes:
         trade_off: The weight of the discrepancy, at least 0.
@@ -32,15 +33,21 @@ class DAN(Method):
     """
 
     trade_off: float = 1.0
-    linear: bool = False
+    linear: bool = True
 
     uses_library = True
+    separate_passes = True
+    version = 2
 
     def build(self, features: int, classes: int) -> None:
         """Check the hyper-parameters, and make the discrepancy."""
         self.require(self.trade_off >= 0, "trade_off", "at least 0")
         kernels = [tllib.relative_kernel(alpha) for alpha in BANDWIDTHS]
         self.discrepancy = tllib.mean_discrepancy(kernels, self.linear)
+
+    def make_bottleneck(self, width: int, features: int) -> nn.Module:
+        """Return the library's bottleneck."""
+        return nn.Sequential(nn.Linear(width, features), nn.ReLU(), nn.Dropout(0.5))
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Return the terms `task` and `discrepancy`; UserError for a batch of one."""

@@ -28,10 +28,12 @@ class DANN(Method):
     Attributes:
         trade_off: The weight of the adversarial term, at least 0.
         hidden: The width of the discriminator.
+        warm_up_steps: See `warm_start`.
     """
 
     trade_off: float = 1.0
     hidden: int = 1024
+    warm_up_steps: int = 0
 
     uses_library = True
 
@@ -39,6 +41,7 @@ class DANN(Method):
         """Check the hyper-parameters, and make the discriminator."""
         self.require(self.trade_off >= 0, "trade_off", "at least 0")
         self.require(self.hidden > 0, "hidden", "above 0")
+        self.require(self.warm_up_steps >= 0, "warm_up_steps", "at least 0")
         discriminator = tllib.domain_discriminator(features, self.hidden)
         self.reversal = GradientReversal()
         self.adversarial = tllib.domain_adversarial_loss(discriminator, self.reversal)
@@ -46,7 +49,7 @@ class DANN(Method):
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Return the terms `task` and `adversarial`."""
         labelled, target = step.halves
-        self.reversal.coefficient = warm_start(step.progress)
+        self.reversal.coefficient = warm_start(step, self.warm_up_steps)
         adversarial = self.adversarial(labelled.features, target.features)
         return {
             "task": cross_entropy(labelled.logits, step.labels),

@@ -21,6 +21,9 @@ class ELS(SDAT):
         temperature: The temperature of MCC's predictions, above 0.
         trade_off: The weight of the adversarial term, at least 0.
         hidden: The width of the discriminator.
+        warm_up_steps: See `warm_start`.
+        both_statistics: Whether the pass at the moved weights updates BatchNorm's statistics too, as in the
+            authors' code.
     """
 
     eps: float = 0.1
@@ -28,6 +31,8 @@ class ELS(SDAT):
     temperature: float = 2.5
     trade_off: float = 1.0
     hidden: int = 1024
+    warm_up_steps: int = 0
+    both_statistics: bool = False
 
     def build(self, features: int, classes: int) -> None:
         """Check the hyper-parameters, and make the discriminator."""

@@ -1,6 +1,6 @@
 """Joint adaptation: features and predictions together have equal means in a kernel's space."""
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softmax
 
 from pipeline.classify.method import Method, Step
@@ -25,7 +25,8 @@ class JAN(Method):
         + trade_off * JMMD^2((features [b, d], softmax(logits) [b, classes]) of labelled, of target images)
 
     The kernel is a product of two: DAN's on features, and a Gaussian with sigma 0.92 on predictions. The
-    estimate of JMMD^2 is the transfer-learning library's. Needs b of at least 2.
+    estimate of JMMD^2 is the transfer-learning library's, and so is the bottleneck: Linear, BatchNorm, ReLU
+    and Dropout 0.5. Needs b of at least 2.
 
     Attributes:
         trade_off: The weight of the discrepancy, at least 0.
@@ -36,6 +37,7 @@ class JAN(Method):
     linear: bool = False
 
     uses_library = True
+    version = 2
 
     def build(self, features: int, classes: int) -> None:
         """Check the hyper-parameters, and make the discrepancy."""
@@ -43,6 +45,10 @@ class JAN(Method):
         of_features = [tllib.relative_kernel(alpha) for alpha in BANDWIDTHS]
         of_predictions = [tllib.fixed_kernel(PREDICTIONS_SIGMA)]
         self.discrepancy = tllib.joint_mean_discrepancy((of_features, of_predictions), self.linear)
+
+    def make_bottleneck(self, width: int, features: int) -> nn.Module:
+        """Return the library's bottleneck."""
+        return nn.Sequential(nn.Linear(width, features), nn.BatchNorm1d(features), nn.ReLU(), nn.Dropout(0.5))
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Return the terms `task` and `discrepancy`; UserError for a batch of one."""

@@ -22,10 +22,13 @@ class SAGM(Method):
     Attributes:
         rho: The radius of sharpness-aware steps, above 0.
         alpha: The strength of gradient matching, above 0.
+        independent_dropout: Whether the pass at the moved weights draws dropout of its own, as in the
+            authors' code, or repeats that of the first.
     """
 
     rho: float = 0.05
     alpha: float = 0.001
+    independent_dropout: bool = False
 
     uses_target = False
 

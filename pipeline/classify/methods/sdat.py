@@ -32,6 +32,9 @@ class SDAT(Method):
         temperature: The temperature of MCC's predictions, above 0.
         trade_off: The weight of the adversarial term, at least 0.
         hidden: The width of the discriminator.
+        warm_up_steps: See `warm_start`.
+        both_statistics: Whether the pass at the moved weights updates BatchNorm's statistics too, as in the
+            authors' code.
         eps: The smoothing of the discriminator's labels: 0 here, and a hyper-parameter of ELS.
     """
 
@@ -39,6 +42,8 @@ class SDAT(Method):
     temperature: float = 2.5
     trade_off: float = 1.0
     hidden: int = 1024
+    warm_up_steps: int = 0
+    both_statistics: bool = False
 
     uses_library = True
     eps = 0.0
@@ -49,6 +54,7 @@ class SDAT(Method):
         self.require(self.temperature > 0, "temperature", "above 0")
         self.require(self.trade_off >= 0, "trade_off", "at least 0")
         self.require(self.hidden > 0, "hidden", "above 0")
+        self.require(self.warm_up_steps >= 0, "warm_up_steps", "at least 0")
         self.discriminator = tllib.domain_discriminator(features * classes, self.hidden)
 
     def ascent(self, step: Step) -> dict[str, Tensor]:
@@ -62,7 +68,7 @@ class SDAT(Method):
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Return the terms of `ascent`, and `adversarial`."""
         adversarial = conditional_adversarial_loss(
-            self.discriminator, *step.halves, warm_start(step.progress), self.eps
+            self.discriminator, *step.halves, warm_start(step, self.warm_up_steps), self.eps
         )
         return self.ascent(step) | {"adversarial": self.trade_off * adversarial}
 

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from pipeline.classify.evaluation.selection import Evaluation, EvaluationSets, held_out_scores, predict
-from pipeline.classify.method import Method, Outputs, Step, total
+from pipeline.classify.method import Method, Step, Update, total
 from pipeline.classify.network import Network
 from pipeline.classify.training.batches import LabelledBatches, Pool, target_batch
 from pipeline.classify.training.dg_batches import DomainBatches
-from pipeline.classify.training.optimizers import make_optimizer, rate_schedule
+from pipeline.classify.training.optimizers import make_optimizer, rate_schedule, update_weights
+from pipeline.classify.training.passes import Passes
 from pipeline.classify.training.prefetch import prefetch
 from pipeline.classify.training.sam import perturbed
 from pipeline.classify.training.swad import Averaging, estimate_statistics
@@ -29,9 +30,6 @@ from pipeline.core.errors import UserError
 from pipeline.core.lr_schedule import schedule_rates
 from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
-
-HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
-"""The half precisions, by their names in suites."""
 
 HISTORY_ROWS = 50
 """The number of rows of history.csv, besides those of evaluations."""
@@ -80,6 +78,7 @@ class Loop:
         self.network, self.method = network.to(self.device), method.to(self.device)
         self.labelled, self.target, self.evaluated = labelled, target, evaluated
         self.settings, self.seed, self.checkpoint = settings, seed, checkpoint
+        self.passes = Passes(network, method, settings)
         self.optimizer = make_optimizer(network, method, settings)
         self.lr_scheduler = schedule_rates(self.optimizer, rate_schedule(settings))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
@@ -127,71 +126,76 @@ class Loop:
     def _check_batch(self) -> None:
         """Raise UserError if BatchNorm would get one image, whose deviation from its own mean is zero."""
         domains, _ = self.labelled.groups(self.settings.batch_size)
-        if len(domains) == 1 and self.target is None and self.network.needs_several_images():
+        alone = self.target is None or self.method.separate_passes
+        if len(domains) == 1 and alone and self.network.needs_several_images():
             raise UserError(
                 "train.batch_size: BatchNorm layers need at least 2 images in a step, not 1; raise it"
             )
 
     def _step(self, images: Tensor, labels: Tensor) -> float:
-        """Update the weights by a batch. Returns the loss before the update."""
+        """Update the weights by a batch. Returns the loss before the first update."""
+        terms: dict[str, float] = {}
+        losses = []
+        for number, update in enumerate(self.method.updates()):
+            of_update = self._backward(images, labels, update, number)
+            update_weights(self.optimizer, self.scaler, update.groups, self.settings.clip_norm)
+            terms |= of_update
+            losses.append(sum(of_update.values()))
+        self.lr_scheduler.step()
+        self._sums = {name: self._sums.get(name, 0.0) + value for name, value in terms.items()}
+        self._summed += 1
+        return losses[0]
+
+    def _backward(self, images: Tensor, labels: Tensor, update: Update, number: int) -> dict[str, float]:
+        """Compute the gradient of an update, the step's `number`-th from 0. Returns the terms of its loss."""
         rho = self.method.rho
-        with nullcontext() if rho is None else self._perturbed(images, labels, rho):
-            self._seed_dropout()
-            losses = self.method.losses(self._forward(images, labels))
+        with nullcontext() if rho is None else self._perturbed(images, labels, update, number, rho):
+            self._seed_dropout(number, second=rho is not None and self.method.independent_dropout)
+            losses = self.method.losses(self._forward(images, labels, update.name))
             loss = total(losses.values())
-            self._sums = {name: self._sums.get(name, 0.0) + value.item() for name, value in losses.items()}
-            self._summed += 1
             if not math.isfinite(loss.item()):
                 raise self._diverged(f"the loss became {loss.item()}")
             self.optimizer.zero_grad()
             self.scaler.scale(loss).backward()
-        self._update()
-        return loss.item()
+        return {name: value.item() for name, value in losses.items()}
 
-    def _update(self) -> None:
-        """Clip the gradient if it is to be, and update the weights unless the gradient overflowed in fp16."""
-        if self.settings.clip_norm is not None:
-            self.scaler.unscale_(self.optimizer)
-            weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-            torch.nn.utils.clip_grad_norm_(weights, self.settings.clip_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.lr_scheduler.step()
-
-    def _perturbed(self, images: Tensor, labels: Tensor, rho: float) -> AbstractContextManager[None]:
+    def _perturbed(
+        self, images: Tensor, labels: Tensor, update: Update, number: int, rho: float
+    ) -> AbstractContextManager[None]:
         """Move the network to the point where a sharpness-aware method takes the gradient of this step."""
-        self._seed_dropout()
-        ascent = total(self.method.ascent(self._forward(images, labels)).values())
+        self._seed_dropout(number)
+        ascent = total(self.method.ascent(self._forward(images, labels, update.name)).values())
         # Scaled as the loss is, because in fp16 it could vanish. Its direction stays the same.
-        scale, alpha = self.scaler.get_scale(), self.method.alpha
-        ascent = self.scaler.scale(ascent)
-        return perturbed(self.network, ascent, rho, None if alpha is None else alpha / scale)
+        alpha = None if self.method.alpha is None else self.method.alpha / self.scaler.get_scale()
+        return perturbed(
+            self.network, self.scaler.scale(ascent), rho, alpha, update_statistics=self.method.both_statistics
+        )
 
-    def _seed_dropout(self) -> None:
-        """Make dropout and its like equal in all passes of a step."""
-        seed = derive(self.seed, "step", self.done)
+    def _seed_dropout(self, update: int = 0, second: bool = False) -> None:
+        """Make dropout and its like equal in both passes of a sharpness-aware update, unless `second`."""
+        of_pass = [update, "second"] if second else [update] if update else []
+        seed = derive(self.seed, "step", self.done, *of_pass)
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
-    def _forward(self, images: Tensor, labels: Tensor) -> Step:
-        """Pass labelled and target images through the network together."""
-        count, images = len(labels), images.to(self.device)
-        features, logits = self._through_network(images)
-        target = Outputs(features[count:], logits[count:]) if self.target is not None else None
-        labelled = Outputs(features[:count], logits[:count])
-        progress = self.done / self.settings.iterations
+    def _forward(self, images: Tensor, labels: Tensor, update: str = "") -> Step:
+        """Pass labelled and target images through the network."""
+        images, labels = images.to(self.device), labels.to(self.device)
+        labelled, target, levels = self.passes.halves(images, len(labels))
         domains, weights = self.labelled.groups(self.settings.batch_size)
-        weights = None if weights is None else weights.to(self.device)
-        labels, domains = labels.to(self.device), domains.to(self.device)
-        return Step(labelled, labels, target, progress, domains, weights, images[:count])
-
-    def _through_network(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and logits, as float32 in every precision."""
-        half = HALF.get(self.settings.precision)
-        with nullcontext() if half is None else torch.autocast(self.device.type, half):
-            features, logits = self.network(images)
-        return features.float(), logits.float()
+        return Step(
+            labelled,
+            labels,
+            target if self.target is not None else None,
+            self.done / self.settings.iterations,
+            domains.to(self.device),
+            None if weights is None else weights.to(self.device),
+            images[: len(labels)],
+            self.done,
+            update,
+            levels,
+        )
 
     def _record(self) -> None:
         """Evaluate, and add a row to the history, at the steps where that is due."""

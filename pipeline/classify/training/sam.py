@@ -15,15 +15,21 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @contextmanager
-def perturbed(network: nn.Module, loss: Tensor, rho: float, alpha: float | None = None) -> Iterator[None]:
+def perturbed(
+    network: nn.Module,
+    loss: Tensor,
+    rho: float,
+    alpha: float | None = None,
+    update_statistics: bool = False,
+) -> Iterator[None]:
     """Move the weights w of `network` to w + rho * g / |g| for the duration of the context.
 
     g is the gradient of `loss` at w, and |g| its norm over all weights together. On leaving, the weights are
     restored from copies, bit for bit. A gradient of zeros moves nothing; nor does one that overflowed, as in
     half precision it may.
 
-    Within the context, BatchNorm layers do not update their running statistics. The pass that computed `loss`
-    did, with the weights that are kept and evaluated, and a second update would be wrong.
+    Within the context, BatchNorm layers do not update their running statistics, unless told to. The pass that
+    computed `loss` did, with the weights that are kept and evaluated.
 
     Args:
         network: The network to move.
@@ -32,13 +38,17 @@ def perturbed(network: nn.Module, loss: Tensor, rho: float, alpha: float | None 
         alpha: The strength of gradient matching. If set, the weights move by (rho / |g| - alpha) * g, and
             every gradient h that is on the weights on leaving becomes (g + h) / 2. For a loss that is scaled
             by s, this is the alpha of the unscaled loss divided by s.
+        update_statistics: Whether BatchNorm layers update their statistics within the context too, at weights
+            that are not kept.
     """
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
     norm = torch.stack([gradient.norm() for gradient in gradients]).norm().item()
     kept = [weight.detach().clone() for weight in weights]
     tracking = [
-        layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats
+        layer
+        for layer in network.modules()
+        if isinstance(layer, _BatchNorm) and layer.track_running_stats and not update_statistics
     ]
     try:
         if norm and math.isfinite(norm):

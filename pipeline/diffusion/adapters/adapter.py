@@ -261,8 +261,10 @@ def layer_generator(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, "terra", name))
 
 
-def first_down(base: nn.Linear | nn.Conv2d, rank: int, generator: torch.Generator) -> Tensor:
-    """Draw the initial A, [rank, in] or [rank, in, k, k], uniformly in +-1 / sqrt(fan-in)."""
-    weight = base.weight
-    down = torch.empty(rank, *weight.shape[1:]).uniform_(-1, 1, generator=generator)
-    return (down / math.sqrt(math.prod(weight.shape[1:]))).to(weight.device)
+def first_down(base: nn.Linear | nn.Conv2d, spec: AdapterSpec, generator: torch.Generator) -> Tensor:
+    """Draw the initial A, [width, in] or [width, in, k, k], as `spec.first_down` says."""
+    weight, shape = base.weight, (spec.width, *base.weight.shape[1:])
+    if spec.first_down == "rank" and not spec.has_analogy:
+        return (torch.randn(shape, generator=generator) / spec.rank).to(weight.device)
+    inputs = math.prod(shape[1:]) * (spec.rank if spec.first_down == "rank" else 1)
+    return (torch.empty(shape).uniform_(-1, 1, generator=generator) / math.sqrt(inputs)).to(weight.device)

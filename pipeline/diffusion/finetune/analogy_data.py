@@ -190,7 +190,7 @@ class AnalogyData(TuningData):
             for pair, count in zip(self.pairs, counts.tolist(), strict=True)
         ]
         parts = [part for parts in zip(*drawn, strict=True) for part in parts]  # all of the source first
-        noise, timesteps = self._noise(parts[0].images, generator)
+        noise, timesteps = self._noise(parts[0].images.shape[1:], generator)
         return Batch(
             torch.cat([part.images for part in parts]),
             concatenate([self._prompts_of(part, generator) for part in parts]),

@@ -6,6 +6,7 @@ fine-tuning can resume at any step.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,13 +84,18 @@ class TuningData(ABC):
         """Return the names of these conditions, for the description of validation images."""
         return self.conditions_to_show().tolist()
 
-    def _generator(self, step: int) -> torch.Generator:
-        return torch.Generator().manual_seed(derive(self.settings.seed, "finetune", step))
+    def _generator(self, step: int, what: str = "finetune") -> torch.Generator:
+        return torch.Generator().manual_seed(derive(self.settings.seed, what, step))
 
-    def _noise(self, latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw the noise and the timesteps of one part of a batch, the latter as `early_bias` says."""
+    def _noise(self, shape: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw the noise and the timesteps of one part of a batch, the latter as `early_bias` says.
+
+        Args:
+            shape: Of one latent, [c, h, w].
+            generator: Of the step.
+        """
         n = self.settings.batch_size
-        noise = torch.randn(n, *latents.shape[1:], generator=generator)
+        noise = torch.randn(n, *shape, generator=generator)
         level = torch.rand(n, generator=generator) ** (1 / self.settings.early_bias)
         return noise, (level * self.timesteps).long().clamp(max=self.timesteps - 1)
 

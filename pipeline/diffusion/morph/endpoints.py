@@ -77,7 +77,7 @@ class EndpointData(TuningData):
         """Return the batch of `step`, X before Y."""
         n, generator = self.settings.batch_size, self._generator(step)
         chosen = [torch.randint(len(latents), (n,), generator=generator) for latents in self.latents]
-        noise, timesteps = self._noise(self.latents[0], generator)
+        noise, timesteps = self._noise(self.latents[0].shape[1:], generator)
         return Batch(
             torch.cat([latents[rows] for latents, rows in zip(self.latents, chosen, strict=True)]),
             concatenate([self.prompts[[index]].expand(n) for index in (0, 1)]),

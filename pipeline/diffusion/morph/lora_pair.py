@@ -86,7 +86,7 @@ class LoraPair(LayeredAdapter):
         self.state = PairState(self.factor)
 
         def wrapped(name: str, base: nn.Linear | nn.Conv2d) -> LoraPairLayer:
-            first = first_down(base, spec.rank, layer_generator(seed, name))
+            first = first_down(base, spec, layer_generator(seed, name))
             return LoraPairLayer(base, spec.rank, self.state, first)
 
         self._wrap(denoiser, wrapped)

@@ -1,6 +1,6 @@
 """The network of a t-predictor: a backbone and a linear head."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,16 +23,23 @@ class Predictor(nn.Module):
         backbone: A network of `backbones.make_backbone`.
         t_dim: The number of dimensions of t.
         image_size: The side in pixels at which files are read.
+        normalisation: Of the colours (see TPredictorSettings).
     """
 
     centre: Tensor
     spread: Tensor
 
-    def __init__(self, backbone: Any, t_dim: int, image_size: int) -> None:
+    def __init__(
+        self,
+        backbone: Any,
+        t_dim: int,
+        image_size: int,
+        normalisation: Literal["backbone", "half"] = "backbone",
+    ) -> None:
         super().__init__()
         self.image_size = image_size
         self.backbone, self.head = backbone, nn.Linear(backbone.num_features, t_dim)
-        mean, std = backbone.normalisation
+        mean, std = ([0.5] * 3, [0.5] * 3) if normalisation == "half" else backbone.normalisation
         self.register_buffer("centre", 255 * torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("spread", 255 * torch.tensor(std)[:, None, None], persistent=False)
 
@@ -64,7 +71,7 @@ def make_predictor(params: TPredictorParams) -> Predictor:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(settings.seed, "t_predictor network"))
         backbone = make_backbone(settings, "t_predictor")
-        predictor = Predictor(backbone, params.t_dim, params.image_size)
+        predictor = Predictor(backbone, params.t_dim, params.image_size, settings.normalisation)
     if backbone.image_size not in (None, params.image_size):
         raise UserError(
             f"t_predictor.backbone: {settings.backbone} takes only images of {backbone.image_size} pixels, "

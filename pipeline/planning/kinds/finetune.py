@@ -60,6 +60,8 @@ class Finetune(JobKind[FinetuneParams]):
 
     def images_per_step(self, params: FinetuneParams) -> int:
         """Images in a step: of the source and of the target, or of every domain; a grid is four images."""
+        if params.settings.pooled:
+            return params.settings.batch_size
         grid = params.adapter.context == "grid"
         domains = 2 if params.domains is None else len(params.domains.sources)
         return (GRID_PASSES if grid else 1) * domains * params.settings.batch_size
@@ -102,7 +104,7 @@ class Finetune(JobKind[FinetuneParams]):
 
     def scratch(self, params: FinetuneParams, inputs: Mapping[str, Job]) -> float:
         """Count the latents of the images: four channels in fp32, at an eighth of the resolution."""
-        if params.base_model.name == "mini":
+        if params.base_model.name == "mini" or params.settings.encoding == "fresh":
             return 0.0
         images = sum(map(card_of(inputs).train_images, _encoded_domains(params)))
         return 16.0 * (params.base_model.resolution / 8) ** 2 * images

@@ -12,14 +12,16 @@ from pipeline.config import (
     Setting,
     Strict,
     TrainSettings,
+    keyed_unless_default,
     method_label,
     task_name,
 )
 from pipeline.core.job import Job, JobKind, Reduction, register
 from pipeline.planning.network_sizes import GIB, TRAINING_PASSES, backbone
 
-TWO_GRADIENTS = {"SDAT", "ELS", "SAGM"}
-"""Methods that seek flat minima, whose step computes gradients twice."""
+GRADIENTS = {"SDAT": 2, "ELS": 2, "SAGM": 2, "MCD": 6}
+"""The gradients that a step computes, of the methods that compute more than one: those that seek flat minima,
+and MCD, whose step has six updates by default."""
 
 
 class TrainParams(Strict):
@@ -32,6 +34,7 @@ class TrainParams(Strict):
     classes: list[str] = Field(description="names of the classes")
     image_size: Count = Field(description="height and width of images, in pixels")
     method: str = Field(description="name of the method")
+    method_version: Count = keyed_unless_default(1, "version of the method's implementation")
     hyperparameters: dict[str, float | int | bool | str] = Field(
         description="hyper-parameters that differ from the defaults"
     )
@@ -80,7 +83,7 @@ class Train(JobKind[TrainParams]):
     def work(self, params: TrainParams, images: int) -> float:
         """Count the passes of all iterations."""
         one_pass = backbone(params.settings.backbone).pass_at(params.image_size)
-        passes = TRAINING_PASSES * (2 if params.method in TWO_GRADIENTS else 1)
+        passes = TRAINING_PASSES * GRADIENTS.get(params.method, 1)
         return params.settings.iterations * self.images_per_step(params) * passes * one_pass
 
     def rate_group(self, params: TrainParams) -> str:

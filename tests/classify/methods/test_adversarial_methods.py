@@ -4,13 +4,26 @@ import copy
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
+from pipeline.classify.factory import make_method
 from pipeline.classify.method import Step
 from pipeline.classify.methods import tllib
 from pipeline.classify.methods.adversarial import warm_start
 from pipeline.classify.methods.sdat import conditional_adversarial_loss
-from tests.classify.method_samples import FEATURES, IMAGES, gradients, leaves, random_step, tiny_method
+from pipeline.classify.network import Network
+from tests.classify.golden_samples import Backbone
+from tests.classify.method_samples import (
+    CLASSES,
+    FEATURES,
+    IMAGES,
+    Flat,
+    gradients,
+    leaves,
+    random_step,
+    tiny_method,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -42,7 +55,7 @@ def test_dann() -> None:
     discriminator = copy.deepcopy(method.adversarial.domain_discriminator)
     theirs = tllib.domain_adversarial_loss(discriminator, nn.Identity())
     expected = theirs(step.labelled.features, step.target.features)
-    check(term, expected, step, method.adversarial, theirs, warm_start(PROGRESS))
+    check(term, expected, step, method.adversarial, theirs, warm_start(step, 0))
 
 
 @pytest.mark.parametrize("name", ["CDAN", "CDAN+E"])
@@ -51,7 +64,7 @@ def test_cdan(name: str) -> None:
     term = method.losses(step)["adversarial"]
     discriminator = copy.deepcopy(method.adversarial.domain_discriminator)
     expected = library_conditional(discriminator, step, entropy=name == "CDAN+E")
-    check(term, expected, step, method, discriminator, warm_start(PROGRESS))
+    check(term, expected, step, method, discriminator, warm_start(step, 0))
 
 
 def test_sdat_is_cdan_and_mcc() -> None:
@@ -62,7 +75,7 @@ def test_sdat_is_cdan_and_mcc() -> None:
         assert {name: some[name].item() for name in mcc} == {name: mcc[name].item() for name in mcc}
     discriminator = copy.deepcopy(method.discriminator)
     expected = library_conditional(discriminator, step)
-    check(terms["adversarial"], expected, step, method, discriminator, warm_start(PROGRESS))
+    check(terms["adversarial"], expected, step, method, discriminator, warm_start(step, 0))
     els = tiny_method("ELS", trade_off=TRADE_OFF, temperature=2, hidden=6, eps=0).losses(step)
     assert {name: els[name].item() for name in els} == {name: terms[name].item() for name in terms}
 
@@ -92,18 +105,18 @@ def test_smoothed_labels_by_hand(eps: float) -> None:
 def test_els_smooths() -> None:
     step, method = random_step(PROGRESS), tiny_method("ELS", eps=0.2, hidden=6)
     expected = conditional_adversarial_loss(
-        method.discriminator, step.labelled, step.target, warm_start(PROGRESS), 0.2
+        method.discriminator, step.labelled, step.target, warm_start(step, 0), 0.2
     )
     assert method.losses(step)["adversarial"].item() == pytest.approx(expected.item(), abs=1e-8)
 
 
 def test_mdd() -> None:
-    step, method = random_step(PROGRESS), tiny_method("MDD", trade_off=TRADE_OFF, margin=3, width=6)
+    step, method = random_step(PROGRESS), tiny_method("MDD", trade_off=TRADE_OFF, margin=3, width=6).eval()
     head, (source, target) = copy.deepcopy(method.adversary), (step.labelled, step.target)
     expected = tllib.margin_disparity(3)(
         source.logits, head(source.features), target.logits, head(target.features)
     )
-    check(method.losses(step)["disparity"], expected, step, method, head, 0.1 * warm_start(PROGRESS))
+    check(method.losses(step)["disparity"], expected, step, method, head, 0.1 * warm_start(step, 0))
 
     adverse = [head(half.features).softmax(dim=1).detach().numpy() for half in (source, target)]
     chosen = [half.logits.argmax(dim=1).numpy() for half in (source, target)]
@@ -112,14 +125,25 @@ def test_mdd() -> None:
     assert expected.item() == pytest.approx(by_hand, abs=1e-8)
 
 
-def test_mcd() -> None:
-    step, method = random_step(PROGRESS), tiny_method("MCD", trade_off=TRADE_OFF, width=6)
-    heads = copy.deepcopy(method)
-    first, second = (head(step.target.features).softmax(dim=1) for head in (heads.first, heads.second))
-    terms = method.losses(step)
-    check(terms["discrepancy"], -(first - second).abs().mean(), step, method, heads, warm_start(PROGRESS))
-    p = [
-        head(step.labelled.features).softmax(dim=1)[range(IMAGES), step.labels]
-        for head in (heads.first, heads.second)
+def test_layers_of_mdd_are_drawn_as_the_librarys() -> None:
+    network = Network(Flat(), CLASSES, bottleneck=2000)
+    method = make_method("MDD", {"width": 3000}, network, seed=1)
+    bottleneck, *heads = network.bottleneck[0], network.head[0], method.adversary[0]
+    for layer, spread, bias in ((bottleneck, 0.005, 0.1), *((head, 0.01, 0.0) for head in heads)):
+        # The standard deviation of n normal numbers is known to about 1 / sqrt(2 n) of itself.
+        size = layer.weight.numel()
+        assert layer.weight.std().item() == pytest.approx(spread, rel=4 / np.sqrt(2 * size))
+        assert layer.weight.mean().item() == pytest.approx(0, abs=4 * spread / np.sqrt(size))
+        assert torch.equal(layer.bias, torch.full_like(layer.bias, bias))
+    assert not torch.equal(heads[0].weight, heads[1].weight)
+
+
+def test_updates_of_mcd_move_what_they_say() -> None:
+    network = Network(Backbone(), CLASSES, bottleneck=None)
+    method = make_method("MCD", {"width": 6, "repeats": 2}, network, seed=1)
+    groups = {group.name: group.parameters for group in method.parameter_groups(network)}
+    moved = [
+        update.groups and [name for name in groups if name in update.groups] for update in method.updates()
     ]
-    assert terms["heads"].item() == pytest.approx(-sum(one.log().mean().item() for one in p), abs=1e-8)
+    assert moved == [None, ["head", "method"], *[["backbone", "bottleneck"]] * 2]
+    assert sum(map(len, groups.values())) == len([*network.parameters(), *method.parameters()])

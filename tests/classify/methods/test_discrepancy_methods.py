@@ -4,9 +4,21 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.classify.factory import make_method
 from pipeline.classify.method import Outputs, Step
+from pipeline.classify.methods.afn import NormKeepingDropout
+from pipeline.classify.network import Network
 from pipeline.core.errors import UserError
-from tests.classify.method_samples import IMAGES, gradients, leaves, random_step, slow_gradient, tiny_method
+from tests.classify.method_samples import (
+    CLASSES,
+    IMAGES,
+    Flat,
+    gradients,
+    leaves,
+    random_step,
+    slow_gradient,
+    tiny_method,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -74,6 +86,28 @@ def test_afn_and_its_gradient() -> None:
     for half, reached, gradient in zip(halves, norms, found[:2], strict=True):
         expected = slow_gradient(lambda place, reached=reached: slow(place, reached), half)
         np.testing.assert_allclose(gradient, expected, atol=1e-8)
+
+
+def test_layers_of_afn_are_drawn_as_the_librarys() -> None:
+    network = Network(Flat(), CLASSES, bottleneck=3000)
+    make_method("AFN", {"blocks": 2}, network, seed=1)
+    first, norm, _, _, second, *_ = network.bottleneck
+    assert len(network.bottleneck) == 8
+    assert second.in_features == second.out_features == 3000
+    for weights, mean in ((first.weight, 0), (first.bias, 0), (norm.weight, 1), (network.head.weight, 0)):
+        # The mean of n normal numbers is known to 1 / sqrt(n) of their standard deviation, and that to less.
+        allowed = 4 * 0.01 / np.sqrt(weights.numel())
+        assert weights.mean().item() == pytest.approx(mean, abs=allowed)
+        assert weights.std().item() == pytest.approx(0.01, abs=allowed)
+    assert not norm.bias.any()
+
+
+def test_dropout_of_afn_keeps_the_expected_squared_norm() -> None:
+    dropout, values = NormKeepingDropout(0.3), torch.ones(20_000)
+    dropped = dropout(values)
+    assert dropped.unique().tolist() == pytest.approx([0, 1 / np.sqrt(0.7)])
+    assert dropped.square().mean().item() == pytest.approx(1, abs=4 * np.sqrt(0.3 / 0.7 / 20_000))
+    assert torch.equal(dropout.eval()(values), values)
 
 
 def test_afn_survives_features_of_zeros() -> None:

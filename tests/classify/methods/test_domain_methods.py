@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from pipeline.classify.factory import make_method
+from pipeline.classify.levels import recorded_levels
 from pipeline.classify.method import Outputs, Step, task_loss
-from pipeline.classify.network import Network, build_network
+from pipeline.classify.network import Network
 from pipeline.classify.training.stage import _make_loop
-from pipeline.config import TrainSettings
 from pipeline.core.errors import UserError
+from tests.classify.golden_samples import Stages
 from tests.classify.method_samples import slow_gradient, tiny_method
 from tests.classify.train_samples import parameters
 
@@ -66,7 +67,7 @@ def test_the_loss_of_the_task_weighs_images(weighted: bool) -> None:
         return sum(weights * slow_losses(at)) / sum(weights)
 
     check(task_loss(made), made.labelled.logits, slow, logits)
-    for name in ("ERM", "CORAL", "MIRO", "SAGM"):
+    for name in ("ERM", "CORAL", "SAGM"):
         method = make_method(name, {}, Network(Tiny(), CLASSES, None), seed=0, domains=3)
         assert torch.equal(method.losses(made)["task"], task_loss(made))
 
@@ -142,46 +143,74 @@ class Tiny(torch.nn.Sequential):
 
 @pytest.mark.usefixtures("float64")
 def test_miro() -> None:
-    network = Network(Tiny(), CLASSES, None)
+    network = Network(Stages(), CLASSES, None).eval()
     with torch.no_grad():
-        network.backbone[2].running_mean += 0.5
+        network.backbone[1].running_mean += 0.5
     method = make_method("MIRO", {"ld": 0.3}, network, seed=0)
-    made, features, _ = step()
-    norm = copy.deepcopy(network.backbone[2]).eval()
-    linear = network.backbone[1]
-    hidden = made.images.flatten(1).double().numpy() @ linear.weight.detach().double().numpy().T
-    oracle = (hidden + linear.bias.detach().double().numpy() - norm.running_mean.numpy()) / np.sqrt(1 + 1e-5)
-    with torch.no_grad():  # the oracle is the network as it was
-        network.backbone[1].weight.add_(1.0)
+    made, _, _ = step()
+    random = np.random.default_rng(1)
+    oracle = copy.deepcopy(network.backbone)
+    with torch.no_grad(), recorded_levels(oracle, list(Stages.levels)) as levels:
+        oracle(made.images)
+        network.backbone[3].weight.add_(1.0)  # the oracle is the network as it was
+    means = [random.standard_normal(level.shape) for level in levels]
+    of_step = tuple(torch.tensor(mean, requires_grad=True) for mean in means)
+    loss = method.losses(replace(made, levels=of_step))["oracle"]
 
-    def slow(mean: np.ndarray, spread: np.ndarray) -> float:
+    def slow(at: np.ndarray, level: int, spread: np.ndarray) -> float:
         variance = np.log(1 + np.exp(spread)) + 1e-5
-        return 0.3 * ((oracle - mean) ** 2 / variance + np.log(variance)).mean() / 2
+        each = [
+            (o - m) ** 2 / variance[channel] + np.log(variance[channel])
+            for maps, others in zip(levels[level].numpy(), at, strict=True)
+            for channel, (o, m) in enumerate(zip(maps, others, strict=True))
+        ]
+        return 0.3 * np.mean(each) / 2
 
-    start = method.spread.detach().double().numpy()
-    np.testing.assert_allclose(np.log(1 + np.exp(start)) + 1e-5, 0.1, atol=1e-12)
-    loss = method.losses(made)["oracle"]
-    check(loss, made.labelled.features, lambda at: slow(at, start), features)
-    check(loss, method.spread, lambda at: slow(features, at), start)
+    start = [spread.detach().numpy().flatten() for spread in method.spreads]
+    np.testing.assert_allclose(np.log(1 + np.exp(np.concatenate(start))) + 1e-5, 0.1, atol=1e-12)
+    assert [len(spread) for spread in start] == [4, 6]
+    assert loss.item() == pytest.approx(sum(slow(means[i], i, start[i]) for i in range(2)), abs=1e-8)
+    for i in range(2):
+        found = torch.autograd.grad(loss, [of_step[i], method.spreads[i]], retain_graph=True)
+        by_mean = slow_gradient(lambda at, i=i: slow(at, i, start[i]), means[i])
+        by_spread = slow_gradient(lambda at, i=i: slow(means[i], i, at), start[i])
+        np.testing.assert_allclose(found[0].numpy(), by_mean, atol=1e-8)
+        np.testing.assert_allclose(found[1].numpy().flatten(), by_spread, atol=1e-8)
 
 
-def test_the_oracle_of_miro_stays_what_it_was() -> None:
-    network = build_network(TrainSettings(backbone="digits_cnn", iterations=1), 3, seed=0)
-    method = make_method("MIRO", {}, network, seed=0)
-    before = copy.deepcopy(method.oracle.state_dict())
-    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    features, logits = network(images)
-    losses = method.losses(
-        Step(Outputs(features, logits), torch.zeros(4, dtype=torch.int64), None, 0, images=images)
+def test_an_unchanged_network_pays_the_logarithm_of_the_variance_alone_whatever_its_dropout(
+    prepared: Make, tmp_path: Path
+) -> None:
+    choice = parameters(
+        method="MIRO", setting="dg", sources=["S", "U"], dropout=0.5, frozen_batchnorm=True, bottleneck=8
     )
-    sum(losses.values()).backward()
-    assert [name for name, weight in method.named_parameters() if weight.grad is not None] == ["spread"]
-    assert all(torch.equal(value, before[name]) for name, value in method.oracle.state_dict().items())
+    loop = _make_loop(choice, prepared(), {}, tmp_path / "checkpoint")
+    loop.network.train()
+    made = loop._forward(*loop._batch(0))
+    assert [level.shape[1] for level in made.levels] == [16, 32, 64, 128]
+    expected = 0.1 * 4 * np.log(0.1) / 2
+    assert loop.method.losses(made)["oracle"].item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_miro_takes_no_bottleneck() -> None:
-    with pytest.raises(UserError, match=r"^method MIRO: train\.bottleneck must be null, because"):
-        tiny_method("MIRO")
+def test_the_oracle_of_miro_stays_what_it_was_and_its_variances_learn_faster(
+    prepared: Make, tmp_path: Path
+) -> None:
+    choice = parameters(method="MIRO", setting="dg", sources=["S", "U"], backbone_lr_factor=0.5)
+    loop = _make_loop(choice, prepared(), {}, tmp_path / "checkpoint")
+    loop.network.train()
+    rates = {group["name"]: group["lr"] for group in loop.optimizer.param_groups}
+    assert rates == pytest.approx({"backbone": 1.5e-3, "head": 3e-3, "method": 3e-2})
+    before = copy.deepcopy(loop.method.state_dict())
+    loop._step(*loop._batch(0))
+    changed = [
+        name for name, value in loop.method.state_dict().items() if not torch.equal(value, before[name])
+    ]
+    assert changed == [f"spreads.{level}" for level in range(4)]
+
+
+def test_a_backbone_without_levels_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^the backbone Tiny has no levels, which the method needs: name"):
+        make_method("MIRO", {}, Network(Tiny(), CLASSES, None), seed=0)
 
 
 @pytest.mark.parametrize(
@@ -190,6 +219,7 @@ def test_miro_takes_no_bottleneck() -> None:
         ("CORAL", {"trade_off": -1.0}, "trade_off must be at least 0, not -1.0"),
         ("GroupDRO", {"eta": 0.0}, "eta must be above 0, not 0.0"),
         ("MIRO", {"ld": -0.1}, "ld must be at least 0, not -0.1"),
+        ("MIRO", {"lr_factor": 0.0}, "lr_factor must be above 0, not 0.0"),
         ("SAGM", {"rho": 0.0}, "rho must be above 0, not 0.0"),
         ("SAGM", {"alpha": 0.0}, "alpha must be above 0, not 0.0"),
     ],

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -16,7 +17,8 @@ from pipeline.classify.methods import tllib
 from pipeline.classify.methods.adversarial import GradientReversal, warm_start
 from pipeline.classify.network import Network
 from pipeline.core.errors import UserError
-from tests.classify.method_samples import Flat
+from tests.classify.golden_samples import Stages
+from tests.classify.method_samples import random_step
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +38,7 @@ def test_it_tells_which() -> None:
 def test_a_method_says_whether_it_uses_the_library(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     imported, original = [], tllib._imported
     monkeypatch.setattr(tllib, "_imported", lambda module: imported.append(module) or original(module))
-    method = make_method(name, {}, Network(Flat(), 3, bottleneck=None), seed=0)
+    method = make_method(name, {}, Network(Stages(), 3, bottleneck=None), seed=0)
     assert method.uses_library == bool(imported)
 
 
@@ -64,13 +66,13 @@ def test_it_is_imported_only_when_a_method_that_needs_it_is_made() -> None:
 
 @pytest.mark.parametrize("iteration", [0, 100, 2500])
 def test_our_reversal_of_gradients_is_the_librarys(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
-    """Its layer needs numpy's old name of float, and counts iterations; ours takes the share of 10,000."""
+    """Its layer needs numpy's old name of float, and counts its own calls; ours is told the step."""
     monkeypatch.setattr(np, "float", float, raising=False)
     theirs = tllib._module("grl").WarmStartGradientReverseLayer()
     for _ in range(iteration):
         theirs.step()
     ours = GradientReversal()
-    ours.coefficient = warm_start(iteration / 10_000)
+    ours.coefficient = warm_start(replace(random_step(), iteration=iteration), 1000)
     values = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
     found = []
     for layer in (ours, theirs):

@@ -55,12 +55,12 @@ def test_a_long_gradient_is_shortened_and_a_short_one_left(
 
 
 @no_gpu
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, "MCD"])
 def test_scaling_the_loss_changes_nothing_and_an_overflow_skips_the_step(
     make_loop: Callable[..., Loop], method: str
 ) -> None:
-    """As in fp16 on a GPU: a scale that is a power of two is exact, in sharpness-aware steps too."""
-    given = {"method": method, "hyperparameters": METHODS[method], "clip_norm": 0.1}
+    """As in fp16 on a GPU: a scale that is a power of two is exact, in steps of several gradients too."""
+    given = {"method": method, "hyperparameters": METHODS.get(method, {"width": 8}), "clip_norm": 0.1}
     plain, scaled = make_loop(**given), make_loop(**given)
     scaled.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
     before = copy.deepcopy(plain.network.state_dict())
@@ -68,7 +68,7 @@ def test_scaling_the_loss_changes_nothing_and_an_overflow_skips_the_step(
         loop._step(*loop._batch(loop.done))
     for weight, expected in zip(scaled.network.parameters(), plain.network.parameters(), strict=True):
         torch.testing.assert_close(weight, expected, rtol=1e-6, atol=1e-8)
-    assert not torch.equal(plain.network.head.weight, before["head.weight"])
+    assert not torch.equal(plain.network.state_dict()["backbone.0.weight"], before["backbone.0.weight"])
 
     overflowing = make_loop(**given)
     overflowing.scaler = torch.amp.GradScaler("cpu", init_scale=float("inf"))

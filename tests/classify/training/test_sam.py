@@ -52,6 +52,14 @@ def test_running_statistics_stay_within() -> None:
     assert network[1].num_batches_tracked == 2
 
 
+def test_running_statistics_move_within_if_told_to() -> None:
+    network = nn.BatchNorm1d(2)
+    images = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
+    with perturbed(network, network(images).square().sum(), rho=0.1, update_statistics=True):
+        network(images)
+    assert network.num_batches_tracked == 2
+
+
 @pytest.fixture
 def loop(prepared: Make, tmp_path: Path) -> Loop:
     choice = parameters(method="SDAT", hyperparameters={"hidden": 8, "rho": 0.5}, bottleneck=8)

@@ -104,6 +104,23 @@ batches = st.builds(
 )
 
 
+@pytest.mark.parametrize(
+    ("normalisation", "mean", "deviation"),
+    [("half", [0.5] * 3, [0.5] * 3), ("backbone", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])],
+)
+def test_colours_are_normalised_as_the_settings_say(
+    normalisation: str, mean: list[float], deviation: list[float]
+) -> None:
+    settings = {"backbone": "resnet18", "pretrained": None, "normalisation": normalisation}
+    predictor = make_predictor(parameters(**settings)).eval()
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    x = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+    x = (x - torch.tensor(mean)[:, None, None]) / torch.tensor(deviation)[:, None, None]
+    with torch.inference_mode():
+        expected = predictor.head(predictor.backbone(x))
+    assert np.allclose(predictor.predict(images), expected.numpy(), rtol=0, atol=1e-5)
+
+
 def by_double_loop(t: Tensor, domains: Tensor, margin: float) -> tuple[float, float]:
     """The contrastive loss as the paper says it."""
     same, different = [], []

@@ -47,7 +47,7 @@ class LoraAdapter(Adapter):
                 for part in (self.layers[name].lora_A, self.layers[name].lora_B):
                     part[NAME].float()  # the adapter of a model in half precision is trained in float32
                 # peft drew A from the global generator; draw it from `seed` instead.
-                down = first_down(base, spec.rank, layer_generator(seed, name))
+                down = first_down(base, spec, layer_generator(seed, name))
                 self.layers[name].lora_A[NAME].weight.copy_(down)
 
     def set_condition(self, condition: Condition) -> None:

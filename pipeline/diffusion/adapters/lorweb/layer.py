@@ -41,7 +41,8 @@ def mixing_weights(spec: AnalogySpec, query: Tensor, keys: Tensor) -> Tensor:
     """Return the weights of the basis LoRAs.
 
     With p = q . k / sqrt(d), where d is the width of a head: softmax of p over the basis, averaged over heads
-    (`mixing: softmax`), or p itself, summed over heads and clamped to [-1, 1] (`mixing: clamp`).
+    (`mixing: softmax`), or p itself, summed over heads and clamped to [-1, 1] (`mixing: clamp`), or the same
+    of tanh(p) (`mixing: tanh`).
 
     Args:
         spec: Number of heads, width of keys, and kind of mixing.
@@ -56,6 +57,8 @@ def mixing_weights(spec: AnalogySpec, query: Tensor, keys: Tensor) -> Tensor:
     products = torch.einsum("...hd,nhd->...hn", *by_head) / (spec.key_width / parts) ** 0.5
     if spec.mixing == "softmax":
         return products.softmax(-1).mean(-2)
+    if spec.mixing == "tanh":
+        products = products.tanh()
     return products.sum(-2).clamp(-1, 1)
 
 
@@ -80,7 +83,7 @@ class LorwebLayer(AdaptedLayer):
         super().__init__(base)
         self.state, self.spec, self.analogy = state, spec, analogy_spec(spec)
         device = base.weight.device
-        self.down = nn.Parameter(first_down(base, spec.width, generator))
+        self.down = nn.Parameter(first_down(base, spec, generator))
         self.up = nn.Parameter(torch.zeros(base.weight.shape[0], spec.width, device=device))
         keys = torch.randn(self.analogy.basis, self.analogy.key_width, generator=generator)
         self.keys = nn.Parameter(keys.to(device))

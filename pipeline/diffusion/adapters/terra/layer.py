@@ -51,7 +51,7 @@ class TerraLayer(AdaptedLayer):
         self.state, self.spec, self.index = state, spec, index
         weight = base.weight
         self.channels = 1 if isinstance(base, nn.Conv2d) else -1
-        self.down = nn.Parameter(first_down(base, spec.rank, generator))
+        self.down = nn.Parameter(first_down(base, spec, generator))
         self.middle = nn.Parameter(forms.first_weights(spec, generator).to(weight.device))
         self.up = nn.Parameter(torch.zeros(weight.shape[0], spec.rank, device=weight.device))
 

@@ -1,0 +1,57 @@
+"""The forward pass of a training step: from a batch of images to what the network computes from it."""
+
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from pipeline.classify.levels import level_names, recorded_levels
+from pipeline.classify.method import Method, Outputs
+from pipeline.classify.network import Network
+from pipeline.config import TrainSettings
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""The half precisions, by their names in suites."""
+
+
+class Passes:
+    """Passes images through `network` in the precision of `settings` and in the order that `method` needs.
+
+    Raises:
+        UserError: The method uses levels of the backbone, and the backbone has none.
+    """
+
+    def __init__(self, network: Network, method: Method, settings: TrainSettings) -> None:
+        self.network, self.separate = network, method.separate_passes
+        self.half = HALF.get(settings.precision)
+        self.levels = level_names(network.backbone) if method.uses_levels else []
+
+    def halves(self, images: Tensor, count: int) -> tuple[Outputs, Outputs, tuple[Tensor, ...]]:
+        """Compute the outputs of labelled and of target images, and the levels of the labelled ones.
+
+        All are float32 in every precision, because losses may take logarithms of probabilities near 0.
+
+        Args:
+            images: [b + n, 3, H, W], the labelled images and then the n target images.
+            count: b, the number of labelled images.
+        """
+        if self.separate and len(images) > count:
+            labelled, levels = self._through_network(images[:count])
+            target, _ = self._through_network(images[count:])
+            return labelled, target, levels
+        both, levels = self._through_network(images)
+        labelled = Outputs(both.features[:count], both.logits[:count])
+        target = Outputs(both.features[count:], both.logits[count:])
+        return labelled, target, tuple(level[:count] for level in levels)
+
+    def _through_network(self, images: Tensor) -> tuple[Outputs, tuple[Tensor, ...]]:
+        """Features and logits of all images, and the recorded levels of the backbone."""
+        with (
+            nullcontext() if self.half is None else torch.autocast(images.device.type, self.half),
+            recorded_levels(self.network.backbone, self.levels) as levels,
+        ):
+            computed = self.network(images)
+        features, logits, *levels = (
+            values if self.half is None else values.float() for values in (*computed, *levels)
+        )
+        return Outputs(features, logits), tuple(levels)
