@@ -4,7 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.base import Count, Fraction, Pattern, Rate, Real, Seed, Strict, Whole
+from pipeline.config.base import (
+    Count,
+    Fraction,
+    Pattern,
+    Rate,
+    Real,
+    Seed,
+    Strict,
+    Whole,
+    keyed_unless_default,
+)
 
 MorphMethod = Literal["ddim", "lora_interp", "terra", "diffmorpher", "terra_diffmorpher"]
 
@@ -16,7 +26,14 @@ MORPHS = ("lora_interp", "diffmorpher")
 
 
 class MorphSettings(Strict):
-    """How a morph is made. The defaults are those of DiffMorpher (Zhang et al., CVPR 2024)."""
+    """How a morph is made.
+
+    Steps and rate of fine-tuning, rank, layers and `attention` are those of DiffMorpher (Zhang et al., CVPR
+    2024). Its code (Kevin-thu/DiffMorpher) has other values of batch_size (1), steps (50), depth (1),
+    refinements (0), inversion_timestep (upper), blend (factors), attention_of (hidden), first_down (rank) and
+    perceptual (alex). The defaults here reproduce the endpoints in any base model, at half the steps;
+    docs/papers_code.md says more.
+    """
 
     tune_steps: Count = Field(default=200, description="fine-tuning steps, of both endpoints together")
     batch_size: Count = Field(default=4, description="noisy images of each endpoint in a fine-tuning step")
@@ -30,6 +47,14 @@ class MorphSettings(Strict):
         default=5.0, description="terra: learning rate of W as a multiple of that of A and B"
     )
     rank: Count = Field(default=16, description="rank and alpha of the Terra, and of each LoRA")
+    first_down: Literal["fan_in", "rank"] = keyed_unless_default(
+        "fan_in", "how A is drawn before training, as the field of adapters says"
+    )
+    blend: Literal["update", "factors"] = keyed_unless_default(
+        "update",
+        "lora_interp, diffmorpher: what is interpolated between the LoRAs of the endpoints: the update B A, "
+        "or its factors A and B, as DiffMorpher's code does",
+    )
     layers: list[Literal["Linear", "Conv2d"]] = Field(
         default=["Linear"], description="types of the layers that are adapted"
     )
@@ -46,10 +71,20 @@ class MorphSettings(Strict):
         default=2,
         description="fixed-point iterations of every inversion step, so that the endpoints are reproduced",
     )
+    inversion_timestep: Literal["lower", "upper"] = keyed_unless_default(
+        "lower",
+        "end of an inversion step at whose timestep noise is predicted from the latents at its lower end; "
+        "`upper` in DiffMorpher's code",
+    )
     attention: Fraction = Field(
         default=0.6,
         description="diffmorpher: share of the steps, from the noisiest on, in which attention is "
         "interpolated, from 0 to 1",
+    )
+    attention_of: Literal["keys", "hidden"] = keyed_unless_default(
+        "keys",
+        "diffmorpher: what is interpolated in self-attention: keys and values, or the hidden states that "
+        "both are projected from, as DiffMorpher's code does",
     )
     perceptual: str = Field(
         default=PIXELS,

@@ -28,7 +28,7 @@ class DiffMorpher(LoraInterpolation):
     @contextmanager
     def modified(self, denoiser: nn.Module, positions: Tensor) -> Iterator[Callable[[float], None]]:
         """Interpolate attention in the noisiest steps; `settings.attention` is their share of all steps."""
-        attention = AttentionInterpolation(positions)
+        attention = AttentionInterpolation(positions, self.settings.attention_of)
 
         def before_step(noise_level: float) -> None:
             attention.on = noise_level > 1 - self.settings.attention

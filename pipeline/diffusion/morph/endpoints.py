@@ -38,7 +38,13 @@ def resize(images: np.ndarray, size: int) -> np.ndarray:
 def adapter_spec(settings: MorphSettings) -> AdapterSpec:
     """Specify the Terra of a morph; its two LoRAs have the same rank and layers."""
     rank = settings.rank
-    return AdapterSpec(rank=rank, alpha=rank, layers=settings.layers, include=settings.include)
+    return AdapterSpec(
+        rank=rank,
+        alpha=rank,
+        first_down=settings.first_down,
+        layers=settings.layers,
+        include=settings.include,
+    )
 
 
 def finetune_settings(settings: MorphSettings) -> FinetuneSettings:

@@ -13,4 +13,4 @@ class LoraInterpolation(Morph):
 
     def wrap(self, denoiser: nn.Module, spec: AdapterSpec, seed: int) -> Adapter:
         """Put two LoRAs around `denoiser`, with the rank and the layers of `spec`."""
-        return LoraPair(denoiser, spec, seed)
+        return LoraPair(denoiser, spec, seed, self.settings.blend)

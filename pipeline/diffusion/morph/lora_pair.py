@@ -1,6 +1,11 @@
-"""Two LoRAs in one adapter, interpolated for each sample: dW(t) = (1 - t) dW_X + t dW_Y."""
+"""Two LoRAs in one adapter, interpolated for each sample: dW(t) = (1 - t) dW_X + t dW_Y.
+
+DiffMorpher's paper interpolates so. Its code interpolates the factors: dW(t) = B(t) A(t), with A(t) = (1 - t)
+A_X + t A_Y and B(t) likewise. Both are the LoRA of X at t = 0 and that of Y at t = 1.
+"""
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +19,14 @@ from pipeline.diffusion.adapters.layers import AdaptedLayer, LayeredAdapter
 from pipeline.diffusion.adapters.registry import register
 from pipeline.diffusion.adapters.terra.forms import as_time, one_time
 
+Blend = Literal["update", "factors"]
+
 
 class PairState:
-    """What all layers of one denoiser share: t, [1] or [n, 1], and the factor on the update."""
+    """What all layers of one denoiser share: t, [1] or [n, 1], the factor on the update, and the blend."""
 
-    def __init__(self, scale: float) -> None:
-        self.t, self.scale = torch.zeros(1), scale
+    def __init__(self, scale: float, blend: Blend = "update") -> None:
+        self.t, self.scale, self.blend = torch.zeros(1), scale, blend
 
 
 def _shares(t: Tensor, rank: int) -> Tensor:
@@ -55,18 +62,52 @@ class LoraPairLayer(AdaptedLayer):
         shares = self._shares(self.state.t.to(x))
         hidden = self._into_rank(x, self.down)
         if isinstance(self.base, nn.Linear):
-            interpolated = hidden * shares.reshape(*shares.shape[:-1], *[1] * (x.ndim - 2), -1)
-            return F.linear(interpolated, self.up)
-        return F.conv2d(hidden * shares[..., None, None], self.up[:, :, None, None])
+            shares, ranks = shares.reshape(*shares.shape[:-1], *[1] * (x.ndim - 2), -1), -1
+            return F.linear(self._blended(hidden, shares, ranks), self.up)
+        return F.conv2d(self._blended(hidden, shares[..., None, None], -3), self.up[:, :, None, None])
+
+    def _blended(self, hidden: Tensor, shares: Tensor, ranks: int) -> Tensor:
+        """Multiply A x by the shares of both LoRAs; with blended factors, first add its halves up.
+
+        Args:
+            hidden: A x, whose dimension `ranks` has 2 r numbers.
+            shares: Broadcasts against `hidden`.
+            ranks: A dimension, counted from the last.
+        """
+        if self.state.blend == "factors":
+            halves = (hidden * shares / self.state.scale).chunk(2, dim=ranks)
+            hidden = torch.cat([halves[0] + halves[1]] * 2, dim=ranks)
+        return hidden * shares
 
     def delta(self, t: Tensor) -> Tensor:
         """Return dW(t) for one t, [1], in the shape of the base layer's weight."""
-        return ((self.up * self._shares(t)) @ self.down.flatten(1)).reshape(self.base.weight.shape)
+        up, down = pair_at(self.up, self.down.flatten(1), t, self.rank, self.state.blend)
+        return (self.state.scale * up @ down).reshape(self.base.weight.shape)
+
+
+def pair_at(up: Tensor, down: Tensor, t: Tensor, rank: int, blend: Blend) -> tuple[Tensor, Tensor]:
+    """Return B and A of the interpolation of two LoRAs at one t, [1].
+
+    Args:
+        up: B_X beside B_Y, [out, 2 r].
+        down: A_X above A_Y, [2 r, in].
+        t: [1].
+        rank: The rank r.
+        blend: What is interpolated: the update, which gives rank 2 r, or the factors, which give rank r.
+    """
+    shares = _shares(t, rank)
+    if blend == "update":
+        return up * shares, down
+    up_x, up_y = (up * shares).chunk(2, dim=1)
+    down_x, down_y = (down * shares[:, None]).chunk(2)
+    return up_x + up_y, down_x + down_y
 
 
 @register("lora_pair")
 class LoraPair(LayeredAdapter):
     """The LoRA of X at t = 0, that of Y at t = 1, and their interpolation between (DiffMorpher, equation 5).
+
+    A file holds both LoRAs, and not how they are blended; its export at t interpolates the updates.
 
     In fine-tuning each image is at its own endpoint, so that the two LoRAs learn independently. Both start
     from the same A, which is drawn like that of a Terra with the same seed.
@@ -75,15 +116,16 @@ class LoraPair(LayeredAdapter):
         denoiser: The denoiser, whose layers are wrapped in place.
         spec: The rank and the layers.
         seed: The seed of A.
+        blend: What is interpolated.
     """
 
     parts = ("down", "up")
     saved_as = "lora_pair"
     layers: dict[str, LoraPairLayer]
 
-    def __init__(self, denoiser: nn.Module, spec: AdapterSpec, seed: int) -> None:
+    def __init__(self, denoiser: nn.Module, spec: AdapterSpec, seed: int, blend: Blend = "update") -> None:
         super().__init__(spec)
-        self.state = PairState(self.factor)
+        self.state = PairState(self.factor, blend)
 
         def wrapped(name: str, base: nn.Linear | nn.Conv2d) -> LoraPairLayer:
             first = first_down(base, spec, layer_generator(seed, name))

@@ -38,6 +38,28 @@ def test_attention_is_each_ends_own_at_0_and_1_and_between_else() -> None:
     assert torch.equal(layers["to_k"](x), own["to_k"])
 
 
+def test_hidden_states_are_interpolated_before_the_projection_of_the_frame() -> None:
+    """DiffMorpher's code: each frame projects (1 - s) h_X + s h_Y with weights of its own."""
+    torch.manual_seed(0)
+    denoiser, x = Projection().double(), torch.randn(3, 5, 3, dtype=torch.float64)
+    frames = torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64)
+    layers = denoiser.up_blocks[0]["attn1"]
+
+    def own_weights(layer: nn.Module, args: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
+        return output * frames[:, None, None]
+
+    for layer in layers.values():
+        layer.register_forward_hook(own_weights)
+    plain = layers["to_q"](x)
+    positions = torch.tensor([0.0, 0.25, 1.0])
+    with AttentionInterpolation(positions, "hidden").applied_to(denoiser):
+        for name in ("to_k", "to_v"):
+            mixed = torch.stack([x[0], 0.75 * x[0] + 0.25 * x[2], x[2]])
+            weight, bias = layers[name].weight, layers[name].bias
+            assert torch.allclose(layers[name](x), (mixed @ weight.T + bias) * frames[:, None, None])
+        assert torch.equal(layers["to_q"](x), plain)
+
+
 def test_attention_is_replaced_in_self_attention_on_the_way_up_alone(mini: BaseModel) -> None:
     names = [name for name, _ in Projection().named_modules() if is_interpolated(name)]
     assert names == ["up_blocks.0.attn1.to_k", "up_blocks.0.attn1.to_v"]

@@ -22,14 +22,16 @@ from tests.diffusion.morph.morph_samples import FAST
 SPEC = AdapterSpec(rank=2, alpha=2, layers=["Linear", "Conv2d"])
 
 
-def test_a_pair_is_each_lora_at_its_end_and_their_blend_between() -> None:
+@pytest.mark.parametrize("blend", ["update", "factors"])
+def test_a_pair_is_each_lora_at_its_end_and_their_blend_between(blend: str) -> None:
     torch.manual_seed(0)
     denoiser = nn.Sequential(
         nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.Flatten(2), nn.Linear(16, 5)
     ).double()
     weights = [denoiser[i].weight.detach().clone() for i in (0, 2)]
     x = torch.randn(3, 3, 8, 8, dtype=torch.float64)
-    pair = LoraPair(denoiser, SPEC, seed=0)
+    pair = LoraPair(denoiser, SPEC, 0, blend)
+    pair.set_scale(0.7)
     with torch.no_grad():
         for parameter in pair.parameters():
             parameter.data = torch.randn_like(parameter, dtype=torch.float64)
@@ -38,10 +40,13 @@ def test_a_pair_is_each_lora_at_its_end_and_their_blend_between() -> None:
     together = denoiser(x)
     for place, sample in zip(t, x, strict=True):
         for layer, weight in zip(layers, weights, strict=True):
-            halves = zip(layer.up.split(2, dim=1), layer.down.flatten(1).split(2), strict=True)
-            first, last = (up @ down for up, down in halves)
-            update = ((1 - place) * first + place * last).reshape(weight.shape)
-            layer.base.weight.data = weight + update
+            ups, downs = layer.up.split(2, dim=1), layer.down.flatten(1).split(2)
+            if blend == "update":
+                update = (1 - place) * ups[0] @ downs[0] + place * ups[1] @ downs[1]
+            else:
+                up, down = ((1 - place) * first + place * last for first, last in (ups, downs))
+                update = up @ down
+            layer.base.weight.data = weight + 0.7 * update.reshape(weight.shape)
             layer._base_weight = weight  # so that the layer adds nothing more
         alone = denoiser(sample[None])[0]
         assert torch.allclose(together[t.index(place)], alone)
