@@ -5,10 +5,11 @@ from typing import Any
 
 from torch import nn
 
-from pipeline.config import HUB, SMALL, TPredictorSettings, TrainSettings, expanded, nearest
+from pipeline.config import HUB, SMALL, TPredictorSettings, TrainSettings, nearest, weights_file
 from pipeline.core.errors import UserError
 from pipeline.core.store import sha256
 from pipeline.core.tensor_files import refuse_non_finite
+from pipeline.weight_names import in_timm_names
 
 USUAL = ("resnet18", "resnet50", "resnet101", "vit_base_patch16_224")
 """The models of timm that an error message names."""
@@ -118,13 +119,14 @@ def _load_weights(backbone: nn.Module, settings: TrainSettings | TPredictorSetti
     """Load the weights of the file `settings.pretrained`, except those of a head."""
     from timm.models import load_state_dict
 
-    what, path = f"{field}.pretrained: {settings.pretrained}", Path(expanded(str(settings.pretrained)))
+    what, path = f"{field}.pretrained: {settings.pretrained}", weights_file(str(settings.pretrained))
     if not path.is_file():
         raise UserError(f"{what}: there is no such file")
     if settings.pretrained_sha256 not in (None, sha256(path)):
         raise UserError(f"{what} was changed after this run began; run again")
     try:
-        held = _backbone_of(load_state_dict(str(path), weights_only=True), set(backbone.state_dict()))
+        weights_of_file = in_timm_names(load_state_dict(str(path), weights_only=True), backbone.state_dict())
+        held = _backbone_of(weights_of_file, set(backbone.state_dict()))
         shapes = {name: list(weight.shape) for name, weight in held.items()}
     except Exception as error:  # a file that holds no weights fails in a dozen ways
         reason = str(error).strip().partition("\n")[0]

@@ -215,9 +215,7 @@ def _weights_of(suite: AnySuite) -> dict[tuple[str, str], None]:
     for settings in suite.backbones:
         if settings.pretrained is not None and settings.backbone != SMALL:
             hub = settings.pretrained == HUB
-            weights.append(
-                ("backbone", f"timm/{settings.backbone}" if hub else config.expanded(settings.pretrained))
-            )
+            weights.append(("backbone", f"timm/{settings.backbone}" if hub else settings.pretrained))
     return dict.fromkeys(weights)
 
 
@@ -232,7 +230,10 @@ def _weights_at(group: str, location: str, file: str, suites: tuple[str, ...]) -
     """
     from huggingface_hub import try_to_load_from_cache
 
-    path = Path(location)
+    try:
+        path = config.weights_file(location)
+    except UserError as error:
+        return Finding(group, location, "not installed", True, f"{error}", suites)
     if (path.is_file() and group not in FOLDERS_ONLY) or (path / file).is_file():
         return Finding(group, location, "in place", suites=suites)
     if path.is_file():

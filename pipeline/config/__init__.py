@@ -60,6 +60,7 @@ from pipeline.config.weights import (
     resolve_pretrained,
     resolve_t_predictor,
     vae_path,
+    weights_file,
 )
 
 __all__ = [
@@ -141,4 +142,5 @@ __all__ = [
     "task_name",
     "vae_path",
     "variant_of",
+    "weights_file",
 ]

@@ -147,6 +147,28 @@ class Archive(Strict):
         return self
 
 
+class PackageTable(Strict):
+    """Images that an installed Python package brings, with a table that says what each image shows."""
+
+    module: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] = Field(
+        description="name of the package's module; it is not imported"
+    )
+    install: str = Field(description="what `pip install` takes to get the package")
+    table: str = Field(
+        description="file below the module's folder with a line for each image: words with blanks between "
+        "them. Paths in the table start at its own folder"
+    )
+    columns: list[Literal["path", "domain", "class"]] = Field(description="what the words of a line are")
+    domains: dict[str, PathName] = Field(description="domains by the words of the column `domain`")
+    classes: dict[str, PathName] = Field(description="classes by the words of the column `class`")
+
+    @model_validator(mode="after")
+    def _has_each_column_once(self) -> "PackageTable":
+        if sorted(self.columns) != ["class", "domain", "path"]:
+            raise ValueError(f"columns must name path, domain and class, each once, not {self.columns}")
+        return self
+
+
 class Source(Strict):
     """One place that offers the images."""
 
@@ -154,10 +176,15 @@ class Source(Strict):
     page: str = Field(default="", description="page to open in a browser")
     steps: str = Field(default="", description="what to do there by hand")
     archives: list[Archive] = Field(default=[], description="the files to download")
+    package: PackageTable | None = Field(
+        default=None, description="the installed Python package that brings the images; null = none"
+    )
 
     @property
     def automatic(self) -> bool:
-        """Whether `datasets fetch` can download everything by itself."""
+        """Whether `datasets fetch` can get everything by itself."""
+        if self.package is not None:
+            return True
         return bool(self.archives) and all(archive.url for archive in self.archives)
 
 
@@ -205,6 +232,20 @@ class FolderCard(DatasetCard):
                 f"domains {pair[0]} and {pair[1]} could have the same folder: their names, or `folders`, "
                 "differ in nothing but case, spaces and signs"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _tables_name_what_is_there(self) -> "FolderCard":
+        for source in self.sources:
+            if source.package is None:
+                continue
+            for field, known in (("domains", set(self.domains)), ("classes", set(self.classes))):
+                unknown = set(getattr(source.package, field).values()) - known
+                if unknown:
+                    raise ValueError(
+                        f"the package of source {source.by!r}: {field} names {sorted(unknown)}, which the "
+                        "card does not have"
+                    )
         return self
 
     @model_validator(mode="after")

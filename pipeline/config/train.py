@@ -45,8 +45,8 @@ class TrainSettings(Strict):
     backbone: str = Field(description="feature extractor: `digits_cnn`, or a model of timm")
     pretrained: str | None = Field(
         default=None,
-        description="weights of the backbone: `hub`, the path of a .safetensors or .pth file, or null = "
-        "drawn from the seed",
+        description="weights of the backbone: `hub`, the path of a .safetensors or .pth file, "
+        "`package:MODULE/FILE` for a file of an installed Python package, or null = drawn from the seed",
     )
     pretrained_sha256: str | None = Field(
         default=None,

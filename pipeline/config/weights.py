@@ -10,6 +10,7 @@ from pipeline.config.adapters import AdapterSpec
 from pipeline.config.any_suite import AnySuite
 from pipeline.config.base_model import BaseModelSpec
 from pipeline.config.model_folders import check_base_model, expanded
+from pipeline.config.packages import PREFIX, package_file
 from pipeline.config.suites import Suite
 from pipeline.config.t_predictor import TPredictorSettings
 from pipeline.config.train import TrainSettings
@@ -137,6 +138,15 @@ def encoder_path(spec: AdapterSpec) -> str | None:
     return str(MINI_ENCODER) if named == "mini" else named if "/" in named else f"timm/{named}"
 
 
+def weights_file(pretrained: str) -> Path:
+    """Return the file that a suite names as pretrained weights: by its path, or as `package:MODULE/FILE`.
+
+    Raises:
+        UserError: The package is not installed, or has no such file.
+    """
+    return package_file(pretrained) if pretrained.startswith(PREFIX) else Path(expanded(pretrained))
+
+
 def resolve_encoder(spec: AdapterSpec) -> AdapterSpec:
     """Return `spec` with a revision that identifies the files of a LoRWeB's encoder, where they are here."""
     if spec.analogy is None:
@@ -166,7 +176,10 @@ def _hash_of_weights(
     """Return the hash of the file of pretrained weights, None without one; `field` names it in errors."""
     if settings.pretrained in (None, HUB):
         return None
-    path = Path(expanded(settings.pretrained))
+    try:
+        path = weights_file(settings.pretrained)
+    except UserError as error:
+        raise UserError(f"{field}.pretrained: {error}") from error
     if not path.is_file():
         raise UserError(f"{field}.pretrained: there is no file {path}; expected hub, a file's path, or null")
     found = hash_of(path)

@@ -1,4 +1,4 @@
-"""Fetch a dataset: download the archives of its first automatic source, verify, unpack and import them."""
+"""Fetch a dataset from its first source that works by itself: a package, or archives to download."""
 
 import shutil
 from collections.abc import Callable
@@ -8,9 +8,10 @@ from pipeline.config import Archive, FolderCard, Source, data_folder
 from pipeline.core.errors import UserError
 from pipeline.data.sources.archive import unpack
 from pipeline.data.sources.download import DEFAULT_RETRIES, Progress, RetryPolicy, check_file, download
-from pipeline.data.sources.importer import Log, import_folder
+from pipeline.data.sources.importer import Log, import_folder, import_images
 from pipeline.data.sources.instructions import manual_steps
 from pipeline.data.sources.inventory import ImportRecord
+from pipeline.data.sources.package_table import images_of_package
 
 ProgressFor = Callable[[str], Progress]
 """Takes the name of a file, and returns the function that shows the progress of its download."""
@@ -31,6 +32,8 @@ def fetch(
     for source in automatic:
         log(f"from {source.by}")
         try:
+            if source.package is not None:
+                return import_images(card, *images_of_package(card, source.package), log)
             folder = _fetch_from(source, data_folder(card.name), progress_for, retries)
         except UserError as error:
             log(f"{error}")

@@ -13,7 +13,7 @@ from pipeline.config import IN_PLACE, FolderCard, data_folder
 from pipeline.core.errors import UserError
 from pipeline.data.sources.inventory import IMAGES, ImportRecord, absent_classes, write_inventory
 from pipeline.data.sources.layouts import recognise
-from pipeline.data.sources.scan import FoundImage, images_below
+from pipeline.data.sources.scan import FoundImage, Layout, images_below
 
 Log = Callable[[str], None]
 """Takes one line about what is being done or was found."""
@@ -26,11 +26,20 @@ def import_folder(card: FolderCard, folder: Path, log: Log) -> ImportRecord:
         UserError: No layout of the dataset was recognised; an earlier import stays in place.
     """
     folder = folder.absolute()
-    place = data_folder(card.name)
-    if folder.is_relative_to(place / IMAGES):
+    if folder.is_relative_to(data_folder(card.name) / IMAGES):
         raise UserError(f"{folder} is the result of an import; name the folder that was imported")
     found = recognise(card, folder)
     log(f"recognised {found.layout}")
+    return import_images(card, folder, found, log)
+
+
+def import_images(card: FolderCard, folder: Path, found: Layout, log: Log) -> ImportRecord:
+    """Put the images that were found below `folder` in place, and log what was left out.
+
+    Raises:
+        UserError: An image cannot be put in place; an earlier import stays.
+    """
+    place = data_folder(card.name)
     unwritable = {image for image in found.images if not _is_writable(image.path.relative_to(folder))}
     irregular = {image for image in found.images if not image.path.is_file()} - unwritable
     images = [image for image in found.images if image not in unwritable | irregular]
