@@ -22,9 +22,9 @@ from pipeline.core.paths import ROOT
 from pipeline.core.seeds import derive
 from pipeline.core.store import MANIFEST, Store, write_atomic
 from pipeline.execution.worker import Message
-from pipeline.planning.cost import CPU
 from pipeline.planning.graph import AnyPlan, make_plan
 from pipeline.planning.kinds.train import TrainParams
+from pipeline.planning.rates import CPU
 
 ARTIFACTS = 10_000
 COMMITS = 200

@@ -89,6 +89,21 @@ spoils it.
 
 example: run_benchmark.py bench execution"""
 
+GPU = """\
+Measure the speed of this machine's GPU at what jobs compute, for the hours that `plan` prints.
+
+Builds SDXL, SD 1.5, ResNet-50, ResNet-101 and ViT-B/16 with random weights; nothing is downloaded. Without a
+GPU it says so, and measures the small models on one CPU core.
+
+  denoise   a pass of the denoiser, of which sampling and inversion consist
+  encode    and decode: passes of the VAE
+  finetune  a training step of stage one, with gradient checkpointing and without
+  train     a training step of stage three
+
+examples:
+  run_benchmark.py bench gpu
+  run_benchmark.py bench gpu --json > results/rates/nvidia-l4.json    where `plan` finds it"""
+
 
 @dataclass(frozen=True)
 class Count:
@@ -133,6 +148,13 @@ SPEEDS = (
         "measure what Terra costs beside a LoRA and the base model",
         ADAPTERS,
         Count("turns", 15, "how often each side is timed"),
+    ),
+    Speed(
+        "gpu",
+        "pipeline.bench.gpu",
+        "measure the speed of a GPU at each stage, for `plan`",
+        GPU,
+        Count("turns", 5, "how often each step is timed"),
     ),
     Speed(
         "data",

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from pipeline.cli.arguments import add_command, with_part, with_suite
@@ -16,6 +17,7 @@ stated.
 examples:
   run_benchmark.py plan digits
   run_benchmark.py plan benchmarks/digits_demo.yaml --only 'task=MN->MM'
+  run_benchmark.py plan office_home --rates l4.json      on a card that `bench gpu` measured
   run_benchmark.py plan digits --json      with the keys of all jobs, for `export-lora` and `analogy`"""
 
 TABLES = """\
@@ -45,6 +47,13 @@ def add_plan(commands: Any) -> None:
     plan = add_command(commands, "plan", show_plan, about, PLAN)
     with_suite(plan)
     with_part(plan)
+    plan.add_argument(
+        "--rates",
+        type=Path,
+        metavar="FILE",
+        help="estimate hours on the card of this file, which `bench gpu --json` wrote (default: the card of "
+        "this machine, with results/rates/CARD.json if it is there)",
+    )
 
 
 def add_drawing(commands: Any) -> None:
@@ -67,15 +76,17 @@ def show_plan(options: argparse.Namespace) -> int:
     from pipeline.execution.suite_plan import check_domains
     from pipeline.planning import preflight
     from pipeline.planning.job_filter import pick
+    from pipeline.planning.rates import read_rates
 
+    rates = read_rates(options.rates) if options.rates else None
     plan, store, _ = open_suite(options)
     plan = pick(plan, options.only) if options.only else plan
     check_domains(plan.card, plan.jobs)
     with local_executor.open_executor(None, None, cpu=options.cpu) as capacity:
         if options.json:
-            print(json.dumps(preflight.as_json(plan, store, capacity)))
+            print(json.dumps(preflight.as_json(plan, store, capacity, rates)))
         else:
-            print(preflight.as_text(plan, store, capacity))
+            print(preflight.as_text(plan, store, capacity, rates))
     return 0
 
 

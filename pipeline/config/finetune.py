@@ -72,6 +72,9 @@ class FinetuneSettings(Strict):
     precision: Precision = keyed_unless_default(
         "fp32", "precision of the frozen model and of the passes; the adapter is always fp32"
     )
+    compile: bool = keyed_unless_default(
+        False, "compile the denoiser by torch.compile: a minute or two at the start, then faster steps"
+    )
     gradient_accumulation: Count = keyed_unless_default(1, "number of passes that a batch is split into")
     processes: Count = keyed_unless_default(
         1, "number of processes of one machine that share a batch, each with a GPU of its own"

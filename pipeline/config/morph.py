@@ -30,8 +30,9 @@ class MorphSettings(Strict):
 
     Steps and rate of fine-tuning, rank, layers and `attention` are those of DiffMorpher (Zhang et al., CVPR
     2024). Its code (Kevin-thu/DiffMorpher) has other values of batch_size (1), steps (50), depth (1),
-    refinements (0), blend (factors), attention_of (hidden), first_down (rank) and perceptual (alex). The
-    defaults here reproduce the endpoints in any base model, at half the steps; docs/papers_code.md says more.
+    refinements (0), inversion_timestep (upper), blend (factors), attention_of (hidden), first_down (rank) and
+    perceptual (alex). The defaults here reproduce the endpoints in any base model, at half the steps;
+    docs/papers_code.md says more.
     """
 
     tune_steps: Count = Field(default=200, description="fine-tuning steps, of both endpoints together")
@@ -69,6 +70,11 @@ class MorphSettings(Strict):
     refinements: Annotated[Whole, Field(ge=0)] = Field(
         default=2,
         description="fixed-point iterations of every inversion step, so that the endpoints are reproduced",
+    )
+    inversion_timestep: Literal["lower", "upper"] = keyed_unless_default(
+        "lower",
+        "end of an inversion step at whose timestep noise is predicted from the latents at its lower end; "
+        "`upper` in DiffMorpher's code",
     )
     attention: Fraction = Field(
         default=0.6,

@@ -188,6 +188,17 @@ class Suite(Strict):
         return self
 
     @model_validator(mode="after")
+    def _made_images_can_be_read(self) -> "Suite":
+        whole = self.generate.keep_aspect and self.generate.save_size is None
+        for method in self.methods:
+            if whole and self.train_settings(method).crop == "none":
+                raise ValueError(
+                    f"generate.keep_aspect makes images of several sizes, but method {self.label(method)} "
+                    "has crop: none, which reads images of one size; state generate.save_size, or a crop"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _images_can_be_encoded(self) -> "Suite":
         for name in self.augmentations:
             spec = self.adapter_of(name)

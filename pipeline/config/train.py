@@ -80,6 +80,9 @@ class TrainSettings(Strict):
     precision: Precision = Field(
         default="fp32", description="precision of the network's passes; weights and losses are always fp32"
     )
+    compile: bool = keyed_unless_default(
+        False, "compile the network by torch.compile: a minute or two at the start, then faster steps"
+    )
     schedule: Literal["inverse", "constant", "cosine"] = Field(
         default="inverse", description="learning-rate schedule"
     )

@@ -42,6 +42,26 @@ class Reduction(NamedTuple):
         return self.value != self.target
 
 
+class Workload(NamedTuple):
+    """What a job computes for most of its time, so that the speed of a card at it can be looked up.
+
+    Attributes:
+        step: `finetune` (a training step of stage one), `denoise` (a pass of the denoiser) or `train`.
+        network: The network, by its name in planning/network_sizes.py.
+        resolution: Height and width of its images, in pixels.
+        precision: Precision of its passes.
+        compiled: Whether it is compiled.
+        checkpointing: Whether its activations are computed twice instead of kept.
+    """
+
+    step: str
+    network: str
+    resolution: int
+    precision: str = "fp32"
+    compiled: bool = False
+    checkpointing: bool = False
+
+
 class JobKind(Generic[Params]):
     """The declaration of one kind of job: its parameters, the module that carries it out, and its cost.
 
@@ -78,9 +98,9 @@ class JobKind(Generic[Params]):
         """What two jobs of the kind must share so that the measured speed of one holds for the other."""
         return ""
 
-    def half_precision(self, params: Params) -> bool:
-        """Whether a job computes in half precision."""
-        return False
+    def workload(self, params: Params) -> Workload | None:
+        """What a job computes for most of its time; None where no network does."""
+        return None
 
     def processes(self, params: Params) -> int:
         """How many processes share a job; each takes a GPU of its own, if the job takes any."""

@@ -53,7 +53,11 @@ def load_generated(artifact: Path) -> ImageSet:
     images = [_read_image(artifact, file) for file in files]
     for file, image in zip(files, images, strict=True):
         if image.shape != images[0].shape:
-            raise _damaged(artifact, f"the size of {file} differs from that of {files[0]}")
+            raise UserError(
+                f"generated images: the size of {artifact / file} differs from that of {files[0]}; if the "
+                f"suite has generate.keep_aspect, state generate.save_size, else delete {artifact}, and the "
+                "next run makes it again"
+            )
     return ImageSet(np.stack(images), table["label"].to_numpy(), files)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.config import BaseModelSpec, Precision
+from pipeline.core.compiling import compile_network
 from pipeline.core.errors import UserError
 from pipeline.data.image_files import pixels
 from pipeline.diffusion.loading import DTYPES, load_pipeline
@@ -87,6 +88,10 @@ class BaseModel:
         vae.to(device, torch.float32 if vae.config.force_upcast else vae.dtype)
         config = pipe.scheduler.config
         return cls(pipe, unet, pipe.scheduler.alphas_cumprod.float(), config.prediction_type, resolution)
+
+    def compile(self, field: str) -> None:
+        """Compile the denoiser, with the adapter on it, in place (see `compile_network`)."""
+        compile_network(self.denoiser, self.device, field)
 
     @property
     def device(self) -> torch.device:

@@ -22,7 +22,8 @@ from pipeline.core.job import Job
 from pipeline.core.provenance import provenance
 from pipeline.core.stage import Progress
 from pipeline.core.store import Store
-from pipeline.planning.cost import CPU, memory_advice
+from pipeline.planning.cost import memory_advice
+from pipeline.planning.rates import CPU
 
 STOPPING_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 """Errors of the file system that stop the whole run, because every later job would meet them too."""

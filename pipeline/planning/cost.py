@@ -1,9 +1,9 @@
 """What a job will need: CPU cores, a GPU and its memory, disk, and time. Imports no torch.
 
 Time is work divided by speed. Each kind of job counts its work (pipeline/planning/kinds), mostly in
-multiply-adds of the networks in use. The speed is measured where finished jobs of the kind with the same
-network are in the store, and otherwise stated (RATES). Either may be off by a factor of two: the estimate is
-for deciding whether to start a suite, and on which machine.
+multiply-adds of the networks in use. The speed is that of finished jobs of the kind with the same network, if
+any are in the store; else what `bench gpu` measured on the card; else it is stated (rates.py). An estimate
+may be off by a factor of two: it is for deciding whether to start a suite, and on which machine.
 """
 
 import contextlib
@@ -19,25 +19,7 @@ from pydantic import ValidationError
 
 from pipeline.core.job import KINDS, Job
 from pipeline.core.store import MANIFEST, Store
-
-CPU = "cpu"
-"""The device that a manifest names for a job that used no GPU."""
-
-GPU = "an NVIDIA A100"
-"""The GPU whose speed is stated."""
-
-RATES = {CPU: 15e9, GPU: 1e13}
-"""Multiply-adds per second of one CPU core and of a GPU.
-
-CPU: what the jobs of benchmarks/digits.yaml reached on one core of a server. GPU: NVIDIA publishes about 800
-images per second for training ResNet-50 on an A100 in TF32, at 3 x 4.1e9 multiply-adds each.
-"""
-
-HALF_PRECISION_SPEEDUP = 3.0
-"""The speed of a GPU in half precision, as a multiple of that in full precision.
-
-NVIDIA publishes about 2,500 images per second for the same training in mixed precision.
-"""
+from pipeline.planning.rates import CPU, CPU_CORE, CardRates, committed_rates, stated_on_gpu
 
 GPU_FROM = 600.0
 """The duration on one CPU core, in seconds at the stated speed, above which a job takes a GPU."""
@@ -47,6 +29,10 @@ GPU_NEEDED_FROM = 6 * 3600.0
 
 SAMPLE = 40
 """How many artifacts of a kind are read for its measured speed."""
+
+
+Rate = Literal["measured", "card", "stated", "unknown"]
+"""Where a duration is from: finished jobs, `bench gpu` on the card, the stated speed, or nowhere."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +51,7 @@ class Needs:
     gpu_gib: float | None
     disk: float
     seconds: float | None
-    rate: Literal["measured", "stated", "unknown"]
+    rate: Rate
 
 
 def work(job: Job) -> float | None:
@@ -113,7 +99,7 @@ def _seconds_on_one_core(job: Job) -> float:
     """Return the duration at the stated speed; 0 where it is unknown or no GPU would shorten it."""
     if job.declaration.units_per_second is not None:
         return 0.0
-    return (work(job) or 0.0) / RATES[CPU]
+    return (work(job) or 0.0) / CPU_CORE
 
 
 def memory_advice(job: Job) -> str:
@@ -131,10 +117,12 @@ class Estimator:
     Args:
         store: Where finished jobs are, whose durations are measurements.
         device: The name of a GPU, or CPU.
+        rates: What was measured on that device; None for the file of it in results/rates, if there is one.
     """
 
-    def __init__(self, store: Store, device: str) -> None:
+    def __init__(self, store: Store, device: str, rates: CardRates | None = None) -> None:
         self.device, self.store = device, store
+        self.rates = rates or committed_rates(device)
         self._measured: dict[str, dict[str, float]] = {}
 
     def needs(self, job: Job) -> Needs:
@@ -142,14 +130,30 @@ class Estimator:
         on_gpu = self.device != CPU and takes_gpu(job)
         device = self.device if on_gpu else CPU
         amount = work(job)
-        measured = self._measured_rates(job.kind).get(f"{job.declaration.rate_group(job.params)} {device}")
-        rate: Literal["measured", "stated", "unknown"] = "measured" if measured is not None else "stated"
+        speed, rate = self._speed(job, device)
         seconds = None
         if amount is None:
             rate = "unknown"
         else:
-            seconds = amount / (measured or _stated_rate(job, on_gpu)) / processes(job)
+            seconds = amount / speed / processes(job)
         return Needs(cpus(job), gpu_gib(job) if takes_gpu(job) else None, disk(job), seconds, rate)
+
+    def _speed(self, job: Job, device: str) -> tuple[float, Rate]:
+        """Return the work per second of one process of `job` on a device, and where it is from."""
+        kind = job.declaration
+        group = f"{kind.rate_group(job.params)} {device}"
+        measured = self._measured_rates(job.kind).get(group)
+        if measured is not None:
+            return measured, "measured"
+        if kind.units_per_second is not None:
+            return kind.units_per_second, "stated"
+        workload = kind.workload(job.params)
+        cores: int = getattr(job.params, "threads", 1) if device == CPU else 1
+        if self.rates is not None and self.rates.card == device:
+            of_card = self.rates.rate(workload)
+            if of_card is not None:
+                return of_card * cores, "card"
+        return (CPU_CORE * cores if device == CPU else stated_on_gpu(workload)), "stated"
 
     def _measured_rates(self, name: str) -> dict[str, float]:
         """Return the median work per second of finished jobs of a kind, by rate group and device."""
@@ -175,14 +179,3 @@ def _manifests(folder: Path) -> Iterator[dict[str, Any]]:
     for path in islice(folder.iterdir(), SAMPLE) if folder.is_dir() else ():
         with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
             yield json.loads((path / MANIFEST).read_text())
-
-
-def _stated_rate(job: Job, on_gpu: bool) -> float:
-    """Return the stated speed at the work of `job`."""
-    kind = job.declaration
-    if kind.units_per_second is not None:
-        return kind.units_per_second
-    if on_gpu:
-        return RATES[GPU] * (HALF_PRECISION_SPEEDUP if kind.half_precision(job.params) else 1)
-    threads: int = getattr(job.params, "threads", 1)
-    return RATES[CPU] * threads

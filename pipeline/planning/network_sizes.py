@@ -11,7 +11,11 @@ from pipeline.config import SMALL, BaseModelSpec, base_model_path
 GIB = 2**30
 
 TRAINING_PASSES = 3
-"""The cost of a training step in forward passes: a backward pass costs about two of them."""
+"""The cost of a training step in forward passes: the backward pass takes one for the gradients of the
+activations, and one for those of the weights."""
+
+FROZEN_TRAINING_PASSES = 2
+"""The same where the weights are frozen but for a low-rank adapter: their gradients are not computed."""
 
 WHOLE_BASE_MODEL = 1.4
 """The parameters of a whole base model, with its text encoders and its VAE, over those of its denoiser."""
@@ -30,6 +34,7 @@ class Network:
         activations: Bytes that such a pass keeps for the backward pass, in fp32.
         side: The height and width of that image, in pixels.
         per_rank: Parameters of an adapter on all layers of the network, for each of its ranks.
+        encoding: Multiply-adds of the VAE's encoder for one such image, of a denoiser.
     """
 
     parameters: float
@@ -37,20 +42,26 @@ class Network:
     activations: float
     side: int
     per_rank: float = 0.0
+    encoding: float = 0.0
 
     def pass_at(self, side: int) -> float:
         """Multiply-adds of a forward pass for one image of `side` pixels."""
         return self.multiply_adds * (side / self.side) ** 2
+
+    def encoding_at(self, side: int) -> float:
+        """Multiply-adds of encoding one image of `side` pixels to a latent."""
+        return self.encoding * (side / self.side) ** 2
 
     def activations_at(self, side: int) -> float:
         """Bytes that a pass for one image of `side` pixels keeps for the backward pass, in fp32."""
         return self.activations * (side / self.side) ** 2
 
 
-SD15 = Network(8.60e8, 4.02e11, 4.4 * GIB, 512, 1.06e6)
-SDXL = Network(2.57e9, 3.38e12, 23.0 * GIB, 1024, 3.09e6)
+SD15 = Network(8.60e8, 4.02e11, 4.4 * GIB, 512, 1.06e6, 5.58e11)
+SDXL = Network(2.57e9, 3.38e12, 23.0 * GIB, 1024, 3.09e6, 2.44e12)
 MINI = Network(1.71e6, 8.26e7, 5.0e6, 32, 3.66e4)
 RESNET50 = Network(2.56e7, 4.09e9, 8.4e7, 224)
+BASE_MODELS = {"mini": MINI, "sd15": SD15, "sdxl": SDXL}
 BACKBONES = {
     SMALL: Network(9.97e4, 2.08e6, 4.0e5, 32),
     "resnet18": Network(1.17e7, 1.81e9, 2.4e7, 224),
@@ -60,6 +71,9 @@ BACKBONES = {
 }
 """Counted on the architectures by torch.utils.flop_counter and torch.autograd.graph.saved_tensors_hooks."""
 
+NETWORKS = BASE_MODELS | BACKBONES
+"""The networks whose size is known, by the names that `bench gpu` and files of rates use."""
+
 
 def denoiser(spec: BaseModelSpec) -> Network:
     """Return the size of a base model's denoiser.
@@ -67,10 +81,17 @@ def denoiser(spec: BaseModelSpec) -> Network:
     `mini`, SD 1.5 and SDXL were counted; a diffusers folder is one of these, scaled to the number of its
     weights, and a hub id is SDXL if its name has "xl" in it and SD 1.5 otherwise.
     """
-    if spec.name == "mini":
-        return MINI
     folder = Path(base_model_path(spec))
-    return _scaled(folder) if folder.is_dir() else SDXL if "xl" in spec.name.lower() else SD15
+    return _scaled(folder) if spec.name != "mini" and folder.is_dir() else BASE_MODELS[denoiser_name(spec)]
+
+
+def denoiser_name(spec: BaseModelSpec) -> str:
+    """Return which of BASE_MODELS a base model is, or is taken for."""
+    if spec.name == "mini":
+        return "mini"
+    folder = Path(base_model_path(spec))
+    is_xl = (folder / "text_encoder_2").is_dir() if folder.is_dir() else "xl" in spec.name.lower()
+    return "sdxl" if is_xl else "sd15"
 
 
 @cache
@@ -83,7 +104,9 @@ def _scaled(folder: Path) -> Network:
     parameters = sum(map(math.prod, shapes))
     factor = parameters / like.parameters
     per_rank = sum(math.prod(shape[1:]) + shape[0] for shape in shapes if len(shape) in (2, 4))
-    return Network(parameters, like.multiply_adds * factor, like.activations * factor, like.side, per_rank)
+    return Network(
+        parameters, like.multiply_adds * factor, like.activations * factor, like.side, per_rank, like.encoding
+    )
 
 
 def _shapes(path: Path) -> list[list[int]]:
@@ -95,4 +118,10 @@ def _shapes(path: Path) -> list[list[int]]:
 
 def backbone(name: str) -> Network:
     """Return the size of the backbone called `name`; one that is not in the table counts as a ResNet-50."""
-    return BACKBONES.get(name.partition(".")[0], RESNET50)
+    return BACKBONES[backbone_name(name)]
+
+
+def backbone_name(name: str) -> str:
+    """Return which of BACKBONES a backbone is, or is taken for."""
+    architecture = name.partition(".")[0]
+    return architecture if architecture in BACKBONES else "resnet50"

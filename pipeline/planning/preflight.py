@@ -10,8 +10,6 @@ from pipeline.core.hardware import Capacity
 from pipeline.core.job import Job
 from pipeline.core.store import Store
 from pipeline.planning.cost import (
-    CPU,
-    GPU,
     Estimator,
     Needs,
     cpus,
@@ -24,14 +22,16 @@ from pipeline.planning.cost import (
 )
 from pipeline.planning.graph import AnyPlan
 from pipeline.planning.network_sizes import GIB
+from pipeline.planning.rates import CPU, GPU, CardRates
 
 GUESS = 60.0
 """Seconds that a job is taken to last where nothing is known of its kind."""
 
-RATES = {
+MEANINGS = {
     "measured": "measured: the median of finished jobs of the kind in this store, scaled to the work",
-    "stated": "stated: 15e9 multiply-adds per second and core (digits on a server), 1e13 on a GPU (NVIDIA's "
-    "figures for an A100), three times that in half precision; right within a factor of two or three",
+    "card": "card: from the speed that `bench gpu` measured on that card, scaled to the work",
+    "stated": "stated: 15e9 multiply-adds per second and core (digits on a server), 1e13 on an A100, and in "
+    "half precision 19 to 51 % of its peak of 1.56e14, by network; right within a factor of two",
     "unknown": f"unknown: taken to be {GUESS:.0f} seconds for each job",
 }
 """What the sources of an estimate mean."""
@@ -122,9 +122,11 @@ def describe(job: Job, needs: Needs, store: Store) -> dict[str, Any]:
     }
 
 
-def as_json(plan: AnyPlan, store: Store, capacity: Capacity) -> dict[str, Any]:
-    """Return the jobs of a plan, with what each needs on the device of `assumed_device`."""
-    estimator = Estimator(store, assumed_device(plan, capacity))
+def as_json(
+    plan: AnyPlan, store: Store, capacity: Capacity, rates: CardRates | None = None
+) -> dict[str, Any]:
+    """Return the jobs of a plan, with what each needs on the card of `rates`, or else on `assumed_device`."""
+    estimator = Estimator(store, rates.card if rates else assumed_device(plan, capacity), rates)
     jobs = [describe(job, estimator.needs(job), store) for job in plan.jobs]
     return {"suite": plan.suite.name, "device": estimator.device, "jobs": jobs}
 
@@ -134,9 +136,9 @@ def assumed_device(plan: AnyPlan, capacity: Capacity) -> str:
     return GPU if not capacity.gpus and any(map(needs_gpu, plan.jobs)) else device(capacity)
 
 
-def as_text(plan: AnyPlan, store: Store, capacity: Capacity) -> str:
+def as_text(plan: AnyPlan, store: Store, capacity: Capacity, rates: CardRates | None = None) -> str:
     """Return a table of what a plan needs, with a line for each kind of job."""
-    table = as_json(plan, store, capacity)
+    table = as_json(plan, store, capacity, rates)
     jobs = table["jobs"]
     lines = [
         f"{plan.suite.name}: {plan.suite.title}",
@@ -175,7 +177,7 @@ def _remarks(plan: AnyPlan, todo: list[Job], table: dict[str, Any], capacity: Ca
     seconds = sum(needs["seconds"] or GUESS for needs in left)
     on_device = "" if table["device"] == CPU else f", on {table['device']}"
     hours = f"hours are those of one job after another{on_device}"
-    if table["device"] == GPU and not capacity.gpus:
+    if table["device"] != device(capacity) and not capacity.gpus:
         hours += "; there is no GPU here, and `run` asks for one, or for --cpu"
     else:
         several = at_a_time(todo, capacity)
@@ -188,4 +190,4 @@ def _remarks(plan: AnyPlan, todo: list[Job], table: dict[str, Any], capacity: Ca
             "them"
         )
     rates = {needs["rate"] for needs in left}
-    return remarks + [meaning for rate, meaning in RATES.items() if rate in rates]
+    return remarks + [meaning for rate, meaning in MEANINGS.items() if rate in rates]

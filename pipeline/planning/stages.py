@@ -101,6 +101,7 @@ class Stages:
             "image_format": settings.image_format,
             "scale": scale,
             "precision": settings.precision,
+            "compile": settings.compile,
             "source_prompt": self.suite.finetune.source_prompt,
             "target_prompt": self.suite.finetune.target_prompt,
             "seed": settings.seed,

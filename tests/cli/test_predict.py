@@ -17,7 +17,7 @@ KEY = "0123abcd"
 
 
 def trained(tmp_path: Path, **changes: object) -> tuple[list[str], Path, dict[str, int]]:
-    """Train; return the options for its key, its folder, and the labels of the target's test images by file."""
+    """Train; return the options for its key, its folder, and the labels of the test images by file."""
     data, photos = tmp_path / "data", tmp_path / "photos"
     for folder in (data, photos):
         folder.mkdir()
@@ -66,7 +66,8 @@ def test_images_that_cannot_be_read_are_named_and_skipped(
     assert main(["predict", str(tmp_path / "photos"), *options]) == 1
     out, err = capsys.readouterr()
     assert out.count("\n") == 1 + len(labels)
-    assert f"skipped 1 of {len(labels) + 1} images" in err and str(broken) in err
+    assert f"skipped 1 of {len(labels) + 1} images" in err
+    assert str(broken) in err
     assert main(["predict", str(broken), *options]) == 2
     assert "none of the 1 images can be read" in capsys.readouterr().err
 
@@ -86,4 +87,5 @@ def test_mistakes_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
     for sentence, arguments in cases.items():
         assert main(["predict", *arguments]) == 2
         error = capsys.readouterr().err
-        assert sentence in error and error.count("\n") == 1
+        assert sentence in error
+        assert error.count("\n") == 1

@@ -66,6 +66,14 @@ def test_timesteps_that_no_scheduler_has_are_refused(tmp_path: Path, given: str,
     assert told in broken(tmp_path, "  steps: 12", f"  steps: 12\n  {given}")
 
 
+def test_whole_adapted_images_need_a_crop_or_a_size(tmp_path: Path) -> None:
+    told = broken(tmp_path, "  steps: 12", "  steps: 12\n  keep_aspect: true")
+    assert "keep_aspect makes images of several sizes, but method ERM has crop: none" in told
+    path = tmp_path / "sized.yaml"
+    path.write_text(SUITE.replace("  steps: 12", "  steps: 12\n  keep_aspect: true\n  save_size: 32"))
+    assert config.read_suite(path).generate.keep_aspect
+
+
 def test_evenly_spaced_timesteps_need_two_steps(tmp_path: Path) -> None:
     told = broken(tmp_path, "  steps: 12", "  steps: 1\n  spacing: linspace")
     assert "spacing: linspace has two ends, but steps is 1; take 2 or more" in told

@@ -14,6 +14,7 @@ from pipeline.planning import cost, kinds
 from pipeline.planning.graph import make_plan
 from pipeline.planning.kinds.generate import GenerateParams
 from pipeline.planning.kinds.prepare import PrepareParams
+from pipeline.planning.rates import GPU
 
 SHARED = {"sampling", "morphing", "saved_images"}
 """The files of the folder that declare no kind, but what several kinds share."""
@@ -59,7 +60,7 @@ def test_what_is_as_low_as_it_can_be_is_not_lowered(reduction: Reduction, possib
 @pytest.mark.parametrize("name", ["digits", "digits_dg", "digits_dg_morph", "digits_analogies"])
 def test_every_job_of_a_large_model_is_estimated_on_a_gpu(name: str, tmp_path: Path) -> None:
     suite, card = config.read_suite(name), config.read_card("digits")
-    estimator = cost.Estimator(Store(tmp_path), cost.GPU)
+    estimator = cost.Estimator(Store(tmp_path), GPU)
     for job in make_plan(suite, card, BaseModelSpec(name="sdxl")).jobs:
         needs = estimator.needs(job)
         assert needs.seconds is not None

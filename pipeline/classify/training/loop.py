@@ -3,6 +3,9 @@
 It computes on a GPU if there is one. In half precision, only the network's passes are: weights are float32,
 and so are the features and logits that a method gets, because its losses may take logarithms of probabilities
 near 0.
+
+A step waits for no number from the GPU, so that the next one can be queued meanwhile (fp16's scaler and
+sharpness-aware methods wait once each). Losses stay on the device, and are looked at every few steps.
 """
 
 import math
@@ -19,8 +22,9 @@ from pipeline.classify.method import Method, Step, Update, total
 from pipeline.classify.network import Network
 from pipeline.classify.training.batches import LabelledBatches, Pool, target_batch
 from pipeline.classify.training.dg_batches import DomainBatches
+from pipeline.classify.training.loss_log import LOOK_EVERY, LossLog
 from pipeline.classify.training.optimizers import make_optimizer, rate_schedule, update_weights
-from pipeline.classify.training.passes import Passes
+from pipeline.classify.training.passes import Passes, place
 from pipeline.classify.training.prefetch import prefetch
 from pipeline.classify.training.sam import perturbed
 from pipeline.classify.training.swad import Averaging, estimate_statistics
@@ -72,10 +76,8 @@ class Loop:
         seed: int,
         checkpoint: Path,
     ) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if settings.precision == "fp16" and self.device.type == "cpu":
-            raise UserError("train.precision: fp16 needs a GPU, and there is none here; use bf16 or fp32")
-        self.network, self.method = network.to(self.device), method.to(self.device)
+        self.device = place(network, settings)
+        self.network, self.method = network, method.to(self.device)
         self.labelled, self.target, self.evaluated = labelled, target, evaluated
         self.settings, self.seed, self.checkpoint = settings, seed, checkpoint
         self.passes = Passes(network, method, settings)
@@ -87,8 +89,7 @@ class Loop:
         self.history: list[dict[str, float]] = []
         self.averaging = Averaging(network, settings.swad) if settings.averaging == "swad" else None
         self.averaged: dict[str, Any] | None = None
-        self._sums: dict[str, float] = {}
-        self._summed = 0
+        self.losses = LossLog()
 
     def run(self, progress: Progress) -> None:
         """Train to the end, and fill `evaluations` and `history`.
@@ -104,14 +105,17 @@ class Loop:
             for batch in batches:
                 if self.averaging and self.averaging.ended:
                     break
-                loss = self._step(*batch)
+                self._step(*batch)
                 self.done += 1
+                if self.done % LOOK_EVERY[self.device.type] == 0:
+                    self._look()
                 if self.averaging:
                     self.averaging.add()
                 self._record()
                 if self.done % self.settings.checkpoint_every == 0 and self.done < steps:
                     self._save()
-                progress(self.done, steps, f"loss {loss:.3f}")
+                progress(self.done, steps, f"loss {self.losses.last:.3f}")
+        self._look()
         if self.averaging and self.evaluated:
             self._average(self.averaging, self.evaluated)
 
@@ -121,6 +125,9 @@ class Loop:
         images, labels = self.labelled.batch(step, size, self.seed)
         if self.target is not None:
             images = torch.cat([images, target_batch(self.target, step, size, self.seed)])
+        if self.device.type == "cuda":  # from pinned memory, copies do not wait
+            images = images.contiguous(memory_format=torch.channels_last).pin_memory()
+            labels = labels.pin_memory()
         return images, labels
 
     def _check_batch(self) -> None:
@@ -132,32 +139,37 @@ class Loop:
                 "train.batch_size: BatchNorm layers need at least 2 images in a step, not 1; raise it"
             )
 
-    def _step(self, images: Tensor, labels: Tensor) -> float:
-        """Update the weights by a batch. Returns the loss before the first update."""
-        terms: dict[str, float] = {}
-        losses = []
+    def _step(self, images: Tensor, labels: Tensor) -> None:
+        """Update the weights by a batch, without waiting for a number from the device."""
+        terms: dict[str, Tensor] = {}
+        images, labels = (part.to(self.device, non_blocking=True) for part in (images, labels))
         for number, update in enumerate(self.method.updates()):
             of_update = self._backward(images, labels, update, number)
             update_weights(self.optimizer, self.scaler, update.groups, self.settings.clip_norm)
             terms |= of_update
-            losses.append(sum(of_update.values()))
         self.lr_scheduler.step()
-        self._sums = {name: self._sums.get(name, 0.0) + value for name, value in terms.items()}
-        self._summed += 1
-        return losses[0]
+        self.losses.add_terms(terms)
 
-    def _backward(self, images: Tensor, labels: Tensor, update: Update, number: int) -> dict[str, float]:
+    def _look(self) -> None:
+        """Look at the losses of the steps since the last look.
+
+        Raises:
+            Diverged: One of them is NaN or infinite. The message names the first such step.
+        """
+        if found := self.losses.look():
+            raise self._diverged(f"the loss became {found[1]}", found[0])
+
+    def _backward(self, images: Tensor, labels: Tensor, update: Update, number: int) -> dict[str, Tensor]:
         """Compute the gradient of an update, the step's `number`-th from 0. Returns the terms of its loss."""
         rho = self.method.rho
         with nullcontext() if rho is None else self._perturbed(images, labels, update, number, rho):
             self._seed_dropout(number, second=rho is not None and self.method.independent_dropout)
             losses = self.method.losses(self._forward(images, labels, update.name))
             loss = total(losses.values())
-            if not math.isfinite(loss.item()):
-                raise self._diverged(f"the loss became {loss.item()}")
+            self.losses.add_loss(self.done + 1, loss)
             self.optimizer.zero_grad()
             self.scaler.scale(loss).backward()
-        return {name: value.item() for name, value in losses.items()}
+        return {name: value.detach() for name, value in losses.items()}
 
     def _perturbed(
         self, images: Tensor, labels: Tensor, update: Update, number: int, rho: float
@@ -181,7 +193,6 @@ class Loop:
 
     def _forward(self, images: Tensor, labels: Tensor, update: str = "") -> Step:
         """Pass labelled and target images through the network."""
-        images, labels = images.to(self.device), labels.to(self.device)
         labelled, target, levels = self.passes.halves(images, len(labels))
         domains, weights = self.labelled.groups(self.settings.batch_size)
         return Step(
@@ -204,12 +215,12 @@ class Loop:
             sets = None
         if not (sets or last or self.done % math.ceil(self.settings.iterations / HISTORY_ROWS) == 0):
             return
+        self._look()
         row: dict[str, float] = {"iteration": self.done}
-        row |= {name: value / self._summed for name, value in self._sums.items()}
+        row |= self.losses.take_means()
         if sets is not None:
             row |= self._evaluate(sets)
         self.history.append(row)
-        self._sums, self._summed = {}, 0
 
     def _evaluate(self, sets: EvaluationSets) -> dict[str, float]:
         """Evaluate the network as it is. Returns what the history keeps of the evaluation."""
@@ -235,13 +246,14 @@ class Loop:
 
     def _save(self) -> None:
         """Write everything that the steps to come depend on."""
+        self._look()
         tensors = {
             f"{name}.{key}": value
             for name, module in self._modules().items()
             for key, value in module.state_dict().items()
         }
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
-            raise self._diverged("the weights became infinite or NaN")
+            raise self._diverged("the weights became infinite or NaN", self.done + 1)
         for index, one in enumerate(self.evaluations):
             tensors[f"probabilities.{index}"] = one.probabilities
         averaging_tensors, averaging = self.averaging.state() if self.averaging else ({}, None)
@@ -249,8 +261,7 @@ class Loop:
         about = {
             "done": self.done,
             "history": self.history,
-            "sums": self._sums,
-            "summed": self._summed,
+            **self.losses.state(),
             "evaluations": [(one.step, one.source_accuracy) for one in self.evaluations],
             "scaler": self.scaler.state_dict(),
             "averaging": averaging,
@@ -268,7 +279,7 @@ class Loop:
         self.scaler.load_state_dict(about["scaler"])
         self.done, self.history = about["done"], about["history"]
         self.lr_scheduler = schedule_rates(self.optimizer, rate_schedule(self.settings), self.done)
-        self._sums, self._summed = about["sums"], about["summed"]
+        self.losses.load(about)
         if self.averaging:
             self.averaging.load(_under("averaging.", tensors), about["averaging"])
         self.evaluations = [
@@ -276,10 +287,10 @@ class Loop:
             for index, (step, accuracy) in enumerate(about["evaluations"])
         ]
 
-    def _diverged(self, what: str) -> Diverged:
+    def _diverged(self, what: str, step: int) -> Diverged:
         kept = f"; the last good checkpoint, {self.checkpoint}, is kept" if self.checkpoint.exists() else ""
         return Diverged(
-            f"method {self.method.name}: {what} at step {self.done + 1} of {self.settings.iterations}; "
+            f"method {self.method.name}: {what} at step {step} of {self.settings.iterations}; "
             f"try a lower train.learning_rate than {self.settings.learning_rate:g}{kept}"
         )
 

@@ -9,9 +9,28 @@ from pipeline.classify.levels import level_names, recorded_levels
 from pipeline.classify.method import Method, Outputs
 from pipeline.classify.network import Network
 from pipeline.config import TrainSettings
+from pipeline.core.compiling import compile_network
+from pipeline.core.errors import UserError
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 """The half precisions, by their names in suites."""
+
+
+def place(network: Network, settings: TrainSettings) -> torch.device:
+    """Move `network` to the GPU, if there is one, and compile it if the settings say so. Return its device.
+
+    Raises:
+        UserError: The settings want fp16 and there is no GPU, or what compiling needs is not installed.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if settings.precision == "fp16" and device.type == "cpu":
+        raise UserError("train.precision: fp16 needs a GPU, and there is none here; use bf16 or fp32")
+    network.to(device)
+    if device.type == "cuda":
+        network.to(memory_format=torch.channels_last)
+    if settings.compile:
+        compile_network(network, device, "train.compile")
+    return device
 
 
 class Passes:

@@ -75,6 +75,8 @@ def tune(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, progr
     adapter = make_adapter(model.denoiser, params.adapter, settings.seed)
     if settings.gradient_checkpointing:
         model.pipe.unet.enable_gradient_checkpointing()
+    if settings.compile:
+        model.compile("finetune.compile")
     tuner = Tuner(model, adapter, data, accelerator)
     log = train_adapter(tuner, workspace, progress)
     if not accelerator.is_main_process:

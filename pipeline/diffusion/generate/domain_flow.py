@@ -52,6 +52,8 @@ class FlowSampler:
         self.prompts = self.model.embed([prompt(params.source_prompt, words[i]) for i in self.labels])
         self.negative = negative_embeddings(self.model, params).expand(len(self.prompts))
         self.shared = SharedDenoiser(self.model, inputs["adapter"] / "adapter.safetensors")
+        if params.compile:
+            self.model.compile("generate.compile")
         self.levels = Levels.of(self.model, params, params.inversion)
         self.own_start = self.target_start = self._inverted(source.images, 0.0, self.prompts)
         self.styles = [""] * len(source)

@@ -153,6 +153,8 @@ class PointSampler:
         self.prompts = self.model.embed([prompt(params.source_prompt, word) for word in params.domains.words])
         self.negative = negative_embeddings(self.model, params)
         self.denoisers = MovingDenoisers(self.model, adapter, params)
+        if params.compile:
+            self.model.compile("generate.compile")
         self.batches = Batches(params.batch_size, self.model)
 
     def starts(self, rows: pd.DataFrame) -> Tensor:

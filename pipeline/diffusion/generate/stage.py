@@ -202,6 +202,8 @@ def run(params: GenerateParams, inputs: dict[str, Path], workspace: Path, progre
         manifest = plan_images(params, source, style)
         model = BaseModel.load(params.base_model, params.precision)
         manifest, denoisers, quarters = make_denoisers(model, params, inputs, manifest)
+        if params.compile:
+            model.compile("generate.compile")
         prompts = model.embed([prompt(params.source_prompt, word) for word in params.words])
         target, negative = model.embed([params.target_prompt]), negative_embeddings(model, params)
 

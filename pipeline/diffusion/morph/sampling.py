@@ -77,7 +77,10 @@ class FrameSampler:
         def predict(noisy: Tensor, timestep: int) -> Tensor:
             return denoise(self.model.denoiser, noisy, timestep, self.prompts)
 
-        return invert(self.model, predict, latents, self.levels, self.settings.refinements)
+        settings = self.settings
+        return invert(
+            self.model, predict, latents, self.levels, settings.refinements, settings.inversion_timestep
+        )
 
     def _set_positions(self, positions: Tensor) -> None:
         if self.adapter is not None:

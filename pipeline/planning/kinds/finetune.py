@@ -14,14 +14,15 @@ from pipeline.config import (
     Strict,
     keyed_unless_default,
 )
-from pipeline.core.job import Job, JobKind, Reduction, register
+from pipeline.core.job import Job, JobKind, Reduction, Workload, register
 from pipeline.planning.kinds.prepare import card_of
 from pipeline.planning.network_sizes import (
+    FROZEN_TRAINING_PASSES,
     GIB,
     GRID_PASSES,
-    TRAINING_PASSES,
     WHOLE_BASE_MODEL,
     denoiser,
+    denoiser_name,
 )
 
 KEPT_BY_CHECKPOINTING = 1 / 12
@@ -67,15 +68,30 @@ class Finetune(JobKind[FinetuneParams]):
         return (GRID_PASSES if grid else 1) * domains * params.settings.batch_size
 
     def work(self, params: FinetuneParams, images: int) -> float:
-        """Count the passes of all steps; gradient checkpointing adds a forward pass to each."""
-        settings = params.settings
-        one_pass = denoiser(params.base_model).pass_at(params.base_model.resolution)
-        passes = TRAINING_PASSES + settings.gradient_checkpointing
-        return settings.steps * self.images_per_step(params) * passes * one_pass
+        """Count the passes of all steps, and the encoding of images that are encoded whenever they are drawn.
+
+        Gradient checkpointing adds a forward pass to each step.
+        """
+        settings, side, network = params.settings, params.base_model.resolution, denoiser(params.base_model)
+        passes = FROZEN_TRAINING_PASSES + settings.gradient_checkpointing
+        encoded = network.encoding_at(side) if settings.encoding == "fresh" else 0.0
+        return settings.steps * self.images_per_step(params) * (passes * network.pass_at(side) + encoded)
 
     def rate_group(self, params: FinetuneParams) -> str:
         """Compare fine-tunings of one base model at one resolution on as many threads."""
-        return f"{params.base_model.name} {params.base_model.resolution} {params.threads}"
+        return " ".join(map(str, [params.base_model.name, params.threads, *self.workload(params)]))
+
+    def workload(self, params: FinetuneParams) -> Workload:
+        """Name the base model and how its passes are computed."""
+        spec, settings = params.base_model, params.settings
+        return Workload(
+            "finetune",
+            denoiser_name(spec),
+            spec.resolution,
+            settings.precision,
+            settings.compile,
+            settings.gradient_checkpointing,
+        )
 
     def half_precision(self, params: FinetuneParams) -> bool:
         """Tell whether the frozen model and the passes are in half precision."""

@@ -5,8 +5,14 @@ from typing import TypeVar
 from pydantic import Field
 
 from pipeline.config import BaseModelSpec, Count, MorphSettings, Strict
-from pipeline.core.job import JobKind, Reduction
-from pipeline.planning.network_sizes import GIB, TRAINING_PASSES, WHOLE_BASE_MODEL, denoiser
+from pipeline.core.job import JobKind, Reduction, Workload
+from pipeline.planning.network_sizes import (
+    FROZEN_TRAINING_PASSES,
+    GIB,
+    WHOLE_BASE_MODEL,
+    denoiser,
+    denoiser_name,
+)
 
 
 class MorphingParams(Strict):
@@ -48,6 +54,10 @@ class MorphingKind(JobKind[Morphed]):
         """Compare jobs of one base model at one resolution on as many threads."""
         return f"{params.base_model.name} {params.base_model.resolution} {params.threads}"
 
+    def workload(self, params: Morphed) -> Workload:
+        """Name the base model, which is always in full precision."""
+        return Workload("denoise", denoiser_name(params.base_model), params.base_model.resolution)
+
     def gpu_gib(self, params: Morphed) -> float:
         """Add up two denoisers, one of which is fine-tuned or at work, the adapters, and activations."""
         network, morph = denoiser(params.base_model), params.morph
@@ -69,7 +79,7 @@ class MorphingKind(JobKind[Morphed]):
 
 def tuning_passes(params: MorphingParams) -> int:
     """Count the passes of fine-tuning on the two endpoints of one morph."""
-    return TRAINING_PASSES * params.morph.tune_steps * 2 * params.morph.batch_size
+    return FROZEN_TRAINING_PASSES * params.morph.tune_steps * 2 * params.morph.batch_size
 
 
 def frame_passes(params: MorphingParams, method: str, frames: int) -> int:

@@ -7,6 +7,9 @@ from pydantic import Field
 from pipeline.config import BuiltCard, DatasetCard, FolderCard, Strict
 from pipeline.core.job import Job, JobKind, register
 
+BYTES_PER_NAME = 300
+"""About the bytes that the name, label and hash of a file take."""
+
 
 class PrepareParams(Strict):
     """The card, of which every domain is prepared."""
@@ -34,5 +37,7 @@ class Prepare(JobKind[PrepareParams]):
         return float(sum(domain.train + (domain.test or 0) for domain in params.card.domains.values()))
 
     def disk(self, params: PrepareParams, inputs: Mapping[str, Job]) -> float:
-        """Count three bytes for each pixel."""
+        """Count three bytes for each pixel of images that are built here; files are only listed."""
+        if isinstance(params.card, FolderCard):
+            return BYTES_PER_NAME * self.work(params, 0)
         return 3.0 * params.card.image_size**2 * self.work(params, 0)

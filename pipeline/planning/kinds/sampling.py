@@ -22,9 +22,9 @@ from pipeline.config import (
     Whole,
     keyed_unless_default,
 )
-from pipeline.core.job import Job, JobKind, Reduction
+from pipeline.core.job import Job, JobKind, Reduction, Workload
 from pipeline.planning.kinds.saved_images import SavedImages
-from pipeline.planning.network_sizes import GIB, WHOLE_BASE_MODEL, denoiser
+from pipeline.planning.network_sizes import GIB, WHOLE_BASE_MODEL, denoiser, denoiser_name
 
 
 class InversionSettings(Strict):
@@ -53,6 +53,7 @@ class SamplingParams(SavedImages):
     batch_size: BatchSize = Field(description="images that are sampled together; auto = as many as fit")
     scale: Rate = Field(description="factor on the adapter's update")
     precision: Precision = keyed_unless_default("fp32", "of the model's weights and passes")
+    compile: bool = keyed_unless_default(False, "whether the denoiser is compiled")
     source_prompt: str = Field(
         description="prompt of a source image; {class} stands for the words of its class"
     )
@@ -82,7 +83,12 @@ class SamplingKind(JobKind[Sampled]):
 
     def rate_group(self, params: Sampled) -> str:
         """Compare jobs of one base model at one resolution on as many threads."""
-        return f"{params.base_model.name} {params.base_model.resolution} {params.threads}"
+        return " ".join(map(str, [params.base_model.name, params.threads, *self.workload(params)]))
+
+    def workload(self, params: Sampled) -> Workload:
+        """Name the base model and how its passes are computed."""
+        spec = params.base_model
+        return Workload("denoise", denoiser_name(spec), spec.resolution, params.precision, params.compile)
 
     def half_precision(self, params: Sampled) -> bool:
         """Tell whether the model's weights and passes are in half precision."""

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from pipeline.config import Count, Strict, TDim, TPredictorSettings
-from pipeline.core.job import Job, JobKind, Reduction, register
+from pipeline.core.job import Job, JobKind, Reduction, Workload, register
 from pipeline.planning.kinds.prepare import card_of
-from pipeline.planning.network_sizes import GIB, TRAINING_PASSES, backbone
+from pipeline.planning.network_sizes import GIB, TRAINING_PASSES, backbone, backbone_name
 
 
 class TPredictorParams(Strict):
@@ -41,6 +41,10 @@ class TPredictor(JobKind[TPredictorParams]):
     def rate_group(self, params: TPredictorParams) -> str:
         """Compare trainings of one backbone on as many threads."""
         return f"{params.settings.backbone} {params.threads}"
+
+    def workload(self, params: TPredictorParams) -> Workload:
+        """Name the backbone, which is trained in full precision."""
+        return Workload("train", backbone_name(params.settings.backbone), params.image_size)
 
     def gpu_gib(self, params: TPredictorParams) -> float:
         """Add up weights, gradients, the two moments of Adam, and activations."""

@@ -16,8 +16,8 @@ from pipeline.config import (
     method_label,
     task_name,
 )
-from pipeline.core.job import Job, JobKind, Reduction, register
-from pipeline.planning.network_sizes import GIB, TRAINING_PASSES, backbone
+from pipeline.core.job import Job, JobKind, Reduction, Workload, register
+from pipeline.planning.network_sizes import GIB, TRAINING_PASSES, backbone, backbone_name
 
 GRADIENTS = {"SDAT": 2, "ELS": 2, "SAGM": 2, "MCD": 6}
 """The gradients that a step computes, of the methods that compute more than one: those that seek flat minima,
@@ -88,7 +88,13 @@ class Train(JobKind[TrainParams]):
 
     def rate_group(self, params: TrainParams) -> str:
         """Compare trainings of one backbone on as many threads."""
-        return f"{params.settings.backbone} {params.threads}"
+        return " ".join(map(str, [params.settings.backbone, params.threads, *self.workload(params)]))
+
+    def workload(self, params: TrainParams) -> Workload:
+        """Name the backbone and how its passes are computed."""
+        settings = params.settings
+        network = backbone_name(settings.backbone)
+        return Workload("train", network, params.image_size, settings.precision, settings.compile)
 
     def half_precision(self, params: TrainParams) -> bool:
         """Tell whether the network's passes are in half precision."""

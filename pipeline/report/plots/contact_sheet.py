@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from pipeline.core.errors import UserError
 from pipeline.data.made_images import read_manifest
@@ -188,9 +188,9 @@ def _tops(lines: Sequence[Line], side: int, first: int) -> list[int]:
 
 
 def _enlarged(image: Image.Image, side: int) -> Image.Image:
-    """Resize to side x side: enlarged pixels stay sharp, reduced ones are averaged."""
-    larger = side >= image.width
-    return image.resize((side, side), Image.Resampling.NEAREST if larger else Image.Resampling.LANCZOS)
+    """Resize the centre square to side x side: enlarged pixels stay sharp, reduced ones are averaged."""
+    method = Image.Resampling.NEAREST if side >= min(image.size) else Image.Resampling.LANCZOS
+    return ImageOps.fit(image, (side, side), method)
 
 
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:

@@ -148,7 +148,7 @@ def test_what_is_shown_changes_what_is_painted(model: BaseModel, adapter: Path) 
     denoisers, prompts = Denoisers.make(model, None, params), model.embed(["a one"])
 
     def painted(images: list[np.ndarray]) -> np.ndarray:
-        inputs = generate.BatchInputs(prompts, prompts, [7], quarters=images)
+        inputs = generate.BatchInputs(prompts, prompts, prompts, [7], quarters=images)
         return generate.make_batch(model, denoisers, params, inputs)
 
     assert np.array_equal(painted(shown), painted(shown))

@@ -49,6 +49,39 @@ def test_the_first_and_the_last_frame_reconstruct_the_ends(
         assert psnr(frame, end.images[0]) > psnr(made[1], end.images[0]) + 3
 
 
+def test_blends_of_diffmorphers_code_and_paper_differ_between_the_ends_alone(
+    mini: BaseModel, two_ends: tuple[Endpoint, Endpoint]
+) -> None:
+    """With the same LoRAs, learned fast enough that their product matters."""
+    given = FAST.model_copy(update={"learning_rate": 2e-2, "first_down": "rank"})
+    frames = []
+    for blend, attention in (("update", "keys"), ("factors", "keys"), ("update", "hidden")):
+        changes = {"blend": blend, "attention_of": attention}
+        morph = METHODS["diffmorpher"](given.model_copy(update=changes), pixel_distances)
+        own, adapter = with_adapter(mini, morph)
+        data = EndpointData(own, morph.settings, two_ends)
+        assert adapter is not None
+        tune(own, adapter, data)
+        sampler = FrameSampler(own, adapter, morph, data)
+        frames.append(sampler.sample_frames(np.array([0.0, 0.5, 1.0])).astype(int))
+    for other in frames[1:]:
+        assert np.abs(other[[0, -1]] - frames[0][[0, -1]]).max() <= 1
+        assert np.abs(other[1] - frames[0][1]).max() > 1
+
+
+def test_inversion_at_the_upper_timestep_is_asked_for_by_name(
+    mini: BaseModel, two_ends: tuple[Endpoint, Endpoint]
+) -> None:
+    """It leads to other noise, and by refined steps back to nearly the same image."""
+    samplers = []
+    for timestep in ("lower", "upper"):
+        morph = METHODS["ddim"](FAST.model_copy(update={"inversion_timestep": timestep}))
+        samplers.append(FrameSampler(mini, None, morph, EndpointData(mini, morph.settings, two_ends)))
+    lower, upper = (sampler.endpoints for sampler in samplers)
+    assert (lower - upper).abs().max() > 1e-3 * lower.abs().max()
+    assert psnr(samplers[1].sample_frames(np.array([0.0, 0.5, 1.0]))[0], two_ends[0].images[0]) > 20
+
+
 @pytest.mark.parametrize("name", SYMMETRIC)
 def test_x_and_y_exchanged_give_the_same_frames_backwards(
     name: str, samplers: dict[str, FrameSampler]
