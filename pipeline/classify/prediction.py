@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,9 @@ from pipeline.classify.factory import give_own_layers
 from pipeline.classify.network import Network, build_network
 from pipeline.classify.training.transforms import Inputs
 from pipeline.core.errors import UserError
-from pipeline.core.store import MANIFEST
+from pipeline.core.reproducibility import reproducible
+from pipeline.core.stage import Progress
+from pipeline.core.store import MANIFEST, Store
 from pipeline.core.tensor_files import refuse_non_finite
 from pipeline.data.image_files import read_resized
 from pipeline.data.image_sets import ImageSet
@@ -55,7 +58,7 @@ class Classifier:
             raise UserError(
                 f"expected pixels as uint8 [n, height, width, 3], not {images.dtype} {list(images.shape)}"
             )
-        inputs = Inputs(self.params.image_size, self.network.mean, self.network.std, self.params.settings)
+        inputs = self._inputs
         parts = [torch.zeros(0, len(self.params.classes))]
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH]
@@ -75,10 +78,67 @@ class Classifier:
             One row for each image: its path or number as `image`, the most probable class as `predicted`, and
             the probability of each class in a column of its name.
         """
-        table = pd.DataFrame(self.probabilities(images).numpy(), columns=self.params.classes)
         names = range(len(images)) if isinstance(images, np.ndarray) else [str(path) for path in images]
-        predicted = table.idxmax(axis=1) if len(table) else pd.Series(dtype=str)
-        return pd.DataFrame({"image": list(names), "predicted": predicted}).join(table)
+        return self._tabulated(list(names), self.probabilities(images))
+
+    def predict_files(self, paths: Sequence[Path], progress: Progress) -> tuple[pd.DataFrame, dict[str, str]]:
+        """Tabulate the predictions for the files that can be read, with the training's number of threads.
+
+        Args:
+            paths: Image files.
+            progress: Called after each batch.
+
+        Returns:
+            A table in the form of `predict`, and why each of the other files cannot be read, by its path.
+        """
+        side = self._inputs.side
+        read: list[str] = []
+        unreadable: dict[str, str] = {}
+        parts = [torch.zeros(0, len(self.params.classes))]
+        with reproducible(self.params.threads):
+            for start in range(0, len(paths), BATCH):
+                pixels = []
+                for path in map(str, paths[start : start + BATCH]):
+                    try:
+                        pixels.append(read_resized(path, side))
+                        read.append(path)
+                    except UserError as error:
+                        unreadable[path] = str(error.__cause__ or error)
+                if pixels:
+                    parts.append(self.probabilities(np.stack(pixels)))
+                progress(min(start + BATCH, len(paths)), len(paths), "")
+        return self._tabulated(read, torch.cat(parts)), unreadable
+
+    @property
+    def _inputs(self) -> Inputs:
+        return Inputs(self.params.image_size, self.network.mean, self.network.std, self.params.settings)
+
+    def _tabulated(self, names: list[Any], probabilities: Tensor) -> pd.DataFrame:
+        """Return the table of `predict`; a class may be called as one of its first two columns is."""
+        table = pd.DataFrame(probabilities.numpy(), columns=self.params.classes)
+        predicted = [self.params.classes[index] for index in probabilities.argmax(dim=1).tolist()]
+        return pd.concat([pd.DataFrame({"image": names, "predicted": predicted}), table], axis=1)
+
+
+def find_training(source: str | Path, store: Path) -> Path:
+    """Return the artifact's folder of a training.
+
+    Args:
+        source: The folder, or the training's key, as in the column `key` of records.csv.
+        store: The folder of the store in which a key is looked up.
+
+    Raises:
+        UserError: There is no such folder, and no finished training of that key.
+    """
+    path = Path(source)
+    if len(path.parts) == 1 and not path.exists() and Store(store).has("train", str(source)):
+        return Store(store).path("train", str(source))
+    if path.is_dir():
+        return path
+    raise UserError(
+        f"--from {source}: there is no such folder, and no finished training of that key in {store}; keys "
+        "are in the column `key` of records.csv"
+    )
 
 
 def load_classifier(training: Path) -> Classifier:
@@ -99,7 +159,7 @@ def load_classifier(training: Path) -> Classifier:
     if not path.is_file():
         raise UserError(
             f"{training} holds no {WEIGHTS}: the weights were not kept; set train.keep_weights: true in "
-            "the suite and run it again"
+            "the suite and run it again, which trains the classifier again under another key"
         )
     # All weights are in the file, so that pretrained ones need not be loaded first.
     settings = params.settings.model_copy(update={"pretrained": None})
@@ -117,4 +177,5 @@ def load_classifier(training: Path) -> Classifier:
         raise UserError(
             f"{path} does not fit backbone {params.settings.backbone}{plugin}: {reason}"
         ) from error
-    return Classifier(params, network.eval())
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Classifier(params, network.eval().to(device))

@@ -15,6 +15,7 @@ from pipeline.cli import (
     methods,
     metrics,
     morph,
+    predict,
     records,
     run,
     suites,
@@ -52,6 +53,7 @@ examples:
   run_benchmark.py metrics out                           score a morph
   run_benchmark.py analogy --a A --a-prime A2 --b B --adapter KEY -o OUT.png
   run_benchmark.py export-lora ARTIFACT --t 0.5 --to lora.safetensors
+  run_benchmark.py predict photos/ --from KEY --to classes.csv       classify images by a trained classifier
 
 `run_benchmark.py COMMAND --help` explains a command.
 
@@ -77,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add(commands)
     records.add_compare(commands)
     records.add_export(commands)
-    for module in (datasets, analogy, morph, metrics, methods, export_lora, bench):
+    for module in (datasets, analogy, morph, metrics, methods, export_lora, predict, bench):
         module.add(commands)
     return parser
 

@@ -7,21 +7,21 @@ from pipeline.core.stage import Progress
 
 
 @contextmanager
-def drawing(*, quiet: bool) -> Iterator[Progress]:
-    """Show progress on standard error, unless `quiet`; yields a function to call before each figure."""
+def drawing(*, quiet: bool, what: str = "figures") -> Iterator[Progress]:
+    """Show progress on standard error, unless `quiet`; yields a function to call before each of `what`."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True, quiet=quiet)
-    columns = TextColumn("figures"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}")
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}")
     bar = Bar(*columns, console=console, disable=not console.is_terminal or quiet, transient=True)
     drawn = bar.add_task("", total=None)
 
-    def progress(done: int, total: int, what: str) -> None:
+    def progress(done: int, total: int, of: str) -> None:
         if done == 0 and not console.is_terminal:
             console.print(f"drawing {total} figures; those whose inputs have not changed are kept")
-        bar.update(drawn, completed=done, total=total, description=what)
+        bar.update(drawn, completed=done, total=total, description=of)
 
     with bar:
         yield progress

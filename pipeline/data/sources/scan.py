@@ -152,3 +152,21 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 def _raise(error: OSError) -> None:
     raise error
+
+
+def images_in(named: Path) -> list[Path]:
+    """Return the image files that a path stands for: itself, or those of a folder and below, in order.
+
+    Raises:
+        UserError: There is nothing at the path, or the folder holds no image.
+    """
+    if not named.is_dir():
+        if not named.exists():
+            raise UserError(f"{named}: there is no such file or folder")
+        return [named]
+    found = images_below(named)
+    if not found:
+        raise UserError(
+            f"{named} holds no image: no file in it or below ends in {', '.join(sorted(SUFFIXES))}"
+        )
+    return found
