@@ -10,6 +10,7 @@ Importing this module imports neither torch nor pandas; each function imports wh
 the user can mend is raised as `UserError`, one sentence.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -189,7 +190,12 @@ def set_t(adapter: "Adapter", t: float | Sequence[float]) -> None:
     Args:
         adapter: What `load_adapter` returned.
         t: One number, or one for each dimension of t.
+
+    Raises:
+        UserError: A number is NaN or infinite.
     """
+    if not all(map(math.isfinite, [t] if isinstance(t, int | float) else t)):
+        raise UserError(f"t = {t}: expected a finite number, or one for each dimension of t")
     adapter.set_condition(t if isinstance(t, int | float) else list(t))
 
 

@@ -1,5 +1,6 @@
 """The Python API: the notebook of docs/api_example.md runs as it stands."""
 
+import math
 import multiprocessing
 import re
 import shutil
@@ -9,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
 from pipeline import api
+from pipeline.config import AdapterSpec
 from pipeline.core.paths import ROOT
+from pipeline.diffusion.adapters import make_adapter
 from pipeline.execution import local_executor
 
 NOTEBOOK = ROOT / "docs" / "api_example.md"
@@ -90,3 +94,10 @@ def test_mistakes_are_sentences(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(api.UserError, match=re.escape(told)):
             call()
+
+
+@pytest.mark.parametrize("t", [math.nan, math.inf, [0.5, math.nan]])
+def test_a_time_that_is_no_number_is_refused(t: float | list[float]) -> None:
+    adapter = make_adapter(nn.Sequential(nn.Linear(3, 4)), AdapterSpec(rank=2), 0)
+    with pytest.raises(api.UserError, match="expected a finite number"):
+        api.set_t(adapter, t)

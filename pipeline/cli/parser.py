@@ -22,7 +22,7 @@ from pipeline.cli import (
     validate,
 )
 from pipeline.cli.arguments import Parser
-from pipeline.core.errors import UserError
+from pipeline.core.errors import FaultyFileError, UserError
 from pipeline.core.paths import PROGRAM
 from pipeline.core.text import printable
 
@@ -93,7 +93,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except UserError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        for fault in error.faults if isinstance(error, FaultyFileError) else [str(error)]:
+            print(f"error: {printable(fault)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on where it was", file=sys.stderr)

@@ -34,6 +34,12 @@ def short_repr(value: object) -> str:
     return _SHORT.repr(value)
 
 
+def _short_key(key: str | int) -> str:
+    """Return what a message shows of a key; long ones, and those with line ends, as `short_repr`."""
+    plain = isinstance(key, str) and len(key) <= _SHORT.maxstring and key.isprintable()
+    return str(key) if plain else short_repr(key)
+
+
 @dataclass(frozen=True)
 class Document:
     """One YAML file.
@@ -52,6 +58,12 @@ class Document:
         """Tell how many steps of `place` are in the document, and the line (from 1) of the last of them."""
         depth, line, _ = self._walk(place)
         return depth, line
+
+    def decides(self, place: Place) -> bool:
+        """Tell whether this document alone states what is at `place`; extended ones add to mappings only."""
+        depth, _, node = self._walk(place)
+        in_list = any(isinstance(step, int) for step in place[:depth])
+        return depth == len(place) or in_list or not isinstance(node, yaml.MappingNode)
 
     def text(self, place: Place) -> str | None:
         """Return the value at `place` as the file spells it; None if there is none, or more than a scalar."""
@@ -144,11 +156,12 @@ def explain(error: ValidationError, documents: Sequence[Document], model: type[B
     for place, errors in by_place.items():
         if _of_another_member(place, errors, by_place):
             continue
-        found_in = [(document.find(place), document.path) for document in documents]
-        (_, line), path = max(found_in, key=lambda one: one[0][0])  # of equals the first: the file itself
-        field = ".".join(map(str, place)) or "the document"
-        spelled = next((document.text(place) for document in documents if document.path == path), None)
-        sentences.append(f"{path}, line {line}, {field}: {_message(errors, place, model, spelled)}")
+        deciding = [document for document in documents if document.decides(place)]
+        # Of equals the first: the file itself.
+        document = max(deciding[:1] or documents, key=lambda document: document.find(place)[0])
+        field = ".".join(map(_short_key, place)) or "the document"
+        message = _message(errors, place, model, document.text(place))
+        sentences.append(f"{document.path}, line {document.find(place)[1]}, {field}: {message}")
     return sentences
 
 
@@ -172,7 +185,9 @@ def _message(
     first = errors[0]
     if spelled is not None and first["type"] == "string_type" and first["input"] is not None:
         kind = type(first["input"]).__name__
-        return f"text is expected, but {spelled} is read as {_KINDS.get(kind, kind)}; quote it: {spelled!r}"
+        shown = short_repr(spelled)
+        read = f"{_short_key(spelled)} is read as {_KINDS.get(kind, kind)}"
+        return f"text is expected, but {read}; quote it: {shown}"
     if first["type"] == "extra_forbidden":
         return f"unknown key; {nearest(str(place[-1]), _fields_at(model, place[:-1]))}"
     if first["type"] == "missing":

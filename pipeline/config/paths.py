@@ -1,12 +1,15 @@
 """Where images, artifacts and results are, and what identifies the images of a dataset."""
 
-import json
 import os
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.config.cards import DatasetCard, FolderCard
 from pipeline.core.errors import UserError
+from pipeline.core.json_files import read_object
 from pipeline.core.paths import base_folder
+
+Stated = TypeVar("Stated")
 
 IN_PLACE = "dataset.json"
 """The file that states what a dataset's folder holds, written last (see pipeline.data.sources.inventory)."""
@@ -38,10 +41,7 @@ def resolve_card(card: DatasetCard) -> DatasetCard:
     file = data_folder(card.name) / IN_PLACE
     if not file.exists():
         return card
-    try:
-        return card.model_copy(update={"content": json.loads(file.read_text(encoding="utf-8"))["content"]})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} cannot be read ({error}); import {card.name} again") from error
+    return card.model_copy(update={"content": _stated(card, file, "content", str)})
 
 
 def absent_domains(card: DatasetCard) -> list[str]:
@@ -53,8 +53,14 @@ def absent_domains(card: DatasetCard) -> list[str]:
     file = data_folder(card.name) / IN_PLACE
     if not isinstance(card, FolderCard) or not file.exists():
         return []
-    try:
-        imported = json.loads(file.read_text(encoding="utf-8"))["images"]
-        return [domain for domain in card.domains if domain not in imported]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} cannot be read ({error}); import {card.name} again") from error
+    imported = _stated(card, file, "images", dict)
+    return [domain for domain in card.domains if domain not in imported]
+
+
+def _stated(card: DatasetCard, file: Path, field: str, kind: type[Stated]) -> Stated:
+    """Return a field of the record of an import, which must be a `kind`."""
+    remedy = f"import {card.name} again"
+    value = read_object(file, remedy).get(field)
+    if not isinstance(value, kind):
+        raise UserError(f"{file} cannot be read ({field} is missing or of another type); {remedy}")
+    return value

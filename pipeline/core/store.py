@@ -20,12 +20,27 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from pipeline.core.errors import UserError
+from pipeline.core.json_files import read_object
 
 MANIFEST = "manifest.json"
 """The file of an artifact that the store writes, and no job."""
+
+
+class _Manifest(TypedDict):
+    """What is read of a manifest, beside what `run` looks up by itself."""
+
+    files: dict[str, tuple[str, int, int]]
+    seconds: NotRequired[Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+    made_with: NotRequired[dict[str, str]]
+
+
+_FORM = TypeAdapter(_Manifest)
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -101,8 +116,19 @@ class Store:
         return folder
 
     def manifest(self, kind: str, key: str) -> dict[str, Any]:
-        """Return the manifest of an artifact: `files`, `label`, `params`, `inputs`, `seconds` and more."""
-        manifest: dict[str, Any] = json.loads((self.path(kind, key) / MANIFEST).read_text())
+        """Return the manifest of an artifact: `files`, `label`, `params`, `inputs`, `seconds` and more.
+
+        Raises:
+            UserError: It is damaged.
+        """
+        path = self.path(kind, key) / MANIFEST
+        remedy = f"delete the folder {path.parent}, and the next run makes it again"
+        manifest = read_object(path, remedy)
+        try:
+            _FORM.validate_python(manifest)
+        except ValidationError as error:
+            field = error.errors()[0]["loc"][0]
+            raise UserError(f"{path} cannot be read ({field} is missing or wrong); {remedy}") from error
         return manifest
 
     def commit(self, kind: str, key: str, about: dict[str, Any]) -> Path:
@@ -139,7 +165,7 @@ class Store:
         folder = self.path(kind, key)
         try:
             files = self.manifest(kind, key)["files"]
-        except (OSError, ValueError, KeyError):
+        except UserError:
             return Damage(MANIFEST, "is missing or can't be read")
         present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {MANIFEST}
         for name in sorted(present - set(files)):

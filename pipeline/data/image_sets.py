@@ -184,7 +184,7 @@ def _image_folder(artifact: Path, domain: str, description: Mapping[str, str]) -
     place = data_folder(dataset)
     try:
         content = json.loads((place / IN_PLACE).read_text(encoding="utf-8"))["content"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
         raise UserError(
             f"domain {domain}: the images of {dataset} are not in {place}; set $TERRABENCH_DATA to the "
             f"folder that contains {dataset}/, or import it again"
@@ -207,7 +207,7 @@ def _read_description(artifact: Path, domain: str) -> dict[str, str]:
         raise UserError(f"there is no domain {domain!r} in {artifact}; {nearest(domain, known)}")
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(artifact, domain, path, f"cannot be read ({error})") from error
     if not isinstance(description, dict) or set(description) not in (set(ARRAYS), FILE_DOMAIN_FIELDS):
         raise _damaged(artifact, domain, path, f"does not contain the hashes of {', '.join(ARRAYS)}")

@@ -112,6 +112,8 @@ def _check_method(method: config.MethodSpec, setting: str) -> None:
 def _sentences(check: Callable[[], object]) -> list[str]:
     try:
         check()
+    except FaultyFileError as error:
+        return list(error.faults)
     except UserError as error:
         return [str(error)]
     return []

@@ -187,3 +187,13 @@ def test_what_is_not_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
     capsys.readouterr()
     assert "there is no file" in faults(capsys, tmp_path / "none.yaml")[0]
     assert "did you mean 'digits'?" in faults(capsys, "digit")[0]
+
+
+def test_every_command_names_all_faults_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    suite = write(tmp_path, "mine.yaml", "name: mine\nsetting: uda\ndataset: digits\n")
+    expected = faults(capsys, suite)
+    assert len(expected) > 2
+    for command in ("plan", "tables", "run", "doctor"):
+        assert cli.main([command, str(suite)]) == 2
+        said = capsys.readouterr().err.splitlines()
+        assert [line.removeprefix("error: ") for line in said] == expected, command

@@ -328,3 +328,10 @@ def test_a_suite_with_its_own_name_does_not_take_the_title_of_another(
     expected = title or config.read_suite("digits").title
     assert config.read_suite(tmp_path / "mine.yaml").title == expected
     assert config.read_suite(tmp_path / "again.yaml").title == expected
+
+
+def test_a_fault_is_named_in_the_file_that_states_the_list(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: pacs\nname: mine\nmethods:\n  - ../x\n")
+    with pytest.raises(UserError, match=r"mine\.yaml, line 4, methods\.0\.name: this becomes the name"):
+        config.read_suite(path)

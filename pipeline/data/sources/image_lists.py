@@ -232,19 +232,19 @@ class _ImageFinder:
         """Return the image that a list calls `path`; None if it does not exist in the imported folder."""
         if ".." in path.parts:
             found = Path(os.path.normpath(self.list_folder / path))
-            if found.is_relative_to(self.folder) and found.is_file():
+            if found.is_relative_to(self.folder) and os.path.isfile(found):
                 return found
         # `..` at the start leads to a folder of another machine, like the folders of an absolute path.
         parts = [part for part in PurePosixPath(os.path.normpath(path)).parts if part not in ("/", "..")]
         base, dropped = self.last_match
         found = base.joinpath(*parts[dropped:])
-        if found.is_file():
+        if os.path.isfile(found):
             return found
         if self.misses < MAX_MISSES:
             for dropped in range(len(parts)):
                 for base in self.bases:
                     found = base.joinpath(*parts[dropped:])
-                    if found.is_file():
+                    if os.path.isfile(found):
                         self.last_match = base, dropped
                         return found
         self.misses += 1

@@ -15,9 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.config import IN_PLACE, DatasetCard, FolderCard, data_folder
+from pipeline.config.documents import short_repr
 from pipeline.core.errors import UserError
+from pipeline.core.json_files import read_object
 from pipeline.core.store import write_atomic
 from pipeline.data.image_sets import BOTH, SPLITS
 from pipeline.data.image_validation import faults, quiet_decoding
@@ -86,10 +89,12 @@ def read_import_record(card: DatasetCard) -> ImportRecord | None:
     file = data_folder(card.name) / IN_PLACE
     if not file.exists():
         return None
+    remedy = f"import {card.name} again"
     try:
-        return ImportRecord(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{file} cannot be read ({error}); import {card.name} again") from error
+        return TypeAdapter(ImportRecord).validate_python(read_object(file, remedy))
+    except ValidationError as error:
+        fields = ", ".join(sorted({short_repr(one["loc"][0]) for one in error.errors()}))
+        raise UserError(f"{file} cannot be read (missing or wrong: {fields}); {remedy}") from error
 
 
 def read_inventory(card: FolderCard) -> pd.DataFrame:

@@ -10,13 +10,14 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pipeline.config import FolderCard
+from pipeline.config.documents import short_repr
 from pipeline.core.errors import UserError
 from pipeline.data.sources.scan import ClassNames
 
 SEPARATORS = ("\t", ",", " ")
 """What may separate a path from its label, in the order of search: paths may contain spaces."""
 
-NUMBER = re.compile(r"([0-9]+)(?:\.0*)?", re.ASCII)
+NUMBER = re.compile(r"([0-9]{1,9})(?:\.0*)?", re.ASCII)
 """The number of a class, also as a program writes it that holds numbers as floats."""
 
 
@@ -56,7 +57,7 @@ def _parse_line(line: str, where: str, names: ClassNames) -> Line:
         if name and (number or known is not None):
             path = PurePosixPath(name.replace("\\", "/"))
             return Line(where, path, int(number[1]) if number else None, known)
-    raise UserError(f"{where}: expected a path and the number or name of a class, not {line!r}")
+    raise UserError(f"{where}: expected a path and the number or name of a class, not {short_repr(line)}")
 
 
 class LabelOfLine:
