@@ -1,6 +1,5 @@
 """Backbones, with or without pretrained weights: digits_cnn, and the models of timm."""
 
-from pathlib import Path
 from typing import Any
 
 from torch import nn

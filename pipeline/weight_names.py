@@ -11,7 +11,13 @@ from torch import Tensor
 EFFICIENTNET_START = "_conv_stem.weight"
 """A name by which the weights of efficientnet_pytorch, and of its Lite variants, are recognised."""
 
-OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+OUTER = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
 EXPANDED = {
     "_expand_conv": "conv_pw",
     "_bn0": "bn1",

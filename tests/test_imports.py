@@ -26,7 +26,7 @@ ORDER = (
     ),
     ("pipeline.execution",),
     ("pipeline.diffusion", "pipeline.classify", "pipeline.metrics", "pipeline.report"),
-    ("pipeline.backbones", "pipeline.data"),
+    ("pipeline.backbones", "pipeline.weight_names", "pipeline.data"),
     ("pipeline.planning",),
     ("pipeline.config",),
     ("pipeline.core",),

@@ -40,6 +40,7 @@ def test_list_says_what_is_in_place_and_what_gets_the_others(
         "vlcs",
         "office31",
         "domainnet",
+        "elpv",
     }
     assert lines["pacs"].endswith("in place")
     assert lines["digits"].endswith("built here")

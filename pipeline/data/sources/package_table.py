@@ -29,7 +29,7 @@ def images_of_package(card: FolderCard, source: PackageTable) -> tuple[Path, Lay
         words = line.split()
         if len(words) != len(source.columns):
             raise UserError(f"{table}, line {number}: {len(words)} words, expected {len(source.columns)}")
-        row = dict(zip(source.columns, words, strict=True))
+        row: dict[str, str] = dict(zip(source.columns, words, strict=True))
         for column, known in (("domain", source.domains), ("class", source.classes)):
             if row[column] not in known:
                 raise UserError(
