@@ -27,8 +27,8 @@ def figure_sets(
     """Return the sets of images that a figure shows, by name.
 
     Of sources and made images these are the first of each class; several sources share the places of one. Of
-    the target as many test images are taken, whatever their classes: its labels colour the points and choose
-    nothing.
+    the target as many test images are taken at even distances, because files are in the order of their
+    classes: the target's labels colour the points and choose nothing.
 
     Args:
         data: A prepare artifact.
@@ -43,8 +43,13 @@ def figure_sets(
             first_of_each(load_labelled(data, source, "train"), classes, PER_CLASS // len(sources))
             for source in sources
         ),
-        "target": test.take(range(min(len(test), PER_CLASS * classes))),
+        "target": test.take(spread(len(test), PER_CLASS * classes)),
     } | {name: first_of_each(images, classes) for name, images in made.items()}
+
+
+def spread(images: int, count: int) -> np.ndarray:
+    """Return the indices of at most `count` of `images`, from the first to the last at even distances."""
+    return np.linspace(0, images - 1, min(images, count)).round().astype(np.int64)
 
 
 def first_of_each(images: ImageSet, classes: int, count: int = PER_CLASS) -> ImageSet:
