@@ -80,10 +80,10 @@ def test_groups_that_are_not_there_or_overlap_are_refused(loop: Loop) -> None:
 
 def test_a_step_has_all_updates_and_one_rate(loop: Loop) -> None:
     rates: list[Any] = []
-    loop.lr_scheduler.step = lambda: rates.append(loop._summed)
+    loop.lr_scheduler.step = lambda: rates.append(loop.losses.state()["summed"])
     assert changed(loop) == {"method", "backbone", "bottleneck", "head"}
     assert rates == [0]
-    assert loop._sums.keys() == {"critic", "task", "confusion"}
+    assert loop.losses.state()["sums"].keys() == {"critic", "task", "confusion"}
 
 
 def test_layers_and_rates_are_the_methods(loop: Loop) -> None:
