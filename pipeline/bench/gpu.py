@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
-from typing import Any, get_args
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -152,8 +152,7 @@ class _Bench:
     def backbone(self, name: str, images: int, precision: Precision) -> None:
         """Measure a training step of one backbone."""
         network = make_backbone(TrainSettings(backbone=name, iterations=1), "train").to(self.device)
-        side, described_network = NETWORKS[name].side, network
-        width: Any = described_network.num_features
+        side, width = NETWORKS[name].side, cast("int", network.num_features)
         model = nn.Sequential(network, nn.Linear(width, 65, device=self.device)).train()
         model.to(memory_format=torch.channels_last)
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
@@ -224,7 +223,6 @@ def build_base_model(
     """Build the base model `name` of some configurations (see random_base_model)."""
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
-    assert precision in get_args(Precision)
     told, dtype = configurations[name], DTYPES[precision]
     with torch.device(device):
         unet = UNet2DConditionModel.from_config(told["unet"]).to(dtype)

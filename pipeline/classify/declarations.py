@@ -141,12 +141,9 @@ def _flags(node: ast.ClassDef, known: Mapping[str, ast.ClassDef]) -> dict[str, i
     for parent, others in _bases(node, known):
         flags |= _flags(parent, others)
     for line in node.body:
-        value = (
-            line.value.value
-            if isinstance(line, ast.Assign) and isinstance(line.value, ast.Constant)
-            else None
-        )
-        if isinstance(line, ast.Assign) and isinstance(value, int):
+        if not isinstance(line, ast.Assign) or not isinstance(line.value, ast.Constant):
+            continue
+        if isinstance(value := line.value.value, int):
             names = {_last_name(target) for target in line.targets} & FLAGS.keys()
             flags |= dict.fromkeys(names, value)
     return flags

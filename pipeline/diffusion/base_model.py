@@ -151,8 +151,7 @@ class BaseModel:
         """
         parts, size = [], (self.resolution, self.resolution)
         for start in range(0, len(images), self._vae_batch_size()):
-            batch = pixels(images[start : start + self._vae_batch_size()], self.resolution)
-            x = torch.from_numpy(np.ascontiguousarray(batch)).permute(0, 3, 1, 2).float()
+            x = _channels_first(pixels(images[start : start + self._vae_batch_size()], self.resolution))
             if x.shape[-2:] != size:
                 x = F.interpolate(x, size, mode="bicubic", antialias=True).clamp(0, 255)
             parts.append(self._to_latents(x))
@@ -164,18 +163,17 @@ class BaseModel:
 
         Height and width of the latents are rounded down.
         """
-        x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
-        return torch.cat([self._to_latents(part) for part in x.split(self._vae_batch_size())]).clone()
+        parts = _channels_first(images).split(self._vae_batch_size())
+        return torch.cat([self._to_latents(part) for part in parts]).clone()
 
     @torch.inference_mode()
     def encode_sample(self, images: np.ndarray, generator: torch.Generator) -> Tensor:
         """Return latents of images uint8 [n, H, W, 3], sampled from the VAE's posterior.
 
-        The size of the images is not changed.
-        The noise is drawn on the CPU, so that a seed gives the same latents on every device.
+        The size of the images is not changed. The noise is drawn on the CPU, so that a seed gives the same
+        latents on every device.
         """
-        x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
-        parts = [self._posterior(part) for part in x.split(self._vae_batch_size())]
+        parts = [self._posterior(part) for part in _channels_first(images).split(self._vae_batch_size())]
         mean, deviation = (torch.cat([getattr(p, name) for p in parts]).float() for name in ("mean", "std"))
         noise = torch.randn(mean.shape, generator=generator).to(mean)
         return ((mean + deviation * noise) * self.pipe.vae.config.scaling_factor).clone()
@@ -253,3 +251,8 @@ def _text_encoders(pipe: Any) -> list[nn.Module]:
 
 def _tokenizers(pipe: Any) -> list[Any]:
     return [getattr(pipe, name) for name in ("tokenizer", "tokenizer_2") if hasattr(pipe, name)]
+
+
+def _channels_first(images: np.ndarray) -> Tensor:
+    """Return images uint8 [n, H, W, 3] as float32 [n, 3, H, W], with values from 0 to 255."""
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()

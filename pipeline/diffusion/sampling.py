@@ -42,7 +42,7 @@ class Levels:
             steps: The number of steps.
             depth: How far the noisiest level is on the way to pure noise, in (0, 1].
         """
-        timesteps = [round(len(model.alpha_bar) * depth * k / steps) - 1 for k in range(1, steps + 1)]
+        timesteps = spaced_timesteps("trailing", len(model.alpha_bar) * depth, steps, offset=0)
         return cls._from(model, timesteps, torch.ones(1))
 
     @classmethod
