@@ -67,3 +67,27 @@ def check_path_name(name: str) -> str:
 
 PathName = Annotated[str, AfterValidator(check_path_name)]
 """A string that becomes the name of a file or folder."""
+
+BESIDE_SUITES = ("store", "cache", "rates", "reference", "published")
+"""The folders in results/ that hold something else than the results of one suite."""
+
+BESIDE_DOMAINS = ("manifest",)
+"""The stems of JSON files in the artifact of a prepared dataset beside those of its domains."""
+
+
+def _unless_taken(taken: tuple[str, ...], what: str) -> AfterValidator:
+    """Refuse the names `taken`, in which case does not count: some file systems do not tell it apart."""
+
+    def check(name: str) -> str:
+        if name.casefold() in taken:
+            raise ValueError(f"{name!r} is the name of {what}; choose another")
+        return name
+
+    return AfterValidator(check)
+
+
+SuiteName = Annotated[PathName, _unless_taken(BESIDE_SUITES, "a folder in results/ that is no suite's")]
+"""The name of a suite and of its folder in results/."""
+
+DomainName = Annotated[PathName, _unless_taken(BESIDE_DOMAINS, "a file beside those of the domains")]
+"""The short name of a domain, which files of a prepared dataset are named by."""
