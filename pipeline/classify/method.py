@@ -55,6 +55,8 @@ class Step:
         update: The name of the update under way, of those of `Method.updates`.
         levels: The outputs of the levels of the backbone (see levels.py) for the labelled images, [b, …]
             each. Empty unless the method's `uses_levels` is True.
+        domain_sizes: The number of labelled images of each domain, which come domain after domain: what
+            `domains` says, without waiting for the device.
     """
 
     labelled: Outputs
@@ -67,6 +69,7 @@ class Step:
     iteration: int = 0
     update: str = ""
     levels: tuple[Tensor, ...] = ()
+    domain_sizes: tuple[int, ...] = ()
 
     @property
     def halves(self) -> tuple[Outputs, Outputs]:
@@ -266,6 +269,6 @@ class Method(nn.Module):
 
     def require_pairs(self, step: Step) -> None:
         """Raise UserError if a domain has one image in `step`, and thus no distances within it."""
-        count = len(step.labels) if step.domains is None else int(step.domains.bincount().min())
+        count = min(step.domain_sizes, default=len(step.labels))
         if count < 2:
             raise UserError(f"method {self.name}: train.batch_size must be at least 2, not {count}")

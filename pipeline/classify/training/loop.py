@@ -4,8 +4,9 @@ It computes on a GPU if there is one. In half precision, only the network's pass
 and so are the features and logits that a method gets, because its losses may take logarithms of probabilities
 near 0.
 
-A step waits for no number from the GPU, so that the next one can be queued meanwhile (fp16's scaler and
-sharpness-aware methods wait once each). Losses stay on the device, and are looked at every few steps.
+A step waits for no number from the GPU, so that the next one can be queued meanwhile (fp16's scaler alone
+waits once). Losses stay on the device, and are looked at every few steps. The next batch is copied to the GPU
+meanwhile.
 """
 
 import math
@@ -22,18 +23,20 @@ from pipeline.classify.method import Method, Step, Update, total
 from pipeline.classify.network import Network
 from pipeline.classify.training.batches import LabelledBatches, Pool, target_batch
 from pipeline.classify.training.dg_batches import DomainBatches
-from pipeline.classify.training.loss_log import LOOK_EVERY, LossLog
+from pipeline.classify.training.loss_log import LossLog
 from pipeline.classify.training.optimizers import make_optimizer, rate_schedule, update_weights
 from pipeline.classify.training.passes import Passes, place
-from pipeline.classify.training.prefetch import prefetch
 from pipeline.classify.training.sam import perturbed
 from pipeline.classify.training.swad import Averaging, estimate_statistics
 from pipeline.config import TrainSettings
 from pipeline.core.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.core.device_batches import on_device, pinned
 from pipeline.core.errors import UserError
 from pipeline.core.lr_schedule import schedule_rates
+from pipeline.core.prefetch import prefetch
 from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
+from pipeline.core.step_losses import LOOK_EVERY
 
 HISTORY_ROWS = 50
 """The number of rows of history.csv, besides those of evaluations."""
@@ -81,6 +84,10 @@ class Loop:
         self.labelled, self.target, self.evaluated = labelled, target, evaluated
         self.settings, self.seed, self.checkpoint = settings, seed, checkpoint
         self.passes = Passes(network, method, settings)
+        domains, weights = labelled.groups(settings.batch_size)
+        self.domain_sizes = tuple(domains.bincount().tolist())
+        self.domains = domains.to(self.device)
+        self.weights = None if weights is None else weights.to(self.device)
         self.optimizer = make_optimizer(network, method, settings)
         self.lr_scheduler = schedule_rates(self.optimizer, rate_schedule(settings))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
@@ -102,7 +109,7 @@ class Loop:
         self._check_batch()
         steps = self.settings.iterations
         with closing(prefetch(self._batch, range(self.done, steps), self.settings.workers)) as batches:
-            for batch in batches:
+            for batch in on_device(batches, self.device):
                 if self.averaging and self.averaging.ended:
                     break
                 self._step(*batch)
@@ -125,16 +132,14 @@ class Loop:
         images, labels = self.labelled.batch(step, size, self.seed)
         if self.target is not None:
             images = torch.cat([images, target_batch(self.target, step, size, self.seed)])
-        if self.device.type == "cuda":  # from pinned memory, copies do not wait
-            images = images.contiguous(memory_format=torch.channels_last).pin_memory()
-            labels = labels.pin_memory()
-        return images, labels
+        if self.device.type == "cuda":
+            images = images.contiguous(memory_format=torch.channels_last)
+        return pinned((images, labels), self.device)
 
     def _check_batch(self) -> None:
         """Raise UserError if BatchNorm would get one image, whose deviation from its own mean is zero."""
-        domains, _ = self.labelled.groups(self.settings.batch_size)
         alone = self.target is None or self.method.separate_passes
-        if len(domains) == 1 and alone and self.network.needs_several_images():
+        if len(self.domains) == 1 and alone and self.network.needs_several_images():
             raise UserError(
                 "train.batch_size: BatchNorm layers need at least 2 images in a step, not 1; raise it"
             )
@@ -142,7 +147,6 @@ class Loop:
     def _step(self, images: Tensor, labels: Tensor) -> None:
         """Update the weights by a batch, without waiting for a number from the device."""
         terms: dict[str, Tensor] = {}
-        images, labels = (part.to(self.device, non_blocking=True) for part in (images, labels))
         for number, update in enumerate(self.method.updates()):
             of_update = self._backward(images, labels, update, number)
             update_weights(self.optimizer, self.scaler, update.groups, self.settings.clip_norm)
@@ -194,18 +198,18 @@ class Loop:
     def _forward(self, images: Tensor, labels: Tensor, update: str = "") -> Step:
         """Pass labelled and target images through the network."""
         labelled, target, levels = self.passes.halves(images, len(labels))
-        domains, weights = self.labelled.groups(self.settings.batch_size)
         return Step(
             labelled,
             labels,
             target if self.target is not None else None,
             self.done / self.settings.iterations,
-            domains.to(self.device),
-            None if weights is None else weights.to(self.device),
+            self.domains,
+            self.weights,
             images[: len(labels)],
             self.done,
             update,
             levels,
+            self.domain_sizes,
         )
 
     def _record(self) -> None:

@@ -57,7 +57,7 @@ def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress:
         workspace: The folder to write to.
         progress: Called after each step.
     """
-    with reproducible(params.threads):
+    with reproducible(params.threads, params.settings.deterministic):
         entering = [name for name in MADE_SETS if name in inputs]
         # Crops are read from files, so that a training does not hold all made images in memory.
         load = load_generated if params.settings.crop == "none" else generated_files
@@ -88,7 +88,7 @@ def _make_loop(params: TrainParams, data: Path, made: dict[str, ImageSet], check
     """The training that `params` describe, before its first step."""
     settings, seed = params.settings, params.seed
     check_backbone_fits(settings, "train", params.image_size, params.dataset)
-    network = build_network(settings, len(params.classes), derive(seed, "network"))
+    network = build_network(settings, len(params.classes), derive(seed, "network"), params.image_size)
     domains = len(params.sources) + (params.setting == "dg" and bool(made))
     method = make_method(params.method, params.hyperparameters, network, derive(seed, "method"), domains)
     check_setting(params.method, params.setting)
