@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,9 +51,9 @@ def nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_step_waits_for_no_number(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     loop, step = make_loop(tmp_path, method), Loop._step
 
-    def watched(self: Loop, images: Tensor, labels: Tensor) -> None:
+    def watched(self: Loop, *batch: Any) -> None:
         with nothing_is_waited_for(monkeypatch):
-            step(self, images, labels)
+            step(self, *batch)
 
     monkeypatch.setattr(Loop, "_step", watched)
     loop.run(lambda done, total, what: None)
