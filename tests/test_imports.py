@@ -34,7 +34,9 @@ ORDER = (
 )
 """The folders and single modules, by level: each imports from its own level and those below."""
 
-WITH_TORCH = {"pipeline.core.checkpoint", "pipeline.core.lr_schedule"}
+WITH_TORCH = {
+    f"pipeline.core.{name}" for name in ("checkpoint", "device_batches", "lr_schedule", "step_losses")
+}
 """The modules of `WITHOUT_TORCH` that import torch after all."""
 
 WITHOUT_TORCH = ("core", "config", "planning", "report", "cli")

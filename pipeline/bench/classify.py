@@ -25,9 +25,9 @@ from pipeline.classify.network import Network, build_network
 from pipeline.classify.training.batches import LabelledBatches, make_pool
 from pipeline.classify.training.loop import Loop
 from pipeline.classify.training.optimizers import make_optimizer
-from pipeline.classify.training.prefetch import prefetch
 from pipeline.classify.training.transforms import CropPool, Inputs
 from pipeline.config import TrainSettings
+from pipeline.core.prefetch import prefetch
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import shuffled
 from pipeline.data.image_files import image_files

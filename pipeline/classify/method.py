@@ -278,6 +278,6 @@ class Method(nn.Module):
 
     def require_pairs(self, step: Step) -> None:
         """Raise UserError if a domain has one image in `step`, and thus no distances within it."""
-        count = len(step.labels) if step.domains is None else int(step.domains.bincount().min())
+        count = min(step.domain_sizes, default=len(step.labels))
         if count < 2:
             raise UserError(f"method {self.name}: train.batch_size must be at least 2, not {count}")

@@ -49,6 +49,8 @@ class Step:
         update: The name of the update under way, of those of `Method.updates`.
         levels: The outputs of the levels of the backbone (see levels.py) for the labelled images, [b, …]
             each. Empty unless the method's `uses_levels` is True.
+        domain_sizes: The number of labelled images of each domain, which come domain after domain: what
+            `domains` says, without waiting for the device.
         target_images: float32 [n, 3, H, W], the target images as the network got them; None without.
         indices: int64 [b], which labelled image each one is: source images count from 0, domain after domain
             under dg, and made images follow. The same image has the same index in every step.
@@ -68,6 +70,7 @@ class Step:
     iteration: int = 0
     update: str = ""
     levels: tuple[Tensor, ...] = ()
+    domain_sizes: tuple[int, ...] = ()
     target_images: Tensor | None = None
     indices: Tensor | None = None
     target_indices: Tensor | None = None

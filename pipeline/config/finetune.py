@@ -75,6 +75,11 @@ class FinetuneSettings(Strict):
     compile: bool = keyed_unless_default(
         False, "compile the denoiser by torch.compile: a minute or two at the start, then faster steps"
     )
+    deterministic: bool = keyed_unless_default(
+        False,
+        "on a GPU: compute by deterministic algorithms, so that a seed gives the same bytes again on one "
+        "card; false = cuDNN times its algorithms and takes the fastest. A CPU always gives the same bytes",
+    )
     gradient_accumulation: Count = keyed_unless_default(1, "number of passes that a batch is split into")
     processes: Count = keyed_unless_default(
         1, "number of processes of one machine that share a batch, each with a GPU of its own"

@@ -88,6 +88,11 @@ class TrainSettings(Strict):
     compile: bool = keyed_unless_default(
         False, "compile the network by torch.compile: a minute or two at the start, then faster steps"
     )
+    deterministic: bool = keyed_unless_default(
+        False,
+        "on a GPU: compute by deterministic algorithms, so that a seed gives the same bytes again on one "
+        "card; false = cuDNN times its algorithms and takes the fastest. A CPU always gives the same bytes",
+    )
     schedule: Literal["inverse", "constant", "cosine"] = Field(
         default="inverse", description="learning-rate schedule"
     )

@@ -10,8 +10,12 @@ import numpy as np
 
 
 @contextmanager
-def reproducible(threads: int) -> Iterator[None]:
+def reproducible(threads: int, deterministic: bool = True) -> Iterator[None]:
     """Let torch compute by deterministic algorithms and on `threads` CPU threads within the context.
+
+    Without `deterministic`, a GPU may sum in any order, and cuDNN times its algorithms for every shape that
+    it meets and takes the fastest. Results of two runs then differ by rounding. A CPU is always
+    deterministic.
 
     Afterwards all settings and the state of the global generators are as before, but for
     CUBLAS_WORKSPACE_CONFIG, which matrix products on a GPU need and which holds for the whole process.
@@ -23,12 +27,14 @@ def reproducible(threads: int) -> Iterator[None]:
 
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     of_numpy, of_python = np.random.get_state(), random.getstate()
+    tuned, tune = torch.backends.cudnn.benchmark, torch.cuda.is_available() and not deterministic
     memory: Any = torch.utils.deterministic
     filled = memory.fill_uninitialized_memory
     try:
         torch.set_num_threads(threads)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(not tune)
+        torch.backends.cudnn.benchmark = tune
         memory.fill_uninitialized_memory = False
         with torch.random.fork_rng(devices=[]):
             yield
@@ -37,6 +43,7 @@ def reproducible(threads: int) -> Iterator[None]:
         random.setstate(of_python)
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
+        torch.backends.cudnn.benchmark = tuned
         memory.fill_uninitialized_memory = filled
 
 

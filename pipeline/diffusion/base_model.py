@@ -86,6 +86,8 @@ class BaseModel:
         # Channels last makes convolutions on a CPU a sixth faster.
         unet.to(device).to(memory_format=torch.channels_last)
         vae.to(device, torch.float32 if vae.config.force_upcast else vae.dtype)
+        if device.type == "cuda":  # on a CPU, images would have other last digits
+            vae.to(memory_format=torch.channels_last)
         config = pipe.scheduler.config
         return cls(pipe, unet, pipe.scheduler.alphas_cumprod.float(), config.prediction_type, resolution)
 
@@ -200,7 +202,8 @@ class BaseModel:
     def noise_schedule(self) -> Any:
         """A scheduler of diffusers with this model's `alpha_bar`, for its formulas of noising.
 
-        The pipeline's own scheduler may define them otherwise: an Euler scheduler takes sigmas.
+        The pipeline's own scheduler may define them otherwise: an Euler scheduler takes sigmas. The schedule
+        `alphas_cumprod` is on the device of the latents that it noised last, which then waits for no copy.
         """
         from diffusers import DDPMScheduler
 

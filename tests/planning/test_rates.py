@@ -136,6 +136,8 @@ def planned(name: str, seeds: int | None = None) -> tuple[float, float]:
         ("office_home_dg", None, 100, 15),
         ("pacs", None, 25, 15),
         ("visda2017", None, 50, 15),
+        ("office_home_vit", None, 300, 15),
+        ("visda2017_vit", None, 20, 15),
     ],
 )
 def test_the_suites_of_real_images_stay_within_their_budgets(

@@ -1,6 +1,6 @@
 """What a step draws from the data: the labelled and target images, which ones they are, and their views."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,13 +34,6 @@ class Drawn:
     indices: Tensor | None = None
     target_indices: Tensor | None = None
     views: dict[str, Tensor] = field(default_factory=dict)
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> "Drawn":
-        """Return the same with `change` applied to each tensor."""
-        indices, target_indices = (
-            None if one is None else change(one) for one in (self.indices, self.target_indices)
-        )
-        return Drawn(indices, target_indices, {name: change(view) for name, view in self.views.items()})
 
 
 NOTHING_DRAWN = Drawn()

@@ -4,8 +4,9 @@ It computes on a GPU if there is one. In half precision, only the network's pass
 and so are the features and logits that a method gets, because its losses may take logarithms of probabilities
 near 0.
 
-A step waits for no number from the GPU, so that the next one can be queued meanwhile (fp16's scaler and
-sharpness-aware methods wait once each). Losses stay on the device, and are looked at every few steps.
+A step waits for no number from the GPU, so that the next one can be queued meanwhile (fp16's scaler alone
+waits once). Losses stay on the device, and are looked at every few steps. The next batch is copied to the GPU
+meanwhile.
 """
 
 import math
@@ -25,7 +26,7 @@ from pipeline.classify.training.batches import LabelledBatches, Pool
 from pipeline.classify.training.dg_batches import DomainBatches
 from pipeline.classify.training.draws import NOTHING_DRAWN, Drawn, Draws
 from pipeline.classify.training.looks import make_look
-from pipeline.classify.training.loss_log import LOOK_EVERY, LossLog
+from pipeline.classify.training.loss_log import LossLog
 from pipeline.classify.training.method_checks import (
     MethodChecks,
     check_averaged,
@@ -35,17 +36,19 @@ from pipeline.classify.training.method_checks import (
     writes,
 )
 from pipeline.classify.training.optimizers import make_optimizer, schedule_phase, update_weights
-from pipeline.classify.training.passes import Passes, place
-from pipeline.classify.training.prefetch import prefetch
+from pipeline.classify.training.passes import Groups, Passes, place
 from pipeline.classify.training.sam import perturbed
 from pipeline.classify.training.saved import load_training, save_training
 from pipeline.classify.training.segments import Segment, segments
 from pipeline.classify.training.swad import Averaging, estimate_statistics
 from pipeline.config import TrainSettings
+from pipeline.core.device_batches import on_device, pinned
 from pipeline.core.errors import UserError
+from pipeline.core.prefetch import prefetch
 from pipeline.core.reproducibility import seed_generators
 from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
+from pipeline.core.step_losses import LOOK_EVERY
 
 HISTORY_ROWS = 50
 """The number of rows of history.csv, besides those of evaluations."""
@@ -90,10 +93,12 @@ class Loop:
     ) -> None:
         self.device = place(network, settings)
         self.network, self.method = network, method.to(self.device)
+        self.modules = {"network": self.network, "method": self.method}
         self.labelled, self.target, self.evaluated = labelled, target, evaluated
         self.settings, self.seed, self.checkpoint = settings, seed, checkpoint
         self.checks = MethodChecks(method, network)
         self.passes = Passes(network, method, settings)
+        self.groups = Groups.of(labelled.groups(settings.batch_size), self.device)
         self.optimizer = make_optimizer(network, method, settings)
         self.segments = segments(method, settings)
         self.segment = self.segments[0]
@@ -141,7 +146,7 @@ class Loop:
             for weight in group["params"]:
                 weight.requires_grad_(group["name"] not in phase.frozen)
         self.lr_scheduler = schedule_phase(self.optimizer, self.settings, segment, self.done)
-        sizes = [len(self.labelled.groups(self.settings.batch_size)[0])] * phase.uses_labelled
+        sizes = [len(self.groups.domains)] * phase.uses_labelled
         if self.target is not None:
             sizes += [self.settings.batch_size] * phase.uses_target
         check_batch(self.method, self.network, sizes)
@@ -152,9 +157,8 @@ class Loop:
     def _run_segment(self, segment: Segment, progress: Progress) -> None:
         """Take the steps of `segment` that are not done."""
         steps = self.settings.iterations
-        todo = range(self.done, segment.stop)
-        with closing(prefetch(self._batch, todo, self.settings.workers)) as batches:
-            for batch in batches:
+        with closing(prefetch(self._batch, range(self.done, segment.stop), self.settings.workers)) as batches:
+            for batch in on_device(batches, self.device):
                 if self.averaging and self.averaging.ended:
                     break
                 self._step(*batch)
@@ -172,16 +176,13 @@ class Loop:
     def _batch(self, step: int) -> tuple[Tensor, Tensor, Drawn]:
         """What `Draws.draw` returns for a step, ready to be copied to the device. Runs in any thread."""
         images, labels, drawn = self.draws.draw(step, self.segment.phase)
-        if self.device.type == "cuda":  # from pinned memory, copies do not wait
-            images = images.contiguous(memory_format=torch.channels_last).pin_memory()
-            labels, drawn = labels.pin_memory(), drawn.map(Tensor.pin_memory)
-        return images, labels, drawn
+        if self.device.type == "cuda":
+            images = images.contiguous(memory_format=torch.channels_last)
+        return pinned((images, labels, drawn), self.device)
 
     def _step(self, images: Tensor, labels: Tensor, drawn: Drawn = NOTHING_DRAWN) -> None:
         """Update the weights by a batch, without waiting for a number from the device."""
         terms: dict[str, Tensor] = {}
-        images, labels = (part.to(self.device, non_blocking=True) for part in (images, labels))
-        drawn = drawn.map(lambda part: part.to(self.device, non_blocking=True))
         for number, update in enumerate(self.method.updates()):
             of_update = self._backward(partial(self._forward, images, labels, drawn, update.name), number)
             update_weights(self.optimizer, self.scaler, update.groups, self.settings.clip_norm)
@@ -235,8 +236,7 @@ class Loop:
         self, images: Tensor, labels: Tensor, drawn: Drawn = NOTHING_DRAWN, update: str = ""
     ) -> Step:
         """Pass labelled and target images through the network."""
-        groups = self.labelled.groups(self.settings.batch_size)
-        return self.passes.step(images, labels, groups, drawn, self.segment, self.done, update)
+        return self.passes.step(images, labels, self.groups, drawn, self.segment, self.done, update)
 
     def _record(self) -> None:
         """Evaluate, and add a row to the history, at the steps where that is due."""
@@ -272,9 +272,6 @@ class Loop:
         accuracy, _ = held_out_scores(self.network, sets.held_out)
         self.evaluations = [Evaluation(self.done, accuracy, predict(self.network, sets.target))]
 
-    def _modules(self) -> dict[str, torch.nn.Module]:
-        return {"network": self.network, "method": self.method}
-
     def _save(self) -> None:
         """Write everything that the steps to come depend on."""
         self._look()
@@ -282,13 +279,13 @@ class Loop:
         about = {"done": self.done, "history": self.history, "scaler": self.scaler.state_dict()}
         about |= self.losses.state()
         if not save_training(
-            self.checkpoint, self._modules(), self.optimizer, self.evaluations, self.averaging, about
+            self.checkpoint, self.modules, self.optimizer, self.evaluations, self.averaging, about
         ):
             raise self._diverged("the weights became infinite or NaN", self.done + 1)
 
     def _resume(self) -> None:
         """Restore what `_save` wrote, if there is a checkpoint."""
-        restored = load_training(self.checkpoint, self._modules(), self.optimizer, self.averaging)
+        restored = load_training(self.checkpoint, self.modules, self.optimizer, self.averaging)
         if restored is None:
             return
         self.evaluations, about = restored

@@ -4,11 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
-LOOK_EVERY = {"cpu": 1, "cuda": 20}
-"""The steps after which losses are looked at, by device; also before each evaluation and checkpoint."""
+from pipeline.core.step_losses import StepLosses, first_not_finite
 
 
 class LossLog:
@@ -20,13 +18,13 @@ class LossLog:
 
     def __init__(self) -> None:
         self.last = math.nan
-        self._unseen: list[tuple[int, Tensor]] = []
+        self._losses = StepLosses()
         self._sums: dict[str, Tensor | float] = {}
         self._summed = 0
 
     def add_loss(self, step: int, loss: Tensor) -> None:
         """Keep the loss of an update of a step, to be looked at."""
-        self._unseen.append((step, loss.detach()))
+        self._losses.add(step, [loss])
 
     def add_terms(self, terms: Mapping[str, Tensor]) -> None:
         """Add the terms of the losses of a step to their sums, in float64 as numbers of Python are."""
@@ -35,14 +33,9 @@ class LossLog:
 
     def look(self) -> tuple[int, float] | None:
         """Look at the losses since the last look; return the first that is not finite, with its step."""
-        if not self._unseen:
-            return None
-        values = torch.stack([loss for _, loss in self._unseen]).tolist()
-        steps = [step for step, _ in self._unseen]
-        self._unseen.clear()
-        self.last = values[-1]
-        found = zip(steps, values, strict=True)
-        return next(((step, value) for step, value in found if not math.isfinite(value)), None)
+        if looked_at := self._losses.look():
+            _, (self.last,) = looked_at[-1]
+        return first_not_finite(looked_at)
 
     def take_means(self) -> dict[str, float]:
         """Return the mean of each term since the last call."""

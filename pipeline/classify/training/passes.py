@@ -1,6 +1,8 @@
 """The forward pass of a training step: from a batch of images to what the network computes from it."""
 
 from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -35,6 +37,28 @@ def place(network: Network, settings: TrainSettings) -> torch.device:
     return device
 
 
+@dataclass(frozen=True)
+class Groups:
+    """The domains of the b labelled images of every step, on the device.
+
+    Attributes:
+        domains: int64 [b], as in `Step`.
+        sizes: The number of images of each domain, known without waiting for the device.
+        weights: float32 [b], as in `Step`, or None.
+    """
+
+    domains: Tensor
+    sizes: tuple[int, ...]
+    weights: Tensor | None
+
+    @classmethod
+    def of(cls, groups: tuple[Tensor, Tensor | None], device: torch.device) -> Self:
+        """Return what `LabelledBatches.groups` or `DomainBatches.groups` says, on `device`."""
+        domains, weights = groups
+        sizes = tuple(domains.bincount().tolist())
+        return cls(domains.to(device), sizes, None if weights is None else weights.to(device))
+
+
 class Passes:
     """Passes images through `network` in the precision of `settings` and in the order that `method` needs.
 
@@ -52,7 +76,7 @@ class Passes:
         self,
         images: Tensor,
         labels: Tensor,
-        groups: tuple[Tensor, Tensor | None],
+        groups: Groups,
         drawn: Drawn,
         segment: Segment,
         done: int,
@@ -63,7 +87,7 @@ class Passes:
         Args:
             images: [b + n, 3, H, W], the labelled images and then the n target images.
             labels: int64 [b].
-            groups: The domains of b labelled images, and their weights or None.
+            groups: The domains of labelled images, of which a phase has all or none.
             drawn: Which images they are, and their views.
             segment: Where in the training the step is.
             done: The steps of the training that are done.
@@ -72,18 +96,18 @@ class Passes:
         count, done = len(labels), done - segment.phase_start
         labelled, target, levels = self.halves(images, count)
         has_target = len(images) > count
-        domains, weights = (None if each is None else each[:count].to(images.device) for each in groups)
         return Step(
             labelled=labelled,
             labels=labels,
             target=target if has_target else None,
             progress=done / (segment.phase_stop - segment.phase_start),
-            domains=domains,
-            weights=weights,
+            domains=groups.domains[:count],
+            weights=None if groups.weights is None else groups.weights[:count],
             images=images[:count],
             iteration=done,
             update=update,
             levels=levels,
+            domain_sizes=groups.sizes if count else (),
             target_images=images[count:] if has_target else None,
             indices=drawn.indices,
             target_indices=drawn.target_indices,

@@ -44,11 +44,11 @@ def perturbed(
     """
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
-    norm = torch.stack([gradient.norm() for gradient in gradients]).norm().item()
+    norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
     kept = [weight.detach().clone() for weight in weights]
     try:
-        if norm and math.isfinite(norm):
-            _move(weights, gradients, rho / norm - (alpha or 0.0))
+        move = _move_on_cpu if norm.is_cpu else _move_on_gpu
+        move(weights, gradients, norm, rho, alpha or 0.0)
         with nullcontext() if update_statistics else kept_statistics(network):
             yield
         if alpha is not None:
@@ -60,10 +60,24 @@ def perturbed(
 
 
 @torch.no_grad()
-def _move(weights: Sequence[Tensor], directions: Sequence[Tensor], scale: float) -> None:
-    """Add scale times its direction to each weight."""
+def _move_on_cpu(
+    weights: Sequence[Tensor], directions: Sequence[Tensor], norm: Tensor, rho: float, alpha: float
+) -> None:
+    """Add (rho / norm - alpha) times its direction to each weight, unless the norm is 0 or not finite."""
+    length = norm.item()
+    if length and math.isfinite(length):
+        for weight, direction in zip(weights, directions, strict=True):
+            weight.add_(direction, alpha=rho / length - alpha)
+
+
+@torch.no_grad()
+def _move_on_gpu(
+    weights: Sequence[Tensor], directions: Sequence[Tensor], norm: Tensor, rho: float, alpha: float
+) -> None:
+    """Do the same without waiting for the norm; every weight is rounded twice instead of once."""
+    moves, scale = (norm > 0) & norm.isfinite(), rho / norm - alpha
     for weight, direction in zip(weights, directions, strict=True):
-        weight.add_(direction, alpha=scale)
+        weight.add_(torch.where(moves, direction * scale, 0.0))
 
 
 @torch.no_grad()

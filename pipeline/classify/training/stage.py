@@ -57,7 +57,7 @@ def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress:
         workspace: The folder to write to.
         progress: Called after each step.
     """
-    with reproducible(params.threads):
+    with reproducible(params.threads, params.settings.deterministic):
         entering = [name for name in MADE_SETS if name in inputs]
         # Crops are read from files, so that a training does not hold all made images in memory.
         load = load_generated if params.settings.crop == "none" else generated_files

@@ -19,9 +19,9 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.classify.training.batches import Channels, Pool, make_pool
-from pipeline.classify.training.prefetch import prefetch
 from pipeline.classify.training_checks import check_shift
 from pipeline.config import TrainSettings
+from pipeline.core.prefetch import prefetch
 from pipeline.data.image_files import ImageCache, ImageFiles, cache_folder, resized
 from pipeline.data.image_sets import ImageSet
 

@@ -40,16 +40,14 @@ class Batch:
     condition: Tensor
 
     def share(self, parts: int, index: int, shares: int) -> "Batch":
-        """Return one of several equal shares: of each part, rows index, index + shares and so on."""
+        """Return one of several equal shares: of each part, rows index, index + shares and so on.
+
+        The batch is on the CPU.
+        """
         rows = torch.arange(len(self.clean)).reshape(parts, -1)[:, index::shares].flatten()
         return Batch(
             self.clean[rows], self.prompts[rows], self.noise[rows], self.timesteps[rows], self.condition[rows]
         )
-
-    def to(self, device: torch.device) -> "Batch":
-        """Return a copy on `device`. The timesteps stay on the CPU, which has the noise schedule."""
-        clean, noise = self.clean.to(device), self.noise.to(device)
-        return Batch(clean, self.prompts.to(device), noise, self.timesteps, self.condition.to(device))
 
 
 class TuningData(ABC):

@@ -29,29 +29,24 @@ def make_accelerator(settings: FinetuneSettings) -> Accelerator:
     return Accelerator(cpu=default_device().type == "cpu", mixed_precision=precision)
 
 
-def train_adapter(tuner: Tuner, workspace: Path, progress: Progress) -> list[list[float]]:
+def train_adapter(tuner: Tuner, workspace: Path, progress: Progress) -> None:
     """Train to the last step, from the last checkpoint if there is one.
 
     Of several processes, only the first writes.
-
-    Returns:
-        For each step: its number, the loss, and the loss of each part of a batch.
     """
     settings, state = tuner.settings, workspace / "scratch" / CHECKPOINT
-    log = tuner.resume(state)
+    tuner.resume(state)
     tuner.accelerator.wait_for_everyone()  # before the first process may replace the checkpoint
-    for step in range(len(log), settings.steps):
-        log.append([step, *tuner.step(step)])
+    for done in tuner.steps():
         if tuner.accelerator.is_main_process:
-            if settings.validate_every and (step + 1) % settings.validate_every == 0:
+            if settings.validate_every and done % settings.validate_every == 0:
                 with tuner.averaged(), tuner.accelerator.autocast():
                     draw_validation_images(
-                        tuner.model, tuner.adapter, tuner.data, workspace / "validation", step + 1
+                        tuner.model, tuner.adapter, tuner.data, workspace / "validation", done
                     )
-            if (step + 1) % settings.checkpoint_every == 0 and step + 1 < settings.steps:
-                tuner.save(state, log)
-            progress(step + 1, settings.steps, f"loss {log[-1][1]:.3f}")
-    return log
+            if done % settings.checkpoint_every == 0 and done < settings.steps:
+                tuner.save(state)
+            progress(done, settings.steps, f"loss {tuner.last_loss:.3f}")
 
 
 def tuning_data(
@@ -78,13 +73,13 @@ def tune(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, progr
     if settings.compile:
         model.compile("finetune.compile")
     tuner = Tuner(model, adapter, data, accelerator)
-    log = train_adapter(tuner, workspace, progress)
+    train_adapter(tuner, workspace, progress)
     if not accelerator.is_main_process:
         return
     with tuner.averaged():
         adapter.save(workspace / FILE)
     columns = ["step", "loss", *(f"{part}_loss" for part in data.parts)]
-    rows = [[f"{row[0]:.0f}", *(f"{value:.6g}" for value in row[1:])] for row in log]
+    rows = [[f"{row[0]:.0f}", *(f"{value:.6g}" for value in row[1:])] for row in tuner.log]
     lines = [",".join(row) for row in [columns, *rows]]
     write_atomic(workspace / "losses.csv", "\n".join(lines) + "\n")
 
@@ -101,7 +96,7 @@ def run(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, progre
         workspace: Folder of the product and of checkpoints.
         progress: Called after every step.
     """
-    with reproducible(params.threads):
+    with reproducible(params.threads, params.settings.deterministic):
         if params.settings.processes == 1:
             tune(params, inputs, workspace, progress)
             return

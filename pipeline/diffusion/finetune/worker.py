@@ -31,7 +31,7 @@ def main(folder: Path) -> None:
 
     try:
         _check_gpus(params.settings.processes)
-        with reproducible(params.threads):
+        with reproducible(params.threads, params.settings.deterministic):
             tune(params, inputs, workspace, progress)
     finally:
         if torch.distributed.is_initialized():

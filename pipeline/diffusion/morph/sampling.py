@@ -126,12 +126,10 @@ def tune(
         The losses of each step: of the whole batch, of X and of Y.
     """
     settings = data.settings
-    losses: list[list[float]] = []
     tuner = Tuner(model, adapter, data, make_accelerator(settings))
-    for step in range(settings.steps):
-        losses.append(tuner.step(step))
-        progress(step + 1, settings.steps, f"fine-tuning, loss {losses[-1][0]:.3f}")
-    return losses
+    for done in tuner.steps():
+        progress(done, settings.steps, f"fine-tuning, loss {tuner.last_loss:.3f}")
+    return [row[1:] for row in tuner.log]
 
 
 def make_morph(

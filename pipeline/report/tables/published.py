@@ -98,13 +98,14 @@ def published_table(
     fitting = figures[fits]
     backbones = {suite.label(method): suite.train_settings(method).backbone for method in suite.methods}
     table = accuracy_table(records, suite, tasks, selection)
+    one_task = OVERALL in set(fitting["task"])  # their mean is one over classes
     found = []
     for row in table.rows:
         same = (fitting["method"] == row.method) & (fitting["augmentation"] == row.augmentation)
         same &= fitting["backbone"] == _architecture(backbones[row.method])
         for source, theirs in fitting[same].groupby("source", sort=False):
             of_task = dict(zip(theirs["task"], theirs["accuracy"], strict=True))
-            found.append(_compared(row, table.columns, of_task, str(source), suite))
+            found.append(_compared(row, table.columns, of_task, str(source), suite, one_task))
     found = [
         comparison for comparison in found if any(pair.difference is not None for pair in comparison.pairs)
     ]
@@ -117,16 +118,19 @@ def _architecture(backbone: str) -> str:
 
 
 def _compared(
-    row: Row, columns: Sequence[str], of_task: dict[str, float], source: str, suite: Suite
+    row: Row, columns: Sequence[str], of_task: dict[str, float], source: str, suite: Suite, one_task: bool
 ) -> Comparison:
-    """Our `row` beside the figures of one source, whose task names may differ from ours."""
+    """Our `row` beside the figures of one source, whose task names may differ from ours.
+
+    If the dataset has `one_task`, averages are over classes.
+    """
     pairs = [
         Pair(cell, of_task.get(_their_name(task, columns, of_task)))
         for task, cell in zip(columns, row.tasks, strict=True)
     ]
     shared = [pair for pair in pairs if pair.difference is not None]
     single = [name for name in of_task if name not in (AVERAGE, OVERALL)]
-    if OVERALL in of_task:  # their mean is one over classes, so that the dataset has one task
+    if one_task:
         average = Pair(row.average, of_task.get(AVERAGE if suite.metric == "class_mean" else OVERALL))
     elif len(shared) == len(pairs) == len(single) or (not single and suite.tasks == "all"):
         average = Pair(row.average, of_task.get(AVERAGE, _mean(pair.theirs for pair in shared)))

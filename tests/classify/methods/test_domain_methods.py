@@ -38,6 +38,7 @@ def step(weighted: bool = False, seed: int = 0) -> tuple[Step, np.ndarray, np.nd
     weights = torch.tensor(WEIGHTS, dtype=torch.get_default_dtype()) if weighted else None
     images = torch.tensor(random.standard_normal((9, 3, 2, 2)), dtype=torch.get_default_dtype())
     made = Step(Outputs(*leaves), torch.tensor(LABELS), None, 0.3, torch.tensor(DOMAINS), weights, images)
+    made = replace(made, domain_sizes=(3, 3, 3))
     return made, features, logits
 
 
@@ -97,7 +98,7 @@ def test_coral() -> None:
 
 def test_coral_needs_two_images_of_every_domain() -> None:
     made, _, _ = step()
-    few = replace(made, domains=torch.tensor([0, 0, 0, 0, 1, 1, 1, 1, 2]))
+    few = replace(made, domain_sizes=(4, 4, 1))
     with pytest.raises(UserError, match=r"method CORAL: train\.batch_size must be at least 2, not 1"):
         tiny_method("CORAL").losses(few)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.classify.training import sam
 from pipeline.classify.training.loop import Loop
 from pipeline.classify.training.sam import perturbed
 from pipeline.classify.training.stage import _make_loop
@@ -28,6 +29,24 @@ def test_the_weights_move_along_the_gradient_and_back() -> None:
         for weight, old, g in zip(network.parameters(), before, gradient, strict=True):
             np.testing.assert_allclose(weight.detach(), old + 0.1 * g / length, atol=1e-6)
     assert all(map(torch.equal, network.parameters(), before))
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("spoilt", [None, 0.0, torch.inf, torch.nan])
+def test_the_move_that_waits_for_no_norm_is_the_same(spoilt: float | None) -> None:
+    """A gradient of zeros moves nothing, nor does one that overflowed."""
+    random = torch.Generator().manual_seed(0)
+    sides = [[torch.randn(4, generator=random) for _ in range(3)] for _ in range(2)]
+    weights, gradients = sides
+    if spoilt is not None:
+        gradients = [spoilt * gradient for gradient in gradients]
+    norm, moved = torch.cat(gradients).norm(), []
+    for move in (sam._move_on_cpu, sam._move_on_gpu):
+        moved.append([weight.clone() for weight in weights])
+        move(moved[-1], gradients, norm, 0.3, 0.01)
+    assert torch.equal(moved[0][0], weights[0]) == (spoilt is not None)
+    for one, other in zip(*moved, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=8 * torch.finfo(torch.float64).eps)
 
 
 def test_the_weights_come_back_after_an_error_and_zero_gradients_move_nothing() -> None:

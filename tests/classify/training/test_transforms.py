@@ -12,10 +12,10 @@ from torchvision import transforms
 
 from pipeline.bench import classify as bench
 from pipeline.classify.training.batches import LabelledBatches, concatenate, target_batch
-from pipeline.classify.training.prefetch import prefetch
 from pipeline.classify.training.transforms import CropPool, random_boxes
 from pipeline.config import TrainSettings
 from pipeline.core.errors import UserError
+from pipeline.core.prefetch import prefetch
 from pipeline.core.reproducibility import reproducible
 from pipeline.data.image_files import ImageCache, ImageFiles, image_files, read_resized
 from pipeline.data.image_sets import ImageSet

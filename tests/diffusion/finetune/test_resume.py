@@ -95,10 +95,12 @@ def test_the_state_of_the_loss_scaler_is_kept(tmp_path: Path, tuner: Tuner) -> N
     scalers = torch.amp.GradScaler("cpu"), torch.amp.GradScaler("cpu")
     scalers[0].load_state_dict(kept)
     tuner.accelerator.scaler = scalers[0]
-    tuner.save(tmp_path / "checkpoint.pt", [[0, 1.0]])
-    tuner.accelerator.scaler = scalers[1]
+    tuner.log = [[0, 1.0]]
+    tuner.save(tmp_path / "checkpoint.pt")
+    tuner.accelerator.scaler, tuner.log = scalers[1], []
     assert scalers[1].state_dict() != kept
-    assert tuner.resume(tmp_path / "checkpoint.pt") == [[0, 1.0]]
+    tuner.resume(tmp_path / "checkpoint.pt")
+    assert tuner.log == [[0, 1.0]]
     assert scalers[1].state_dict() == kept
 
 

@@ -75,7 +75,8 @@ def trained_in_float64(params: FinetuneParams, data: Path, folder: Path) -> dict
     model.denoiser.double()  # the adapter's weights, which are inside it, too
     model.alpha_bar = model.alpha_bar.double()
     tuner = Tuner(model, adapter, images, make_accelerator(params.settings))
-    losses = torch.tensor([tuner.step(step) for step in range(3)], dtype=torch.float64)
+    assert list(tuner.steps()) == [1, 2, 3]
+    losses = torch.tensor([row[1:] for row in tuner.log], dtype=torch.float64)
     assert all(tensor.dtype == torch.float64 for tensor in adapter.tensors().values())
     return adapter.tensors() | {"losses": losses}
 
@@ -151,8 +152,7 @@ def test_min_snr_weighs_each_sample_by_its_own_level(tuner: Tuner) -> None:
 def test_the_average_is_the_recursion_and_is_what_is_kept(tuner: Tuner) -> None:
     name = min(tuner.adapter.tensors())
     expected = tuner.adapter.tensors()[name].double().clone()
-    for step in range(3):
-        tuner.step(step)
+    for _ in tuner.steps():
         expected = 0.7 * expected + 0.3 * tuner.adapter.tensors()[name].double()
     own = tuner.adapter.tensors()[name].clone()
     with tuner.averaged():

@@ -3,7 +3,10 @@
 import pandas as pd
 import pytest
 
+from pipeline import config
+from pipeline.config import task_name
 from pipeline.core.errors import UserError
+from pipeline.planning.tasks import suite_tasks
 from pipeline.report.tables import published, published_files
 from pipeline.report.trainings import write_published
 from tests.report.report_samples import make_row, make_suite
@@ -75,6 +78,7 @@ def test_others_name_the_domain_held_out_by_its_first_letter(figures):
         & (figures["setting"] == "dg")
         & (figures["method"] == "ERM")
         & (figures["selection"] == "training-domain validation set")
+        & (figures["source"] == found.comparisons[0].source)
     ].set_index("task")["accuracy"]
     theirs = [pair.theirs for pair in found.comparisons[0].pairs]
     assert theirs == [mine[name] for name in ("A", "C", "P", "R", "avg")]
@@ -86,6 +90,68 @@ def test_where_nothing_is_published_nothing_is_written(figures, frame, tmp_path)
     assert published.published_table(rows(), home(), TASKS, "last", figures) is None
     other = home(train={"backbone": "resnet18", "iterations": 1})
     assert published.published_table(rows(), other, TASKS, "oracle", figures) is None
+
+
+def test_a_mean_over_classes_stands_beside_ours_where_the_dataset_has_one_task(figures):
+    vit = {"backbone": "vit_base_patch16_224.augreg_in21k_ft_in1k", "dataset": "visda2017"}
+    suite = home(
+        dataset="visda2017",
+        tasks=["S->R"],
+        metric="class_mean",
+        methods=["SDAT"],
+        train={"backbone": vit["backbone"], "iterations": 1},
+    )
+    ours = rows(["S->R"], method="SDAT", **vit)
+    found = published.published_table(ours, suite, ["S->R"], "oracle", figures)
+    (one,) = found.comparisons
+    assert (one.pairs[0].theirs, one.pairs[-1].theirs) == (None, 89.8)
+    assert one.pairs[-1].ours == found.table.rows[0].average
+    by_images = suite.model_copy(update={"metric": "accuracy"})
+    assert published.published_table(ours, by_images, ["S->R"], "oracle", figures) is None
+
+
+@pytest.mark.parametrize(
+    ("suite_name", "method", "average"),
+    [
+        (
+            "office_home_vit",
+            "SDAT",
+            (70.8 + 80.7 + 90.5 + 85.2 + 87.3 + 89.7 + 84.1 + 70.7 + 90.6 + 88.3 + 75.5 + 92.1) / 12,
+        ),
+        ("office_home_dg", "SWAD", 70.6),
+        ("office_home_dg", "SAGM", 70.1),
+        ("office_home_dg", "MIRO", 70.5),
+        ("pacs", "SWAD", 88.1),
+        ("pacs", "SAGM", 86.6),
+        ("pacs", "MIRO", 85.4),
+    ],
+)
+def test_what_authors_state_is_beside_ours(figures, suite_name, method, average):
+    """The figures of the methods' own repositories, in the suites that follow them."""
+    suite, card = config.read_suite(suite_name), config.read_card(config.read_suite(suite_name).dataset)
+    rule = "oracle" if suite.setting == "uda" else "source"
+    tasks = [task_name(suite.setting, *ends) for ends in suite_tasks(suite, card)]
+    backbone = suite.train.backbone
+    ours = pd.DataFrame(
+        [
+            make_row(
+                task,
+                "none",
+                0,
+                60.0,
+                suite=suite.name,
+                dataset=suite.dataset,
+                setting=suite.setting,
+                method=method,
+                backbone=backbone,
+                selection=rule,
+            )
+            for task in tasks
+        ]
+    )
+    found = published.published_table(ours, suite, tasks, rule, figures)
+    stated = [one.pairs[-1].theirs for one in found.comparisons if one.method == method]
+    assert pytest.approx(average) in stated
 
 
 HEAD = "dataset,setting,method,backbone,task,accuracy,selection,source,augmentation\n"

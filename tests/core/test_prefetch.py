@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.classify.training.prefetch import prefetch
+from pipeline.core.prefetch import prefetch
 
 
 def test_prefetching_keeps_order_and_errors_and_stops_when_closed() -> None:
