@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from pipeline.config import HUB, SMALL, TPredictorSettings, TrainSettings, nearest, weights_file
@@ -46,12 +47,16 @@ def _convolution(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
-def make_backbone(settings: TrainSettings | TPredictorSettings, field: str) -> nn.Module:
+def make_backbone(
+    settings: TrainSettings | TPredictorSettings, field: str, side: int | None = None
+) -> nn.Module:
     """Make the backbone of `settings`. Weights that are not pretrained are drawn from torch's generator.
 
     Args:
         settings: The backbone's name and its pretrained weights.
         field: The field of the suite that `settings` come from, for error messages.
+        side: The height and width of images for which the position embeddings of a vision transformer are
+            resampled; None leaves them as they are.
 
     Returns:
         A module from normalised images float32 [n, 3, H, W] to features [n, num_features]. Its attributes:
@@ -66,7 +71,9 @@ def make_backbone(settings: TrainSettings | TPredictorSettings, field: str) -> n
         raise UserError(
             f"{field}.pretrained: the hub has no weights of {SMALL}; state a file's path, or null"
         )
-    backbone = DigitsCnn() if settings.backbone == SMALL else _from_timm(settings, field)
+    if side is not None:
+        check_positions(settings.backbone, field, side)
+    backbone = DigitsCnn() if settings.backbone == SMALL else _from_timm(settings, field, side)
     if settings.pretrained not in (None, HUB):
         _load_weights(backbone, settings, field)
     return backbone
@@ -92,13 +99,39 @@ def check_backbone(name: str) -> None:
         raise UserError(f"backbone {architecture!r} has no weights {tag!r}; {nearest(name, tagged)}")
 
 
-def _from_timm(settings: TrainSettings | TPredictorSettings, field: str) -> nn.Module:
+def check_positions(name: str, field: str, side: int) -> None:
+    """Raise UserError unless the position embeddings of the backbone `name` can be resampled to images.
+
+    Args:
+        name: An existing backbone.
+        field: The field of the suite that names it, for the message.
+        side: The height and width of the images, in pixels.
+    """
+    fault = f"{field}.resample_positions: {name} has no position embeddings; leave resample_positions out"
+    if name == SMALL:
+        raise UserError(fault)
+    import timm
+
+    try:
+        with torch.device("meta"):  # without memory and without time
+            model: Any = timm.create_model(name, num_classes=0, img_size=side)
+        patch = max(model.patch_embed.patch_size)
+    except (TypeError, AttributeError) as error:  # the architecture takes no img_size, or has no patches
+        raise UserError(fault) from error
+    if side % patch:
+        raise UserError(
+            f"{field}.resample_positions: {name} cuts images into patches of {patch} pixels, which do not "
+            f"divide {side}; name another backbone"
+        )
+
+
+def _from_timm(settings: TrainSettings | TPredictorSettings, field: str, side: int | None) -> nn.Module:
     """Make a model of timm without its head: images [n, 3, H, W] to features [n, num_features]."""
     import timm
 
-    from_hub = settings.pretrained == HUB
+    from_hub, sized = settings.pretrained == HUB, {} if side is None else {"img_size": side}
     try:
-        backbone: Any = timm.create_model(settings.backbone, pretrained=from_hub, num_classes=0)
+        backbone: Any = timm.create_model(settings.backbone, pretrained=from_hub, num_classes=0, **sized)
     except (OSError, RuntimeError) as error:  # no network, or no weights of this model
         if not from_hub:
             raise
@@ -109,7 +142,7 @@ def _from_timm(settings: TrainSettings | TPredictorSettings, field: str) -> nn.M
         ) from error
     about = backbone.default_cfg
     backbone.normalisation = about["mean"], about["std"]
-    backbone.image_size = about["input_size"][-1] if about.get("fixed_input_size") else None
+    backbone.image_size = side or (about["input_size"][-1] if about.get("fixed_input_size") else None)
     model: nn.Module = backbone
     return model
 
@@ -126,6 +159,8 @@ def _load_weights(backbone: nn.Module, settings: TrainSettings | TPredictorSetti
     try:
         weights_of_file = in_timm_names(load_state_dict(str(path), weights_only=True), backbone.state_dict())
         held = _backbone_of(weights_of_file, set(backbone.state_dict()))
+        if getattr(settings, "resample_positions", False):
+            held = _resampled(held, backbone)
         shapes = {name: list(weight.shape) for name, weight in held.items()}
     except Exception as error:  # a file that holds no weights fails in a dozen ways
         reason = str(error).strip().partition("\n")[0]
@@ -145,6 +180,18 @@ def _load_weights(backbone: nn.Module, settings: TrainSettings | TPredictorSetti
     weights = {name: held[name] for name in shapes}
     refuse_non_finite(what, weights)
     backbone.load_state_dict(weights, strict=False)
+
+
+def _resampled(held: dict[str, Any], backbone: Any) -> dict[str, Any]:
+    """Return weights whose position embeddings fit the grid of patches of `backbone`, as timm makes them."""
+    from timm.layers import resample_abs_pos_embed
+
+    name, own = "pos_embed", backbone.state_dict().get("pos_embed")
+    if own is None or name not in held or held[name].shape == own.shape:
+        return held
+    prefix = 0 if backbone.no_embed_class else backbone.num_prefix_tokens
+    grid = list(backbone.patch_embed.grid_size)
+    return held | {name: resample_abs_pos_embed(held[name], grid, num_prefix_tokens=prefix)}
 
 
 def _backbone_of(held: dict[str, Any], expected: set[str]) -> dict[str, Any]:

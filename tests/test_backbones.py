@@ -56,6 +56,37 @@ def test_weights_that_count_no_batches(tmp_path: Path) -> None:
     assert torch.equal(network.backbone[0].weight, old["0.weight"])
 
 
+def test_position_embeddings_of_a_file_are_resampled_as_timm_does(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    path = tmp_path / "vit.safetensors"
+    save_file(timm.create_model("test_vit", num_classes=5).state_dict(), path)
+    fitted = settings(backbone="test_vit", pretrained=str(path), resample_positions=True)
+    network = build_network(fitted, 3, seed=0, image_size=64)
+    assert network.image_size == 64
+    theirs = timm.create_model(
+        "test_vit", pretrained=True, pretrained_cfg_overlay={"file": str(path)}, num_classes=0, img_size=64
+    )
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(network.backbone.state_dict()[name], value), name
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.equal(network.eval().features(images), theirs.eval()(images))
+    as_it_is = build_network(fitted.model_copy(update={"resample_positions": False}), 3, 0, image_size=64)
+    assert as_it_is.image_size == 160
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "words"),
+    [
+        ("test_vit", 60, "test_vit cuts images into patches of 16 pixels, which do not divide 60"),
+        ("resnet18", 64, "resnet18 has no position embeddings; leave resample_positions out"),
+        ("digits_cnn", 32, "digits_cnn has no position embeddings"),
+    ],
+)
+def test_position_embeddings_that_cannot_be_resampled_are_refused(name: str, side: int, words: str) -> None:
+    with pytest.raises(UserError, match=rf"train.resample_positions: {words}"):
+        build_network(settings(backbone=name, resample_positions=True), 3, seed=0, image_size=side)
+
+
 class Hostile:
     """What runs a command when it is unpickled."""
 

@@ -108,18 +108,19 @@ def kept_statistics(network: nn.Module) -> Iterator[None]:
             layer.track_running_stats = True
 
 
-def build_network(settings: TrainSettings, classes: int, seed: int) -> Network:
+def build_network(settings: TrainSettings, classes: int, seed: int, image_size: int | None = None) -> Network:
     """Make the network of `settings`, for classes from 0 to `classes` - 1.
 
     Args:
         settings: Backbone, bottleneck, dropout and pretrained weights.
         classes: The number of classes.
         seed: Decides the weights that are not pretrained.
+        image_size: The height and width of images, which `settings.resample_positions` needs.
 
     Raises:
         UserError: There is no such backbone, or its pretrained weights cannot be loaded or do not fit.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone = make_backbone(settings, "train")
+        backbone = make_backbone(settings, "train", image_size if settings.resample_positions else None)
         return Network(backbone, classes, settings.bottleneck, settings.dropout, settings.frozen_batchnorm)

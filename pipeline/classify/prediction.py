@@ -163,7 +163,7 @@ def load_classifier(training: Path) -> Classifier:
         )
     # All weights are in the file, so that pretrained ones need not be loaded first.
     settings = params.settings.model_copy(update={"pretrained": None})
-    network = build_network(settings, len(params.classes), seed=0)
+    network = build_network(settings, len(params.classes), seed=0, image_size=params.image_size)
     known = params.method in registry.names()
     if known:
         give_own_layers(network, params.method, params.hyperparameters)

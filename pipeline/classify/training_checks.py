@@ -48,10 +48,15 @@ def check_backbone_fits(
             f"{field}.pretrained: the hub has no weights of {SMALL}; state a file's path, or null"
         )
     size = fixed_image_size(settings.backbone)
-    if size not in (None, image_size):
+    if isinstance(settings, TrainSettings) and settings.resample_positions:
+        from pipeline.backbones import check_positions
+
+        check_positions(settings.backbone, field, image_size)
+    elif size not in (None, image_size):
         raise UserError(
             f"backbone {settings.backbone} takes images of {size} pixels alone, not the "
             f"{image_size} of {dataset}; name another one in {field}.backbone"
+            + (", or set resample_positions: true if it is a vision transformer" * (field == "train"))
         )
 
 

@@ -53,6 +53,11 @@ class TrainSettings(Strict):
         description="SHA-256 hash that the file of weights must have; null = any. The key of a training has "
         "the hash",
     )
+    resample_positions: bool = keyed_unless_default(
+        False,
+        "vision transformers whose images have one size: resample the position embeddings to the size of the "
+        "dataset's images, such as 224 pixels for DINOv2 instead of 518",
+    )
     frozen_batchnorm: bool = Field(
         default=False, description="keep the statistics with which the backbone's BatchNorm layers came"
     )

@@ -117,11 +117,13 @@ def _shapes(path: Path) -> list[list[int]]:
 
 
 def backbone(name: str) -> Network:
-    """Return the size of the backbone called `name`; one that is not in the table counts as a ResNet-50."""
+    """Return the size of the backbone called `name`, or of that for which it is taken."""
     return BACKBONES[backbone_name(name)]
 
 
 def backbone_name(name: str) -> str:
-    """Return which of BACKBONES a backbone is, or is taken for."""
+    """Return which of BACKBONES a backbone is; any ViT-B is taken for one of them, others for a ResNet-50."""
     architecture = name.partition(".")[0]
+    if architecture.startswith("vit_base_patch"):
+        return "vit_base_patch16_224"
     return architecture if architecture in BACKBONES else "resnet50"

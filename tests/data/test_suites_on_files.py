@@ -83,19 +83,21 @@ def cards_of_small_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(tmp_path)
 
 
-def smaller(method: MethodSpec) -> dict[str, Any]:
-    """`method` with fewer iterations, images and channels."""
+def smaller(method: MethodSpec, train: dict[str, Any]) -> dict[str, Any]:
+    """`method` with fewer iterations, images and channels, and the settings `train`."""
     widths = {"MDD": {"width": 8}} | {name: {"hidden": 8} for name in ("DANN", "CDAN", "SDAT", "ELS")}
     steps = {"iterations": 9 if method.train.get("averaging") == "swad" else 1, "evaluate_every": 1}
     bottleneck = {"bottleneck": 8} if method.train.get("bottleneck") else {}
     return method.model_dump(exclude_unset=True) | {
         "hyperparameters": method.hyperparameters | widths.get(method.name, {}),
-        "train": method.train | TRAIN | steps | bottleneck,
+        "train": method.train | TRAIN | steps | bottleneck | train,
     }
 
 
-def small(name: str, folder: Path, base_model: Path, resolution: int) -> Path:
-    """A suite that extends `name`, in `folder`."""
+def small(
+    name: str, folder: Path, base_model: Path, resolution: int, train: dict[str, Any], **changes: object
+) -> Path:
+    """A suite that extends `name`, in `folder`, with settings of stage three and `changes` of its own."""
     suite = read_suite(name)
     generate = GENERATE
     if suite.setting == "dg":
@@ -108,21 +110,32 @@ def small(name: str, folder: Path, base_model: Path, resolution: int) -> Path:
         "extends": str(ROOT / "benchmarks" / f"{name}.yaml"),
         "base_model": {"name": str(base_model), "resolution": resolution, "vae": None},
         "generate": generate,
-        "methods": [smaller(method) for method in suite.methods],
-        "train": TRAIN | {"bottleneck": suite.train.bottleneck and 8, "iterations": 1, "evaluate_every": 1},
+        "methods": [smaller(method, train) for method in suite.methods],
+        "train": TRAIN
+        | {"bottleneck": suite.train.bottleneck and 8, "iterations": 1, "evaluate_every": 1}
+        | train,
         "seeds": suite.seeds[:1],
     }
     file = folder / f"{name}_small.yaml"
-    file.write_text(yaml.safe_dump(told))
+    file.write_text(yaml.safe_dump(told | changes))
     return file
 
 
 class Ran:
     """A suite that was made job by job in this process."""
 
-    def __init__(self, name: str, layout: Path, folder: Path, base_model: Path, resolution: int = 16) -> None:
+    def __init__(
+        self,
+        name: str,
+        layout: Path,
+        folder: Path,
+        base_model: Path,
+        resolution: int = 16,
+        train: dict[str, Any] | None = None,
+        **changes: object,
+    ) -> None:
         import_folder(read_card(read_suite(name).dataset), layout, quiet)
-        self.suite = read_suite(small(name, folder, base_model, resolution))
+        self.suite = read_suite(small(name, folder, base_model, resolution, train or {}, **changes))
         card = config.resolve_card(read_card(self.suite.dataset))
         self.plan: Plan = make_plan(self.suite, card, config.resolve_base_model(self.suite.base_model))
         self.store, self.results = Store(folder / "store"), folder / "results" / self.suite.name
@@ -301,6 +314,18 @@ def test_the_quick_suite_of_office_home(tmp_path: Path, sd15_folder: Path) -> No
     assert all((ran.folder(job) / "model.safetensors").is_file() for job in ran.jobs("train"))
     generated = ran.folder(ran.jobs("generate")[0]) / "images"
     assert {path.suffix for path in generated.iterdir()} == {".webp"}
+    assert "Missing" not in ran.table("accuracy_last.md")
+
+
+def test_the_suite_of_vision_transformers(tmp_path: Path, sd15_folder: Path) -> None:
+    """Each method with a small vision transformer, whose position embeddings fit the small images."""
+    card = read_card("office_home")
+    layout = write_folders(tmp_path / "OfficeHome", card, {"Ar": "Art", "Cl": "Clipart"}, 1)
+    vit = {"backbone": "test_vit", "resample_positions": True}
+    ran = Ran("office_home_vit", layout, tmp_path, sd15_folder, 64, train=vit, tasks=["Ar->Cl"])
+    assert recorded(ran.records) == cells(ran.suite, ["Ar->Cl"])
+    assert set(ran.records["backbone"]) == {"test_vit"}
+    assert set(ran.records["method"]) == {"ERM", "CDAN", "MCC", "SDAT", "ELS"}
     assert "Missing" not in ran.table("accuracy_last.md")
 
 

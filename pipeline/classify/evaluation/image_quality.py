@@ -121,7 +121,7 @@ def _train_judge(data: Path, target: str, settings: TrainSettings, seed: int) ->
     train = load_labelled(data, target, "train")
     assert train.labels is not None
     classes, size = 1 + int(train.labels.max()), train.images.shape[1]
-    network = build_network(settings, classes, derive(seed, "network"))
+    network = build_network(settings, classes, derive(seed, "network"), size)
     method = make_method("ERM", {}, network, derive(seed, "method"))
     pool = make_pool(train, size, network.mean, network.std, settings.augment_shift)
     with tempfile.TemporaryDirectory() as folder:

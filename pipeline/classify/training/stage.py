@@ -88,7 +88,7 @@ def _make_loop(params: TrainParams, data: Path, made: dict[str, ImageSet], check
     """The training that `params` describe, before its first step."""
     settings, seed = params.settings, params.seed
     check_backbone_fits(settings, "train", params.image_size, params.dataset)
-    network = build_network(settings, len(params.classes), derive(seed, "network"))
+    network = build_network(settings, len(params.classes), derive(seed, "network"), params.image_size)
     domains = len(params.sources) + (params.setting == "dg" and bool(made))
     method = make_method(params.method, params.hyperparameters, network, derive(seed, "method"), domains)
     check_setting(params.method, params.setting)
