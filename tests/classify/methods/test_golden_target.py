@@ -72,7 +72,7 @@ SOURCE_FREE = {
 
 @pytest.mark.parametrize("name", SOURCE_FREE)
 def test_the_phase_on_the_target(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The authors' first step has the number 1. The weights in NRC's code are float32: 0.1 is off by 1.5e-9."""
+    """The authors' first step has the number 1. NRC's weights are float32 there: 0.1 is off by 1.5e-9."""
     case = SOURCE_FREE[name]
     loop = trained(case, golden.Backbone(), domains=1, bottleneck=FEATURES, **case.settings)
     parts = modules(loop, case)
