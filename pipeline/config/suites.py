@@ -10,7 +10,7 @@ from pipeline.config.base_model import BaseModelSpec
 from pipeline.config.finetune import FinetuneSettings
 from pipeline.config.generate import GenerateSettings
 from pipeline.config.morph import MORPHS
-from pipeline.config.names import PathName, file_stem, first_equal_pair
+from pipeline.config.names import PathName, SuiteName, file_stem, first_equal_pair
 from pipeline.config.t_predictor import TPredictorSettings
 from pipeline.config.train import MethodSpec, TrainSettings, method_label
 
@@ -42,7 +42,7 @@ class Mix(Strict):
 class Suite(Strict):
     """A suite of setting uda or dg."""
 
-    name: PathName = Field(description="name of the suite, and of its results folder")
+    name: SuiteName = Field(description="name of the suite, and of its results folder")
     title: str = Field(description="title of its page and tables")
     dataset: str = Field(description="name of a dataset card under datasets/")
     setting: Setting = Field(description="`uda`: unsupervised domain adaptation. `dg`: domain generalisation")

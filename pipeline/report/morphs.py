@@ -1,6 +1,5 @@
 """Results of suites of morphs: scores by kind and method, frames of the first morphs, and the page."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -99,9 +98,10 @@ class MorphReport(SuiteReport[MorphSuite, MorphPlan, MorphArtifacts]):
 
     def records_of(self, plan: MorphPlan, cell: MorphCell, store: Store) -> list[dict[str, Any]]:
         """Return the record of one kind and method."""
-        record = json.loads((store.path(cell.job.kind, cell.job.key) / "record.json").read_text())
         seconds = store.manifest(cell.morphs.kind, cell.morphs.key)["seconds"]
-        return [record | self._own(plan, cell) | {"seconds": round(seconds, 2)}]
+        own = self._own(plan, cell) | {"seconds": round(seconds, 2)}
+        fields = self.schema.required - own.keys()
+        return [record | own for record in store.records(cell.job.kind, cell.job.key, "record.json", fields)]
 
     def records_of_failed(self, plan: MorphPlan, cell: MorphCell, reason: str) -> list[dict[str, Any]]:
         """Return a record without scores."""

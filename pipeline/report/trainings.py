@@ -1,6 +1,5 @@
 """Results of suites of trainings (uda, dg): accuracy tables, statistics, figures of all stages, the page."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,15 +46,16 @@ class TrainingReport(SuiteReport[Suite, TrainingPlan, Artifacts]):
 
     def records_of(self, plan: TrainingPlan, cell: TrainingCell, store: Store) -> list[dict[str, Any]]:
         """Return a record for each selection rule."""
-        folder = store.path(cell.job.kind, cell.job.key)
+        job = cell.job
         own = {
             "suite": plan.suite.name,
             "method": cell.method,
             "seed": cell.seed,
-            "key": cell.job.key,
-            "seconds": round(store.manifest(cell.job.kind, cell.job.key)["seconds"], 2),
+            "key": job.key,
+            "seconds": round(store.manifest(job.kind, job.key)["seconds"], 2),
         }
-        return [record | own for record in json.loads((folder / "records.json").read_text())]
+        fields = self.schema.required - own.keys()
+        return [record | own for record in store.records(job.kind, job.key, "records.json", fields)]
 
     def records_of_failed(self, plan: TrainingPlan, cell: TrainingCell, reason: str) -> list[dict[str, Any]]:
         """Return a record without accuracy for each selection rule."""

@@ -29,7 +29,8 @@ def fill(store: Store, job: Job, accuracy: float) -> None:
     if job.kind == "finetune":
         save_file({"a.down": torch.zeros(2, 5), "a.up": torch.zeros(3, 2)}, folder / "adapter.safetensors")
     if job.kind == "train":
-        record = job.params.identity() | {"selection": "last", "accuracy": accuracy, "per_class": []}
+        result = {"selection": "last", "accuracy": accuracy, "per_class": [], "version": "0"}
+        record = job.params.identity() | result
         (folder / "records.json").write_text(json.dumps([record]))
     store.commit(job.kind, job.key, {"seconds": SECONDS[job.kind]})
 

@@ -60,11 +60,14 @@ class DomainBatches:
 
     def batch(self, step: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
         """Return images [size * domains, 3, H, W] and labels [size * domains], domain after domain."""
-        chosen = [
+        return gather(self.pools, self.chosen(step, size, seed), step, seed)
+
+    def chosen(self, step: int, size: int, seed: int) -> list[np.ndarray]:
+        """Return the indices that a step takes of each pool."""
+        return [
             shuffled(len(pool), step * size, (step + 1) * size, derive(seed, "domain", domain))
             for domain, pool in enumerate(self.pools)
         ]
-        return gather(self.pools, chosen, step, seed)
 
     def groups(self, size: int) -> tuple[Tensor, Tensor | None]:
         """Return domain and weight of each image of a batch.

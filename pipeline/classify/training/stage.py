@@ -78,9 +78,9 @@ def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress:
             write_atomic(workspace / "averaging.json", json.dumps(loop.averaged) + "\n")
         shown = figure_sets(inputs["data"], params.sources, params.target, made, len(params.classes))
         evaluation = _inputs(params, loop.network).evaluation
-        write_atomic(workspace / "features.npz", features_file(loop.network, shown, evaluation))
+        write_atomic(workspace / "features.npz", features_file(loop.result, shown, evaluation))
         if params.settings.keep_weights:
-            weights = {name: tensor.contiguous() for name, tensor in loop.network.state_dict().items()}
+            weights = {name: tensor.contiguous() for name, tensor in loop.result.state_dict().items()}
             write_atomic(workspace / "model.safetensors", save(weights))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from pipeline.core.store import write_atomic
+from pipeline.core.store import check_regular, write_atomic
 from pipeline.report import fingerprint
 from pipeline.report.manifest import PAGE
 from pipeline.report.page import html_table, images, reproduce_command
@@ -91,7 +91,8 @@ def _fingerprint(info: RunInfo, records: pd.DataFrame, figures: Sequence[Path]) 
 def _has_fingerprint(path: Path, mark: str) -> bool:
     """Whether the page at `path` exists and holds `mark`, which stands near its beginning."""
     try:
+        check_regular(path)
         with path.open("rb") as file:
             return mark.encode() in file.read(1000)
-    except FileNotFoundError:
+    except OSError:
         return False

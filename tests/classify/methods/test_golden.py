@@ -125,7 +125,9 @@ def test_unsupervised_domain_adaptation(name: str, monkeypatch: pytest.MonkeyPat
     parts = {role: part for role, part in modules(loop, case).items() if not isinstance(part, nn.Identity)}
     fill(**parts)
     loop.done = FIRST
-    loop.lr_scheduler = schedule_rates(loop.optimizer, rate_schedule(loop.settings), FIRST)
+    loop.lr_scheduler = schedule_rates(
+        loop.optimizer, rate_schedule(loop.settings, loop.settings.iterations), FIRST
+    )
     loop.network.train()
     with golden.controlled(monkeypatch) as losses:
         for step in range(STEPS):
