@@ -63,6 +63,7 @@ from pipeline.config.weights import (
     vae_path,
     weights_file,
 )
+from pipeline.config.zero_shot import ZERO_SHOT, ZeroShotSettings
 
 __all__ = [
     "ADAPTER_TYPES",
@@ -75,6 +76,7 @@ __all__ = [
     "NAMED_MODELS",
     "PIXELS",
     "SMALL",
+    "ZERO_SHOT",
     "AdapterSpec",
     "AdapterType",
     "AnalogySpec",
@@ -118,6 +120,7 @@ __all__ = [
     "TaggedSuite",
     "TrainSettings",
     "Whole",
+    "ZeroShotSettings",
     "absent_domains",
     "base_model_path",
     "check_steps",
