@@ -129,7 +129,8 @@ def _from_timm(settings: TrainSettings | TPredictorSettings, field: str, side: i
     """Make a model of timm without its head: images [n, 3, H, W] to features [n, num_features]."""
     import timm
 
-    from_hub, sized = settings.pretrained == HUB, {} if side is None else {"img_size": side}
+    from_hub = settings.pretrained == HUB
+    sized: dict[str, Any] = {} if side is None else {"img_size": side}
     try:
         backbone: Any = timm.create_model(settings.backbone, pretrained=from_hub, num_classes=0, **sized)
     except (OSError, RuntimeError) as error:  # no network, or no weights of this model

@@ -2,11 +2,11 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.arguments import add_command, with_json, with_plugins, with_quiet, with_store
+from pipeline.cli.terminal import remark, say, say_json
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -77,18 +77,18 @@ def predict_images(options: argparse.Namespace) -> int:
     as_json = options.json if options.to is None else options.to.suffix == ".json"
     text = _as_json(table, unreadable) if as_json else table.to_csv(index=False, lineterminator="\n")
     if options.to is None:
-        print(text, end="")
+        say(text, end="")
     else:
         write_atomic(options.to, text)
         written = {"file": str(options.to), "images": len(table), "skipped": unreadable}
-        print(json.dumps(written) if options.json else f"{options.to}: the classes of {len(table)} images")
+        if options.json:
+            say_json(written)
+        else:
+            say(f"{options.to}: the classes of {len(table)} images")
     if unreadable:
         named = "".join(f"\n  {path}: {reason}" for path, reason in list(unreadable.items())[:MOST_NAMED])
         more = "\n  …" * (len(unreadable) > MOST_NAMED)
-        print(
-            f"skipped {len(unreadable)} of {len(paths)} images, which cannot be read:{named}{more}",
-            file=sys.stderr,
-        )
+        remark(f"skipped {len(unreadable)} of {len(paths)} images, which cannot be read:{named}{more}")
     return int(bool(unreadable))
 
 

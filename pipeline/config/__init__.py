@@ -62,6 +62,7 @@ from pipeline.config.weights import (
     vae_path,
     weights_file,
 )
+from pipeline.config.zero_shot import ZERO_SHOT, ZeroShotSettings
 
 __all__ = [
     "ADAPTER_TYPES",
@@ -74,6 +75,7 @@ __all__ = [
     "NAMED_MODELS",
     "PIXELS",
     "SMALL",
+    "ZERO_SHOT",
     "AdapterSpec",
     "AdapterType",
     "AnalogySpec",
@@ -117,6 +119,7 @@ __all__ = [
     "TaggedSuite",
     "TrainSettings",
     "Whole",
+    "ZeroShotSettings",
     "absent_domains",
     "base_model_path",
     "data_folder",

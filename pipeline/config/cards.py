@@ -37,6 +37,10 @@ class DatasetCard(Strict):
         """Return how many images of `domain` are for training."""
         raise NotImplementedError
 
+    def test_images(self, domain: str) -> int:
+        """Return how many images of `domain` are for testing."""
+        raise NotImplementedError
+
     @model_validator(mode="after")
     def _prompt_words_are_of_classes(self) -> "DatasetCard":
         unknown = set(self.prompt_words) - set(self.classes)
@@ -92,6 +96,10 @@ class BuiltCard(DatasetCard):
     def train_images(self, domain: str) -> int:
         """Return how many images of `domain` are for training."""
         return self.domains[domain].train
+
+    def test_images(self, domain: str) -> int:
+        """Return how many images of `domain` are for testing."""
+        return self.domains[domain].test
 
 
 class FolderDomain(DomainCard):
@@ -221,6 +229,11 @@ class FolderCard(DatasetCard):
     def train_images(self, domain: str) -> int:
         """Return how many images of `domain` are for training."""
         return self.domains[domain].train
+
+    def test_images(self, domain: str) -> int:
+        """Return how many images of `domain` are for testing: all, unless lists name them."""
+        own = self.domains[domain]
+        return own.train if own.test is None else own.test
 
     @model_serializer
     def _what_is_prepared(self) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from pipeline.core.text import one_line
+
 MAX_LENGTH = 100
 """Characters of a name that becomes part of a file name."""
 
@@ -48,19 +50,18 @@ def check_path_name(name: str) -> str:
     Raises:
         ValueError: It is empty, long or hidden, or has separators, control characters or outer spaces.
     """
-    unwritable = any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
     if (
         not 0 < len(name) <= MAX_LENGTH
         or name != name.strip()
         or name.startswith(".")
         or set(name) & {"/", "\\"}
-        or unwritable
+        or one_line(name) != name
         or len(name.encode()) > MAX_BYTES
     ):
         raise ValueError(
             f"this becomes the name of a file or folder: use 1 to {MAX_LENGTH} characters "
-            f"({MAX_BYTES} bytes), no / and \\, no control characters, no dot at the start and no "
-            "space at the start or end"
+            f"({MAX_BYTES} bytes), no / and \\, no control characters or marks of direction, no dot at the "
+            "start and no space at the start or end"
         )
     return name
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from pipeline.config.base import (
     Count,
@@ -13,9 +13,11 @@ from pipeline.config.base import (
     Strict,
     Whole,
     keyed_unless_default,
+    nearest,
     never_keyed,
 )
 from pipeline.config.names import PathName
+from pipeline.config.zero_shot import ZERO_SHOT, ZeroShotSettings
 
 
 class Swad(Strict):
@@ -197,6 +199,23 @@ class MethodSpec(Strict):
     @classmethod
     def _from_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def zero_shot(self) -> ZeroShotSettings | None:
+        """The settings of a method that is not trained; None for one that is."""
+        return ZeroShotSettings.model_validate(self.hyperparameters) if self.name == ZERO_SHOT else None
+
+    @model_validator(mode="after")
+    def _zero_shot_is_not_trained(self) -> "MethodSpec":
+        try:
+            zero_shot = self.zero_shot
+        except ValidationError as error:
+            (where, *_), said = error.errors()[0]["loc"], error.errors()[0]["msg"]
+            known = nearest(str(where), ZeroShotSettings.model_fields)
+            raise ValueError(f"method {self.name}: hyper-parameter {where}: {said}; {known}") from error
+        if zero_shot and self.train:
+            raise ValueError(f"method {self.name} is zero-shot and is not trained; leave its `train` out")
+        return self
 
 
 def method_label(name: str, settings: TrainSettings) -> str:

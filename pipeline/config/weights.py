@@ -13,7 +13,8 @@ from pipeline.config.model_folders import check_base_model, expanded
 from pipeline.config.packages import PREFIX, package_file
 from pipeline.config.suites import Suite
 from pipeline.config.t_predictor import TPredictorSettings
-from pipeline.config.train import TrainSettings
+from pipeline.config.train import MethodSpec, TrainSettings
+from pipeline.config.zero_shot import ZeroShotSettings
 from pipeline.core.errors import UserError
 from pipeline.core.paths import PACKAGE
 from pipeline.core.store import sha256
@@ -118,6 +119,9 @@ def resolve_pretrained(suite: SuiteT) -> SuiteT:
         return suite  # names no files of weights
     methods, hash_of = [], cache(sha256)
     for method in suite.methods:
+        if method.zero_shot:
+            methods.append(_resolve_zero_shot(method, method.zero_shot))
+            continue
         settings = suite.train_settings(method)
         found = _hash_of_weights(settings, f"method {suite.label(method)}: train", hash_of)
         update = {"pretrained_sha256": found} if found != suite.train.pretrained_sha256 else {}
@@ -128,6 +132,13 @@ def resolve_pretrained(suite: SuiteT) -> SuiteT:
     changed["adapter"] = resolve_encoder(suite.adapter)
     changed["adapters"] = {name: resolve_encoder(spec) for name, spec in suite.adapters.items()}
     return suite.model_copy(update=changed)
+
+
+def _resolve_zero_shot(method: MethodSpec, settings: ZeroShotSettings) -> MethodSpec:
+    """Return `method` with a revision that identifies the files of its model, where they are here."""
+    found = _revision(expanded(settings.model), settings.revision, f"method {method.name}: model")
+    update = {} if found is None else {"revision": found}
+    return method.model_copy(update={"hyperparameters": method.hyperparameters | update})
 
 
 def encoder_path(spec: AdapterSpec) -> str | None:

@@ -49,17 +49,24 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     """Write `data` to a temporary file, flush it to the disk and rename it to `path`.
 
     After a crash at any moment, `path` is as before or complete.
+
+    Raises:
+        OSError: It cannot be written; the error names `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with beside.open("wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with beside.open("wb") as file:
+                file.write(data.encode() if isinstance(data, str) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
 
 
 def check_regular(path: Path | str) -> None:

@@ -61,6 +61,16 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def read_rgb(path: str) -> Image.Image:
+    """Read the whole image at `path` as RGB (see `as_rgb`).
+
+    Raises:
+        UserError: The file is not a complete image.
+    """
+    with _opened(path) as image:
+        return as_rgb(image)
+
+
 def read_resized(path: str, size: int) -> np.ndarray:
     """Read the image at `path` and resize both sides to `size`, which may change its aspect ratio.
 

@@ -9,6 +9,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.hardware import Capacity
 from pipeline.core.job import Job
 from pipeline.core.store import Store
+from pipeline.core.text import one_line
 from pipeline.planning.cost import (
     Estimator,
     Needs,
@@ -141,7 +142,7 @@ def as_text(plan: AnyPlan, store: Store, capacity: Capacity, rates: CardRates | 
     table = as_json(plan, store, capacity, rates)
     jobs = table["jobs"]
     lines = [
-        f"{plan.suite.name}: {plan.suite.title}",
+        f"{plan.suite.name}: {one_line(plan.suite.title)}",
         f"{_count(len(plan.compared), plan.compared_unit)}: {', '.join(plan.compared)}",
         f"{'':>12} {'jobs':>6} {'done':>6} {'hours':>8} {'disk GiB':>9} {'GPU GiB':>8}  rate",
     ]

@@ -9,7 +9,7 @@ import pandas as pd
 from pipeline import __version__
 from pipeline.config import Suite
 from pipeline.core.store import Store, write_atomic
-from pipeline.planning.kinds.train import TrainParams
+from pipeline.planning.kinds.classifier import ClassifierParams
 from pipeline.planning.stages import AdapterJobs
 from pipeline.planning.tasks import parse_task
 from pipeline.planning.trainings import TrainingCell, TrainingPlan
@@ -50,6 +50,7 @@ class TrainingReport(SuiteReport[Suite, TrainingPlan, Artifacts]):
         own = {
             "suite": plan.suite.name,
             "method": cell.method,
+            "seed": cell.seed,
             "key": job.key,
             "seconds": round(store.manifest(job.kind, job.key)["seconds"], 2),
         }
@@ -61,6 +62,7 @@ class TrainingReport(SuiteReport[Suite, TrainingPlan, Artifacts]):
         own: dict[str, Any] = {
             "suite": plan.suite.name,
             "method": cell.method,
+            "seed": cell.seed,
             "key": cell.job.key,
             "accuracy": None,
             "per_class": [],
@@ -69,7 +71,7 @@ class TrainingReport(SuiteReport[Suite, TrainingPlan, Artifacts]):
             "status": FAILED,
             "reason": reason,
         }
-        params = cell.job.params_as(TrainParams)
+        params = cell.job.params_as(ClassifierParams)
         return [params.identity() | {"selection": name} | own for name in params.selections]
 
     def artifacts(self, plan: TrainingPlan, store: Store) -> Artifacts:
@@ -142,7 +144,7 @@ class TrainingReport(SuiteReport[Suite, TrainingPlan, Artifacts]):
                 },
             )
             for method in suite.methods
-            for augmentation in sorted(suite.augmentations, key=lambda name: name != "none")
+            for augmentation in sorted(suite.augmentations_of(method), key=lambda name: name != "none")
         ]
 
     def tidy(self, records: pd.DataFrame) -> pd.DataFrame:

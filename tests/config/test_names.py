@@ -23,7 +23,7 @@ def refusal(tmp_path: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", ["../../escaped", "/escaped", "..", "", ".hidden", "a\\b", "x" * 101, "数" * 80]
+    "name", ["../../escaped", "/escaped", "..", "", ".hidden", "a\\b", "a\u202eb", "x" * 101, "数" * 80]
 )
 @pytest.mark.parametrize("parent", ["digits_smoke", "morph"])
 def test_a_name_that_leads_out_of_the_results_folder_is_refused(
