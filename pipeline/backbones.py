@@ -141,6 +141,8 @@ def _from_timm(settings: TrainSettings | TPredictorSettings, field: str, side: i
             f"{field}.pretrained: the weights of {settings.backbone} can't be had from the hub ({reason}); "
             "state the path of a file that holds them"
         ) from error
+    if from_hub:
+        refuse_non_finite(f"{field}.pretrained: {settings.backbone} of the hub", backbone.state_dict())
     about = backbone.default_cfg
     backbone.normalisation = about["mean"], about["std"]
     backbone.image_size = side or (about["input_size"][-1] if about.get("fixed_input_size") else None)

@@ -7,6 +7,7 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.classify.network import Network
 from pipeline.classify.step import Outputs
@@ -19,21 +20,24 @@ class EMA(nn.Module):
     `Method.evaluated` if the teacher is what the training is for. Checkpoints keep it, and no optimiser moves
     it.
 
-    After its u-th update, from 1, a weight w of the teacher is m w + (1 - m) w', where w' is the network's
-    and m the smaller of `momentum` and 1 - 1/u. So the first update copies the network. Buffers, such as
+    At its u-th update, from 1, a weight w of the teacher becomes m w + (1 - m) w', where w' is the network's
+    and m the smaller of `momentum` and 1 - 1 / (u + 1). So it is the plain mean at first. Buffers, such as
     BatchNorm's statistics, are copied at every update.
 
     Args:
-        network: The network at the start.
+        network: The network at the start, which counts in the mean.
         momentum: The largest m, in [0, 1).
+        batch_statistics: Whether BatchNorm layers of the teacher normalise by the batch, and not by their
+            running statistics.
 
     Attributes:
         network: The teacher.
     """
 
-    def __init__(self, network: Network, momentum: float) -> None:
+    def __init__(self, network: Network, momentum: float, batch_statistics: bool = False) -> None:
         super().__init__()
         self.network, self.momentum = copy.deepcopy(network).requires_grad_(False), momentum
+        self.batch_statistics = batch_statistics
         self.updates: Tensor
         self.register_buffer("updates", torch.zeros(()))
 
@@ -41,7 +45,7 @@ class EMA(nn.Module):
     def update(self, network: Network) -> None:
         """Move the teacher towards `network`."""
         self.updates += 1
-        share = (1 / self.updates).clamp_min(1 - self.momentum)
+        share = (1 / (self.updates + 1)).clamp_min(1 - self.momentum)
         for mine, its in zip(self.network.parameters(), network.parameters(), strict=True):
             mine.lerp_(its, share)
         for kept, new in zip(self.network.buffers(), network.buffers(), strict=True):
@@ -49,7 +53,10 @@ class EMA(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Outputs:
-        """Return the teacher's outputs for `images` [n, 3, H, W]: in evaluation mode, without gradients."""
+        """Return the teacher's outputs for `images` [n, 3, H, W]: without dropout and without gradients."""
         self.network.eval()
+        for layer in self.network.modules():
+            if isinstance(layer, _BatchNorm):
+                layer.train(self.batch_statistics)
         features, logits = self.network(images)
         return Outputs(features, logits)

@@ -77,6 +77,7 @@ class Phase:
         frozen: The names of the groups of parameters (see `Method.parameter_groups`) that are not trained.
         lr_factor: A factor on all learning rates.
         looks: How often `Method.look` is called: before the phase's first step, and then evenly spaced.
+            At most once for each step.
     """
 
     name: str = ""

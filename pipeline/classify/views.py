@@ -114,15 +114,16 @@ class View:
 def masked(images: Tensor, ratio: float, block: int) -> Tensor:
     """Set a share of the square blocks of each image to 0, the mean colour of normalised images.
 
-    As in masked image consistency (L. Hoyer, D. Dai, H. Wang, L. Van Gool, CVPR 2023). The blocks are drawn
-    from torch's generator, which the loop seeds for each step.
+    As in the code of masked image consistency (L. Hoyer, D. Dai, H. Wang, L. Van Gool, CVPR 2023), there are
+    H / block blocks in a column and W / block in a row, both rounded. They are drawn from torch's generator,
+    which the loop seeds for each step.
 
     Args:
         images: float32 [n, 3, H, W], normalised.
         ratio: The probability of each block to be masked, in [0, 1].
         block: The height and width of blocks, in pixels.
     """
-    height, width = images.shape[-2:]
-    grid = len(images), 1, math.ceil(height / block), math.ceil(width / block)
-    kept = (torch.rand(grid, device=images.device) >= ratio).to(images.dtype)
-    return images * interpolate(kept, scale_factor=block)[..., :height, :width]
+    size = images.shape[-2:]
+    rows, columns = (max(1, round(side / block)) for side in size)
+    kept = torch.rand((len(images), 1, rows, columns), device=images.device) > ratio
+    return images * interpolate(kept.to(images.dtype), size)

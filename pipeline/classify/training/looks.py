@@ -44,6 +44,6 @@ def make_look(
 
 def outputs_of(network: Network, pool: Pool) -> Outputs:
     """Return the outputs for all images of `pool`, float32 [N, …] each, on the device of the network."""
-    both = compute_over(network, pool, lambda images: torch.cat(network(images), dim=1).float())
+    both = compute_over(network, pool, lambda images: torch.cat(network(images), dim=1))
     features, logits = both.to(network.device).split([network.feature_count, network.classes], dim=1)
     return Outputs(features, logits)

@@ -32,8 +32,10 @@ class Segment:
 def segments(method: Method, settings: TrainSettings) -> list[Segment]:
     """Divide the steps of a training by the phases of `method` and their looks.
 
+    A phase with fewer steps than looks has a look before each.
+
     Raises:
-        UserError: The phases are impossible, or have fewer steps than looks.
+        UserError: The phases are impossible, or one of them has no step.
     """
     iterations, phases = settings.iterations, method.phases()
     _check(method, phases)
@@ -42,12 +44,12 @@ def segments(method: Method, settings: TrainSettings) -> list[Segment]:
         start = round(share * iterations)
         share += phase.share
         stop = iterations if place == len(phases) - 1 else round(share * iterations)
-        parts = max(1, phase.looks)
-        if stop - start < parts:
+        if stop == start:
             raise UserError(
-                f"method {method.name}: phase {phase.name!r} has {stop - start} of {iterations} steps, and "
-                f"needs at least {parts}; raise train.iterations"
+                f"method {method.name}: phase {phase.name!r} has none of {iterations} steps; raise "
+                "train.iterations"
             )
+        parts = min(max(1, phase.looks), stop - start)
         bounds = [start + (stop - start) * part // parts for part in range(parts + 1)]
         found += [
             Segment(phase, number, bounds[number], bounds[number + 1], start, stop) for number in range(parts)

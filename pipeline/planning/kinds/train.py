@@ -17,7 +17,7 @@ from pipeline.core.job import Job, JobKind, Reduction, Workload, register
 from pipeline.planning.kinds.classifier import ClassifierParams
 from pipeline.planning.network_sizes import GIB, TRAINING_PASSES, backbone, backbone_name
 
-GRADIENTS = {"SDAT": 2, "ELS": 2, "SAGM": 2, "MCD": 6}
+GRADIENTS = {"SDAT": 2, "ELS": 2, "MIC": 2, "SAGM": 2, "MCD": 6}
 """The gradients that a step computes, of the methods that compute more than one: those that seek flat minima,
 and MCD, whose step has six updates by default."""
 

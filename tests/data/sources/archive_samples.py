@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,8 @@ def tar_of(*members: tarfile.TarInfo, compress: Callable[[bytes], bytes] = bytes
 def zip_of(*members: zipfile.ZipInfo, content: bytes = b"x") -> bytes:
     """A zip of GOOD and then `members`."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of names that are there twice
         for name, good in GOOD.items():
             archive.writestr(name, good)
         for member in members:

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import stat
@@ -45,6 +46,15 @@ def negative_tar() -> bytes:
     return bytes(content)
 
 
+def many_empty_files() -> bytes:
+    """A tar of 200,000 empty files, which packs to almost nothing."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as tar:
+        for number in range(200_000):
+            tar.addfile(tar_member(f"{number}.jpg"))
+    return file.getvalue()
+
+
 OUT = [
     "../evil",
     "a/../../evil",
@@ -69,6 +79,20 @@ REFUSED = {
     "tar negative size": (negative_tar(), "has a negative size"),
     "zip symlink": (zip_of(zip_member("a", stat.S_IFLNK | 0o777), content=b"/etc"), "is a link"),
     "zip device": (zip_of(zip_member("a", stat.S_IFBLK | 0o777)), "neither a file nor a folder"),
+    **{
+        f"{kind} {what}": (make(*map(member, names)), told)
+        for kind, make, member in (("tar", tar_of, tar_member), ("zip", zip_of, zip_member))
+        for what, names, told in (
+            ("name twice", ["a/1.jpg", "a/1.jpg"], "'a/1.jpg' is there twice; unpack it yourself"),
+            ("name twice, spelt otherwise", ["a/1.jpg", "./a//1.jpg"], "is there twice"),
+            ("file as folder", ["a", "a/1.jpg"], "'a/1.jpg' is a file and a folder at once"),
+            ("folder as file", ["a/1.jpg", "a"], "'a' is a file and a folder at once"),
+            ("the folder itself as file", ["."], "'.' is a file and a folder at once"),
+            ("long name", ["x" * 300], "has a name that is too long"),
+            ("long path", ["/".join(["x" * 200] * 30)], "has a name that is too long"),
+        )
+    },
+    "tar of 200,000 empty files": (many_empty_files(), "more than 10,000 files and folders"),
     "tar bomb": (tar_of(tar_member("a", size=80 * 2**20), compress=gzip.compress), "decompression bomb"),
     "zip bomb": (zip_of(zip_member("a"), content=bytes(80 * 2**20)), "decompression bomb"),
 }
@@ -140,3 +164,21 @@ def test_too_little_room_is_said_before(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "archive").write_bytes(zip_of())
     with pytest.raises(UserError, match=r"needs 3,003 bytes in .*, which has 100 left"):
         unpack(tmp_path / "archive", tmp_path / "folder")
+
+
+def test_names_that_differ_in_case_are_refused_only_where_they_are_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "archive").write_bytes(zip_of(zip_member("A/1.jpg"), zip_member("a/1.JPG")))
+    unpack(tmp_path / "archive", tmp_path / "folder")
+    assert {"A/1.jpg", "a/1.JPG"} <= everything_below(tmp_path / "folder")
+    monkeypatch.setattr(archive_module, "_ignores_case", lambda folder: True)
+    with pytest.raises(UserError, match=r"'a/1.JPG' is there twice"):
+        unpack(tmp_path / "archive", tmp_path / "other")
+
+
+def test_folders_may_be_listed_before_their_files_after_them_and_twice(tmp_path: Path) -> None:
+    folder = tar_member("a/", tarfile.DIRTYPE)
+    (tmp_path / "archive").write_bytes(tar_of(folder, tar_member("a/1.jpg"), folder))
+    unpack(tmp_path / "archive", tmp_path / "folder")
+    assert (tmp_path / "folder" / "a" / "1.jpg").is_file()
