@@ -19,7 +19,7 @@ from _pytest.terminal import TerminalReporter
 SEED = os.environ.get("ROBUSTNESS_SEED", "0")
 """What all chances of all attacks follow from."""
 
-SHOWN = 5
+SHOWN = 10
 """How many failed tries of an attack are shown whole."""
 
 LONG_LIMIT = 3600

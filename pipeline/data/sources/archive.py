@@ -166,7 +166,7 @@ def _zip_members(archive: Path, zipped: zipfile.ZipFile) -> Iterator[_Member]:
             problem = "encrypted"
         if problem:
             raise _refusal(archive, member.filename, f"is {problem}")
-        yield _Member(member.orig_filename, member.file_size, member.is_dir())
+        yield _Member(member.orig_filename, member.file_size, member.filename.endswith("/"))
 
 
 def _check(archive: Path, folder: Path, members: Iterator[_Member]) -> None:
@@ -195,7 +195,7 @@ def _check(archive: Path, folder: Path, members: Iterator[_Member]) -> None:
 
 
 class _Names:
-    """The names of an archive's members, each of which must become a file or folder of its own."""
+    """The names of members of an archive: each must become a file or folder of its own in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.length = len(os.fsencode(folder.absolute()))

@@ -88,6 +88,7 @@ REFUSED = {
             ("file as folder", ["a", "a/1.jpg"], "'a/1.jpg' is a file and a folder at once"),
             ("folder as file", ["a/1.jpg", "a"], "'a' is a file and a folder at once"),
             ("the folder itself as file", ["."], "'.' is a file and a folder at once"),
+            ("no name", [""], "'' is a file and a folder at once"),
             ("long name", ["x" * 300], "has a name that is too long"),
             ("long path", ["/".join(["x" * 200] * 30)], "has a name that is too long"),
         )
