@@ -160,6 +160,15 @@ def test_garbled_and_encrypted_archives_are_named(tmp_path: Path) -> None:
         unpack(tmp_path / "locked", tmp_path / "folder")
 
 
+def test_a_zip_whose_members_begin_before_the_file_is_named(tmp_path: Path) -> None:
+    content = bytearray(zip_of())
+    place = slice(content.rindex(b"PK\5\6") + 16, content.rindex(b"PK\5\6") + 20)  # where the list begins
+    content[place] = (int.from_bytes(content[place], "little") + 1000).to_bytes(4, "little")
+    (tmp_path / "archive").write_bytes(content)
+    with pytest.raises(UserError, match=r"cannot be unpacked .*truncated or not an archive; get it again"):
+        unpack(tmp_path / "archive", tmp_path / "folder")
+
+
 def test_too_little_room_is_said_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 100})())
     (tmp_path / "archive").write_bytes(zip_of())
