@@ -242,6 +242,8 @@ class Suite(Strict):
         """Raise ValueError for settings of dg."""
         if self.mix.made_weight != 1:
             raise ValueError("mix.made_weight is for setting dg alone; under uda, set mix.made_fraction")
+        if "domainbed" in {self.train.protocol, *(one.train.get("protocol") for one in self.methods)}:
+            raise ValueError("train.protocol: domainbed is for setting dg alone; leave it out under uda")
         if self.finetune.pooled:
             raise ValueError(
                 "finetune.pooled is for setting dg alone; under uda a step has as many images of the source "

@@ -112,6 +112,12 @@ class TrainSettings(Strict):
         description="dg: share of every source domain that is kept from training for checkpoint selection, "
         "between 0 and 1",
     )
+    protocol: Literal["plain", "domainbed"] = keyed_unless_default(
+        "plain",
+        "dg: `domainbed` = as its code has it: the score counts 80 % of the target's images, and `oracle` "
+        "chooses by the others; `holdout` of the made images is held out too; images are drawn with "
+        "replacement; evaluations follow the first step and then every evaluate_every",
+    )
     averaging: Literal["none", "swad"] = Field(
         default="none", description="average weights over the iterations that SWAD chooses, or not"
     )
@@ -161,7 +167,8 @@ class TrainSettings(Strict):
     def _swad_has_enough_losses(self) -> "TrainSettings":
         needed = self.swad.n_converge + self.swad.n_tolerance
         if self.averaging == "swad" and self.evaluate_every is not None:
-            losses = self.iterations // self.evaluate_every
+            first = 1 if self.protocol == "domainbed" else self.evaluate_every
+            losses = max(0, self.iterations - first) // self.evaluate_every + (self.iterations >= first)
             if losses < needed:
                 raise ValueError(
                     f"averaging: swad looks for a valley in {losses} losses, because evaluate_every is "

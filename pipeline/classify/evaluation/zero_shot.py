@@ -11,7 +11,13 @@ from torch import Tensor
 
 from pipeline import __version__
 from pipeline.classify.clip import load_clip
-from pipeline.classify.evaluation.selection import Evaluation, predictions_file, score, target_predictions
+from pipeline.classify.evaluation.selection import (
+    Evaluation,
+    TargetLabels,
+    predictions_file,
+    score,
+    target_predictions,
+)
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
@@ -40,9 +46,8 @@ def run(params: ZeroShotParams, inputs: dict[str, Path], workspace: Path, progre
         images = load_unlabelled(inputs["data"], params.target, "test")
         probabilities = _probabilities(params, images, progress)
         evaluation = Evaluation(0, math.nan, probabilities)
-        labels, predictions = target_predictions(
-            inputs["data"], params.target, params.selections, [evaluation]
-        )
+        target = TargetLabels.of_split(inputs["data"], params.target)
+        labels, predictions = target_predictions(target, params.selections, [evaluation])
     provenance = {"version": __version__, "library": f"transformers {transformers.__version__}"}
     records = [
         params.identity()

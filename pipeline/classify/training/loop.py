@@ -241,7 +241,7 @@ class Loop:
     def _record(self) -> None:
         """Evaluate, and add a row to the history, at the steps where that is due."""
         last, sets = self.done == self.settings.iterations, self.evaluated
-        if sets is not None and not (last or self.done % sets.every == 0):
+        if sets is not None and not (last or sets.due(self.done)):
             sets = None
         if not (sets or last or self.done % math.ceil(self.settings.iterations / HISTORY_ROWS) == 0):
             return

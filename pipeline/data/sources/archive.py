@@ -195,7 +195,7 @@ def _check(archive: Path, folder: Path, members: Iterator[_Member]) -> None:
 
 
 class _Names:
-    """The names of an archive's members, each of which become files and folders of their own in `folder`."""
+    """The names of members of an archive: each must become a file or folder of its own in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.length = len(os.fsencode(folder.absolute()))
