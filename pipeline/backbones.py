@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.config import HUB, SMALL, TPredictorSettings, TrainSettings, nearest, weights_file
 from pipeline.core.errors import UserError
@@ -123,6 +124,17 @@ def check_positions(name: str, field: str, side: int) -> None:
             f"{field}.resample_positions: {name} cuts images into patches of {patch} pixels, which do not "
             f"divide {side}; name another backbone"
         )
+
+
+def has_batchnorm(name: str) -> bool:
+    """Return whether the backbone `name`, which exists, has BatchNorm layers."""
+    if name == SMALL:
+        return True
+    import timm
+
+    with torch.device("meta"):
+        layers = timm.create_model(name, num_classes=0).modules()
+    return any(isinstance(layer, _BatchNorm) for layer in layers)
 
 
 def _from_timm(settings: TrainSettings | TPredictorSettings, field: str, side: int | None) -> nn.Module:

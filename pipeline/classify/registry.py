@@ -47,6 +47,11 @@ def use(given: Iterable[Plugin]) -> None:
     declarations.cache_clear()
 
 
+def in_use() -> list[Plugin]:
+    """Return the plug-ins of the last `use`."""
+    return list(_in_use)
+
+
 @cache
 def declarations() -> dict[str, Declaration]:
     """Return every method by its name: of methods/, of installed packages, and of the plug-ins in use.

@@ -100,6 +100,11 @@ class TrainSettings(Strict):
         "on a GPU: compute by deterministic algorithms, so that a seed gives the same bytes again on one "
         "card; false = cuDNN times its algorithms and takes the fastest. A CPU always gives the same bytes",
     )
+    processes: Count = keyed_unless_default(
+        1,
+        "number of processes of one machine that share each batch, each with a GPU of its own; for backbones "
+        "without BatchNorm, or with `frozen_batchnorm`",
+    )
     schedule: Literal["inverse", "constant", "cosine"] = Field(
         default="inverse", description="learning-rate schedule"
     )
@@ -153,6 +158,12 @@ class TrainSettings(Strict):
         "GiB on the disk for images that were decoded once, under $TERRABENCH_CACHE or results/cache; 0 = "
         "no cache",
     )
+
+    @model_validator(mode="after")
+    def _processes_compile_nothing(self) -> "TrainSettings":
+        if self.processes > 1 and self.compile:
+            raise ValueError("compile is for one process; leave it out, or set processes: 1")
+        return self
 
     @model_validator(mode="after")
     def _valley_has_evaluations(self) -> "TrainSettings":

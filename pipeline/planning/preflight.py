@@ -103,11 +103,11 @@ def check(todo: Sequence[Job], store: Store, capacity: Capacity, *, cpu: bool) -
 
 def _check_processes(todo: Sequence[Job], capacity: Capacity) -> None:
     """Raise UserError if a job is shared by more processes than there are GPUs."""
-    most = max(map(processes, filter(takes_gpu, todo)), default=1)
-    if most > len(capacity.gpus):
+    widest = max(filter(takes_gpu, todo), key=processes, default=None)
+    if widest is not None and (most := processes(widest)) > len(capacity.gpus):
         raise UserError(
-            f"finetune.processes is {most}, each with a GPU of its own, and there are {len(capacity.gpus)} "
-            "here; lower it, which changes results only by rounding"
+            f"{widest.kind}.processes is {most}, each with a GPU of its own, and there are "
+            f"{len(capacity.gpus)} here; lower it, which changes results only by rounding"
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from safetensors.torch import save
 
 from pipeline import __version__
+from pipeline.classify import registry
 from pipeline.classify.evaluation.features import features_file, figure_sets
 from pipeline.classify.evaluation.selection import (
     EvaluationSets,
@@ -22,14 +23,16 @@ from pipeline.classify.evaluation.selection import (
 from pipeline.classify.factory import make_method
 from pipeline.classify.methods import tllib
 from pipeline.classify.network import Network, build_network
-from pipeline.classify.registry import check_setting
 from pipeline.classify.training.batches import LabelledBatches, Pool, check_labels, concatenate
 from pipeline.classify.training.dg_batches import DomainBatches, split_domain, split_places
 from pipeline.classify.training.loop import Loop
+from pipeline.classify.training.sharing import connected, own_workspace, quiet, share_backbone
 from pipeline.classify.training.transforms import Inputs, MakePool
 from pipeline.classify.training_checks import check_backbone_fits
 from pipeline.config import MADE_SETS
 from pipeline.core.checkpoint import CHECKPOINT
+from pipeline.core.plugin import Plugin
+from pipeline.core.processes.launcher import launch
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.seeds import derive
 from pipeline.core.stage import Progress
@@ -58,6 +61,24 @@ def run(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress:
         workspace: The folder to write to.
         progress: Called after each step.
     """
+    processes = params.settings.processes
+    if processes > 1:
+        launch("train", processes, train_share, (params, inputs, workspace, registry.in_use()), progress)
+        return
+    _train(params, inputs, workspace, progress)
+
+
+def train_share(
+    params: TrainParams, inputs: dict[str, Path], workspace: Path, plugins: list[Plugin], progress: Progress
+) -> None:
+    """Carry out `run` as one of several processes, all of which know the methods of `plugins`."""
+    registry.use(plugins)
+    with connected(), own_workspace(workspace) as folder:
+        _train(params, inputs, folder, progress if folder == workspace else quiet)
+
+
+def _train(params: TrainParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
+    """Carry out `run` in this process, or its share of it."""
     with reproducible(params.threads, params.settings.deterministic):
         entering = [name for name in MADE_SETS if name in inputs]
         # Crops are read from files, so that a training does not hold all made images in memory.
@@ -91,7 +112,9 @@ def _make_loop(params: TrainParams, data: Path, made: dict[str, ImageSet], check
     network = build_network(settings, len(params.classes), derive(seed, "network"), params.image_size)
     domains = len(params.sources) + (params.setting == "dg" and bool(made))
     method = make_method(params.method, params.hyperparameters, network, derive(seed, "method"), domains)
-    check_setting(params.method, params.setting)
+    registry.check_setting(params.method, params.setting)
+    if settings.processes > 1:
+        share_backbone(network, method)
     pools = _Pools(params, data, _inputs(params, network))
     batches: LabelledBatches | DomainBatches
     if params.setting == "dg":

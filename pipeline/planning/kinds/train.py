@@ -83,14 +83,19 @@ class Train(JobKind[TrainParams]):
         """Tell whether the network's passes are in half precision."""
         return params.settings.precision != "fp32"
 
+    def processes(self, params: TrainParams) -> int:
+        """Return how many processes share a batch."""
+        return params.settings.processes
+
     def cpus(self, params: TrainParams) -> int:
-        """Add the threads that prefetch batches."""
-        return super().cpus(params) + params.settings.workers
+        """Add the threads that prefetch batches, of every process."""
+        return super().cpus(params) + params.settings.workers * params.settings.processes
 
     def gpu_gib(self, params: TrainParams) -> float:
         """Add up weights, gradients, one moment, and activations."""
         network = backbone(params.settings.backbone)
-        activations = self.images_per_step(params) * network.activations_at(params.image_size)
+        images = self.images_per_step(params) / params.settings.processes
+        activations = images * network.activations_at(params.image_size)
         half = 2 if self.half_precision(params) else 1
         return (12 * network.parameters + activations / half) / GIB
 
