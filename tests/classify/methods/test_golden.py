@@ -109,6 +109,9 @@ CONSTANT = {"learning_rate": 0.001, "weight_decay": 5e-4, "schedule": "constant"
 ALONE = CONSTANT | {"backbone_lr_factor": 1.0, "backbone_momentum": 0.0}
 
 UDA = {
+    "erm": Case(
+        "ERM", {}, {"learning_rate": 0.001, "weight_decay": 5e-4, "inverse_gamma": 3e-4, "bottleneck": None}
+    ),
     "dann": Case("DANN", DISCRIMINATOR, ADVERSARIAL, "adversarial.domain_discriminator"),
     "cdan": Case("CDAN", DISCRIMINATOR, ADVERSARIAL, "adversarial.domain_discriminator"),
     "cdan_entropy": Case("CDAN+E", DISCRIMINATOR, ADVERSARIAL, "adversarial.domain_discriminator"),
@@ -141,7 +144,8 @@ def test_unsupervised_domain_adaptation(name: str, monkeypatch: pytest.MonkeyPat
     loop.network.train()
     with golden.controlled(monkeypatch) as losses:
         for step in range(STEPS):
-            loop._step(torch.cat([batch("source", step), batch("target", step)]), labels(step))
+            images = [batch("source", step)] + [batch("target", step)] * loop.method.uses_target
+            loop._step(torch.cat(images), labels(step))
             loop.done += 1
     compare("uda_methods", name, losses, **parts)
 
@@ -149,6 +153,7 @@ def test_unsupervised_domain_adaptation(name: str, monkeypatch: pytest.MonkeyPat
 ADAM = {"optimizer": "adam", "learning_rate": 0.003, "schedule": "constant", "frozen_batchnorm": True}
 
 DG = {
+    "erm": Case("ERM"),
     "coral": Case("CORAL", {"trade_off": 0.7}),
     "groupdro": Case("GroupDRO", {"eta": 0.3}),
     "sagm": Case("SAGM", {"alpha": 0.05, "independent_dropout": True}, {"dropout": 0.5}),
