@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.config import HUB, SMALL, TPredictorSettings, TrainSettings, nearest, weights_file
 from pipeline.core.errors import UserError
@@ -125,11 +126,23 @@ def check_positions(name: str, field: str, side: int) -> None:
         )
 
 
+def has_batchnorm(name: str) -> bool:
+    """Return whether the backbone `name`, which exists, has BatchNorm layers."""
+    if name == SMALL:
+        return True
+    import timm
+
+    with torch.device("meta"):
+        layers = timm.create_model(name, num_classes=0).modules()
+    return any(isinstance(layer, _BatchNorm) for layer in layers)
+
+
 def _from_timm(settings: TrainSettings | TPredictorSettings, field: str, side: int | None) -> nn.Module:
     """Make a model of timm without its head: images [n, 3, H, W] to features [n, num_features]."""
     import timm
 
-    from_hub, sized = settings.pretrained == HUB, {} if side is None else {"img_size": side}
+    from_hub = settings.pretrained == HUB
+    sized: dict[str, Any] = {} if side is None else {"img_size": side}
     try:
         backbone: Any = timm.create_model(settings.backbone, pretrained=from_hub, num_classes=0, **sized)
     except (OSError, RuntimeError) as error:  # no network, or no weights of this model
@@ -140,6 +153,8 @@ def _from_timm(settings: TrainSettings | TPredictorSettings, field: str, side: i
             f"{field}.pretrained: the weights of {settings.backbone} can't be had from the hub ({reason}); "
             "state the path of a file that holds them"
         ) from error
+    if from_hub:
+        refuse_non_finite(f"{field}.pretrained: {settings.backbone} of the hub", backbone.state_dict())
     about = backbone.default_cfg
     backbone.normalisation = about["mean"], about["std"]
     backbone.image_size = side or (about["input_size"][-1] if about.get("fixed_input_size") else None)

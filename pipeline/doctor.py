@@ -182,10 +182,11 @@ WEIGHTS_FILES = {
     "vae": "config.json",
     "image encoder": "model.safetensors",
     "backbone": "model.safetensors",
+    "zero-shot": "config.json",
 }
 """The kinds of weights in the order of the checks, and a file that every folder of a kind contains."""
 
-FOLDERS_ONLY = ("base model", "vae")
+FOLDERS_ONLY = ("base model", "vae", "zero-shot")
 """The kinds of weights that are loaded from folders, never from a single file."""
 
 
@@ -212,6 +213,8 @@ def _weights_of(suite: AnySuite) -> dict[tuple[str, str], None]:
     for encoder in map(config.encoder_path, suite.used_adapters):
         if encoder is not None:
             weights.append(("image encoder", encoder))
+    zero_shot = (method.zero_shot for method in suite.classifiers)
+    weights += [("zero-shot", config.expanded(one.model)) for one in zero_shot if one]
     for settings in suite.backbones:
         if settings.pretrained is not None and settings.backbone != SMALL:
             hub = settings.pretrained == HUB

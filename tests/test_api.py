@@ -101,3 +101,18 @@ def test_a_time_that_is_no_number_is_refused(t: float | list[float]) -> None:
     adapter = make_adapter(nn.Sequential(nn.Linear(3, 4)), AdapterSpec(rank=2), 0)
     with pytest.raises(api.UserError, match="expected a finite number"):
         api.set_t(adapter, t)
+
+
+def test_what_is_no_adapter_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    """A key, the folder of another kind of artifact, and a manifest."""
+    training = tmp_path / "train" / "0123"
+    training.mkdir(parents=True)
+    (training / "manifest.json").write_text("{}")
+    pipeline = type("Pipeline", (), {"unet": nn.Module()})()
+    for named in ("b9a37f14adbca27077bf7161", training):
+        with pytest.raises(
+            api.UserError, match=rf"no adapter .*{Path(named).name}.*give the folder of a fine"
+        ):
+            api.load_adapter(pipeline, named)
+    with pytest.raises(api.UserError, match=r"manifest.json can't be read as safetensors"):
+        api.load_adapter(pipeline, training / "manifest.json")

@@ -129,6 +129,22 @@ def test_files_refused_in_words(
     assert not Path("ran").exists()
 
 
+def test_weights_of_the_hub_with_nan_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    create = timm.create_model
+
+    def damaged(name: str, pretrained: bool, **rest: object) -> torch.nn.Module:
+        model = create(name, pretrained=False, **rest)
+        if pretrained:
+            with torch.no_grad():
+                next(model.parameters())[0] = torch.nan
+        return model
+
+    monkeypatch.setattr(timm, "create_model", damaged)
+    build_network(settings(backbone="test_resnet", pretrained=None), 3, seed=0)
+    with pytest.raises(UserError, match=r"train.pretrained: test_resnet of the hub: the tensor .* holds NaN"):
+        build_network(settings(backbone="test_resnet", pretrained="hub"), 3, seed=0)
+
+
 def test_a_hub_out_of_reach_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))

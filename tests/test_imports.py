@@ -36,7 +36,7 @@ ORDER = (
 
 WITH_TORCH = {
     f"pipeline.core.{name}" for name in ("checkpoint", "device_batches", "lr_schedule", "step_losses")
-}
+} | {f"pipeline.core.processes.{name}" for name in ("launcher", "worker")}
 """The modules of `WITHOUT_TORCH` that import torch after all."""
 
 WITHOUT_TORCH = ("core", "config", "planning", "report", "cli")

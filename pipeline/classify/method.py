@@ -2,81 +2,36 @@
 
 A method owns its losses, its hyper-parameters and modules of its own, such as a domain discriminator. The
 loop owns everything else: data, the network, the optimiser and its schedule, evaluation and checkpoints.
+Everything that a plug-in needs can be imported from here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
+from pipeline.classify.ema import EMA
 from pipeline.classify.network import Network
+from pipeline.classify.step import Look, Outputs, Step, task_loss, total
+from pipeline.classify.views import View, masked, randaugment
 from pipeline.core.errors import UserError
 
-
-@dataclass(frozen=True)
-class Outputs:
-    """What the network computes from n images.
-
-    Attributes:
-        features: float32 [n, d], the input of the head: after the bottleneck and dropout, if there are any.
-        logits: float32 [n, classes].
-    """
-
-    features: Tensor
-    logits: Tensor
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a method gets for one step of training.
-
-    All outputs come from one forward pass, so that BatchNorm sees labelled and target images together, as in
-    the transfer-learning library. They are float32 in every precision, and gradients flow through them into
-    the network. The loop sets every attribute; a step that a test makes needs only those that the method
-    reads.
-
-    Attributes:
-        labelled: Outputs for b labelled images: source images, and made images if the augmentation adds them.
-            Under uda, b is train.batch_size.
-        labels: int64 [b], the classes of the labelled images.
-        target: Outputs for unlabelled images of the target domain, as many as train.batch_size. None if the
-            method's `uses_target` is False. Their labels never reach training.
-        progress: The share of all steps that is done, in [0, 1). Schedules of a method depend on it or on
-            `iteration`, so that a resumed training needs no memory of them.
-        domains: int64 [b], the domain of each labelled image. Under dg the source domains are 0, 1, … with
-            train.batch_size images each, and made images are one more domain. Under uda all are 0.
-        weights: float32 [b], the weight of each labelled image in `task_loss`; None if all weigh 1.
-        images: float32 [b, 3, H, W], the labelled images as the network got them: augmented and normalised.
-        iteration: The number of steps that are done, from 0.
-        update: The name of the update under way, of those of `Method.updates`.
-        levels: The outputs of the levels of the backbone (see levels.py) for the labelled images, [b, …]
-            each. Empty unless the method's `uses_levels` is True.
-        domain_sizes: The number of labelled images of each domain, which come domain after domain: what
-            `domains` says, without waiting for the device.
-    """
-
-    labelled: Outputs
-    labels: Tensor
-    target: Outputs | None
-    progress: float
-    domains: Tensor | None = None
-    weights: Tensor | None = None
-    images: Tensor | None = None
-    iteration: int = 0
-    update: str = ""
-    levels: tuple[Tensor, ...] = ()
-    domain_sizes: tuple[int, ...] = ()
-
-    @property
-    def halves(self) -> tuple[Outputs, Outputs]:
-        """`labelled` and `target`, for a method that uses the target."""
-        if self.target is None:
-            raise ValueError("the step has no target images: they are left out where uses_target is False")
-        return self.labelled, self.target
+__all__ = [
+    "EMA",
+    "Look",
+    "Method",
+    "Outputs",
+    "ParameterGroup",
+    "Phase",
+    "Step",
+    "Update",
+    "View",
+    "masked",
+    "randaugment",
+    "task_loss",
+    "total",
+]
 
 
 @dataclass(frozen=True)
@@ -108,17 +63,30 @@ class ParameterGroup:
     lr_factor: float = 1.0
 
 
-def task_loss(step: Step) -> Tensor:
-    """Return the mean cross-entropy of the labelled images, weighted by `step.weights`: a scalar."""
-    if step.weights is None:
-        return cross_entropy(step.labelled.logits, step.labels)
-    each = cross_entropy(step.labelled.logits, step.labels, reduction="none")
-    return (step.weights * each).sum() / step.weights.sum()
+@dataclass(frozen=True)
+class Phase:
+    """A part of a training, with a schedule and an optimiser's memory (momentum) of its own.
 
+    Attributes:
+        name: What `step.phase` and `look.phase` say.
+        share: The share of train.iterations that the phase takes, in (0, 1]. The shares of all phases sum
+            to 1.
+        uses_labelled: Whether the phase trains on labelled images. If not, none are read, and
+            `step.labelled` is empty.
+        uses_target: Whether the phase trains on target images, for a method that uses the target at all.
+        frozen: The names of the groups of parameters (see `Method.parameter_groups`) that are not trained.
+        lr_factor: A factor on all learning rates.
+        looks: How often `Method.look` is called: before the phase's first step, and then evenly spaced.
+            At most once for each step.
+    """
 
-def total(terms: Iterable[Tensor]) -> Tensor:
-    """Return the sum of one term or more."""
-    return reduce(add, terms)
+    name: str = ""
+    share: float = 1.0
+    uses_labelled: bool = True
+    uses_target: bool = True
+    frozen: tuple[str, ...] = ()
+    lr_factor: float = 1.0
+    looks: int = 0
 
 
 class Method(nn.Module):
@@ -151,7 +119,11 @@ class Method(nn.Module):
     * **Layers of the network**: `make_bottleneck` and `make_head` replace the network's own.
     * **Updates**: `updates` lists the updates of a step if there are several, and `parameter_groups` says
       which weights there are to update, and how fast each group learns.
-    * **State** that is not in a buffer is lost when a training is resumed.
+    * **Views**: `views` asks for more augmentations of a step's images.
+    * **Phases**: `phases` divides a training, and `look` sees all images between its steps.
+    * **State** is kept in buffers, which checkpoints hold and which may grow. A method that keeps it
+      elsewhere is refused, because a resumed training would end with other numbers.
+    * **Random numbers** of torch, numpy and Python are seeded before each pass of each step.
 
     Attributes:
         name: The name in suites, set by `@method`.
@@ -231,11 +203,12 @@ class Method(nn.Module):
 
         The group `backbone` learns at `train.backbone_lr_factor` times the learning rate.
         """
+        own = [weight for weight in self.parameters() if weight.requires_grad]  # not those of a teacher
         return [
             ParameterGroup("backbone", list(network.backbone.parameters())),
             ParameterGroup("bottleneck", list(network.bottleneck.parameters())),
             ParameterGroup("head", list(network.head.parameters())),
-            ParameterGroup("method", list(self.parameters())),
+            ParameterGroup("method", own),
         ]
 
     def updates(self) -> Sequence[Update]:
@@ -245,6 +218,43 @@ class Method(nn.Module):
         as `step.update`. The learning rate changes after the last.
         """
         return (Update(),)
+
+    def views(self) -> Sequence[View]:
+        """Return the views that every step holds in `step.views`: by default none."""
+        return ()
+
+    def phases(self) -> Sequence[Phase]:
+        """Return the phases of a training, in order: by default a single one."""
+        return (Phase(),)
+
+    def look(self, look: Look) -> None:
+        """See all images of the phase between two steps, `Phase.looks` times. Does nothing by default.
+
+        The place for pseudo-labels, centroids and memory banks. What it finds belongs in buffers.
+        """
+
+    def after_step(self, network: Network) -> None:
+        """Do what follows the optimiser, such as moving a teacher. Does nothing by default.
+
+        Called once for each step, after its last update.
+        """
+
+    def evaluated(self, network: Network) -> Network:
+        """Return the network that is evaluated, selected and saved: by default the one in training."""
+        return network
+
+    def forward(self, images: Tensor, *, update_statistics: bool = False) -> Outputs:
+        """Pass images through the network in training, in the precision of the loop.
+
+        Args:
+            images: float32 [n, 3, H, W], normalised, such as `step.target_images` or one of `step.views`.
+            update_statistics: Whether BatchNorm layers move their running statistics, which the loop's own
+                pass of each step has moved already. They normalise by the batch in any case.
+        """
+        return self._pass(images, update_statistics)
+
+    _pass: Callable[[Tensor, bool], Outputs]
+    """Set by the loop."""
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Return the terms of the loss by name: scalars, multiplied by their weights. Their sum is minimised.

@@ -1,5 +1,7 @@
 """The classifier: a backbone, an optional bottleneck, and a linear head."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
@@ -86,6 +88,24 @@ class Network(nn.Module):
     def device(self) -> torch.device:
         """The device of the network."""
         return next(self.head.parameters()).device
+
+
+@contextmanager
+def kept_statistics(network: nn.Module) -> Iterator[None]:
+    """Let BatchNorm layers leave their running statistics as they are, for the duration of the context.
+
+    In training mode they normalise by the statistics of the batch all the same.
+    """
+    tracking = [
+        layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats
+    ]
+    for layer in tracking:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in tracking:
+            layer.track_running_stats = True
 
 
 def build_network(settings: TrainSettings, classes: int, seed: int, image_size: int | None = None) -> Network:

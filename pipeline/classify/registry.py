@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.classify import plugins
 from pipeline.classify.declarations import FOLDER, KINDS, Declaration, Value, declared_by, declared_in
-from pipeline.config import MethodSpec, nearest
+from pipeline.config import ZERO_SHOT, MethodSpec, ZeroShotSettings, nearest
 from pipeline.core.errors import UserError
 from pipeline.core.plugin import Plugin
 
@@ -45,6 +45,11 @@ def use(given: Iterable[Plugin]) -> None:
     """Add the methods of `given` plug-ins; they replace the plug-ins of an earlier call."""
     _in_use[:] = given
     declarations.cache_clear()
+
+
+def in_use() -> list[Plugin]:
+    """Return the plug-ins of the last `use`."""
+    return list(_in_use)
 
 
 @cache
@@ -107,9 +112,11 @@ def check_method(spec: MethodSpec) -> None:
     Raises:
         UserError: Says which name or value is wrong, and which there are.
     """
+    if spec.zero_shot:  # the suite's reader has checked it
+        return
     declared = declarations().get(spec.name)
     if declared is None:
-        known = nearest(spec.name, names())
+        known = nearest(spec.name, [*names(), ZERO_SHOT])
         raise UserError(f"there is no method {spec.name!r} (--plugin FILE brings one of your own); {known}")
     for name, value in spec.hyperparameters.items():
         if name not in declared.hyperparameters:
@@ -122,11 +129,13 @@ def check_method(spec: MethodSpec) -> None:
 
 
 def check_setting(name: str, setting: str) -> None:
-    """Check that the method `name`, which exists, can be trained under `setting`.
+    """Check that the method `name`, which exists, can be used under `setting`.
 
     Raises:
         UserError: The method needs target images under dg, or several source domains under uda.
     """
+    if name == ZERO_SHOT:
+        return
     declared = declarations()[name]
     if setting == "dg" and declared.uses_target:
         others = ", ".join(one.name for one in declarations().values() if not one.uses_target)
@@ -164,7 +173,11 @@ def load(name: str) -> "type[Method]":
 
 def describe_methods() -> str:
     """Return a text for people: each method, what it is, and its hyper-parameters with their defaults."""
-    lines = []
+    defaults = ", ".join(f"{key}={value}" for key, value in ZeroShotSettings().model_dump().items())
+    lines = [
+        f"{ZERO_SHOT:<7} CLIP (Radford et al. 2021), zero-shot by the words of the classes: not trained.",
+        f"        hyper-parameters: {defaults}",
+    ]
     for name in names():
         declared = declarations()[name]
         defaults = ", ".join(f"{key}={value}" for key, value in declared.hyperparameters.items()) or "none"

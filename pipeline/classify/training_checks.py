@@ -41,13 +41,22 @@ def check_backbone_fits(
         dataset: The name of their dataset, for messages.
 
     Raises:
-        UserError: It does not exist, takes images of another size alone, or the hub lacks its weights.
+        UserError: It does not exist, takes images of another size alone, cannot be shared by as many
+            processes as the settings say, or the hub lacks its weights.
     """
     if settings.backbone == SMALL and settings.pretrained == HUB:
         raise UserError(
             f"{field}.pretrained: the hub has no weights of {SMALL}; state a file's path, or null"
         )
     size = fixed_image_size(settings.backbone)
+    if isinstance(settings, TrainSettings) and settings.processes > 1 and not settings.frozen_batchnorm:
+        from pipeline.backbones import has_batchnorm
+
+        if has_batchnorm(settings.backbone):
+            raise UserError(
+                f"{field}.processes: {settings.backbone} has BatchNorm layers, which would use the "
+                f"statistics of a share of the batch; set {field}.frozen_batchnorm: true, or processes: 1"
+            )
     if isinstance(settings, TrainSettings) and settings.resample_positions:
         from pipeline.backbones import check_positions
 

@@ -1,12 +1,11 @@
 """The command `analogy`: change an image as an example pair shows."""
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.arguments import add_command, with_json, with_store
+from pipeline.cli.terminal import remark, say, say_json
 
 if TYPE_CHECKING:
     from pipeline.config import BaseModelSpec
@@ -163,7 +162,7 @@ def change_image(options: argparse.Namespace) -> int:
         )
     )
     for note in result.notes:
-        print(note, file=sys.stderr)
+        remark(note)
     write_atomic(options.out, to_png(result.image))
     written = {"out": str(options.out)}
     if options.strip is not None:
@@ -172,7 +171,10 @@ def change_image(options: argparse.Namespace) -> int:
     if options.lora is not None:
         result.save_lora(options.lora)
         written["lora"] = str(options.lora)
-    print(json.dumps(written | {"converted": result.notes}) if options.json else "\n".join(written.values()))
+    if options.json:
+        say_json(written | {"converted": result.notes})
+    else:
+        say("\n".join(written.values()))
     return 0
 
 

@@ -2,8 +2,6 @@
 
 import argparse
 import importlib
-import json
-import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.arguments import add_command, positive, with_json, with_quiet, with_suite
 from pipeline.cli.suite_loading import open_training_suite
+from pipeline.cli.terminal import remark, say, say_dumped, say_json
 from pipeline.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -208,11 +207,14 @@ def bench_speed(speed: Speed, options: argparse.Namespace) -> int:
 
     def log(text: str) -> None:
         if not options.quiet:
-            print(text, file=sys.stderr)
+            remark(text)
 
     counts = () if speed.count is None else (getattr(options, speed.count.name),)
     measured = module.measure(*counts, log)
-    print(json.dumps(measured) if options.json else module.described(measured))
+    if options.json:
+        say_json(measured)
+    else:
+        say(module.described(measured))
     return 0
 
 
@@ -238,10 +240,13 @@ def bench_images(options: argparse.Namespace) -> int:
     from pipeline.bench import images
 
     plan, store, _ = open_built_suite(options)
-    table = images.measure(plan, store, partial(print, file=sys.stderr))
+    table = images.measure(plan, store, remark)
     if table.empty:
         return 1
-    print(table.to_json(orient="records") if options.json else table.round(2).to_string(index=False))
+    if options.json:
+        say_dumped(table.to_json(orient="records"))
+    else:
+        say(table.round(2).to_string(index=False))
     return 0
 
 
@@ -252,8 +257,11 @@ def bench_augmentations(options: argparse.Namespace) -> int:
     plan, store, folder = open_built_suite(options)
     table = augmentations.compare(plan, store)
     if table.empty:
-        print(f"nothing of {plan.suite.name} is finished yet; run the suite first", file=sys.stderr)
+        remark(f"nothing of {plan.suite.name} is finished yet; run the suite first")
         return 1
     augmentations.write(table, folder)
-    print(augmentations.as_json(table) if options.json else table.round(2).to_string(index=False, na_rep=""))
+    if options.json:
+        say_dumped(augmentations.as_json(table))
+    else:
+        say(table.round(2).to_string(index=False, na_rep=""))
     return 0

@@ -1,12 +1,12 @@
 """The commands `datasets list | show | fetch | verify | import | new`."""
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.arguments import Call, add_command, with_json
+from pipeline.cli.terminal import remark, say, say_json
+from pipeline.core.text import one_line
 
 if TYPE_CHECKING:
     from pipeline.config import FolderCard
@@ -105,16 +105,16 @@ def list_datasets(options: argparse.Namespace) -> int:
 
     cards, errors = catalogue.all_cards()
     for error in errors:
-        _log(f"left out: {error}")
+        remark(f"left out: {error}")
     rows = [catalogue.summary(card) for card in cards]
     if options.json:
-        print(json.dumps(rows))
+        say_json(rows)
         return 0
     for card, row in zip(cards, rows, strict=True):
         state = "in place" if row["in_place"] else row["command"]
-        print(
+        say(
             f"{row['name']:<12} {len(row['domains'])} domains, {row['classes']:3} classes, "
-            f"{row['images']:7,} images: {card.title:<12} "
+            f"{row['images']:7,} images: {one_line(card.title):<12} "
             f"{'built here' if isinstance(card, BuiltCard) else state}"
         )
     return 0
@@ -127,23 +127,23 @@ def show(options: argparse.Namespace) -> int:
 
     card = catalogue.find_card(options.name)
     if options.json:
-        print(json.dumps(catalogue.describe(card)))
+        say_json(catalogue.describe(card))
         return 0
-    print(f"{card.name}: {card.title}\nclasses: {', '.join(card.classes)}")
+    say(f"{card.name}: {one_line(card.title)}\nclasses: {', '.join(card.classes)}")
     if card.prompt_words:
-        print("in prompts:", ", ".join(f"{name} as {word!r}" for name, word in card.prompt_words.items()))
+        say("in prompts: " + ", ".join(f"{name} as {word!r}" for name, word in card.prompt_words.items()))
     for short, count in catalogue.counts(card).items():
         domain = card.domains[short]
         if isinstance(card, FolderCard) and card.split == "all":
             numbers = f"{count['train']:7,} images"
         else:
             numbers = ", ".join(f"{number:7,} {split}" for split, number in count.items())
-        print(f"{short:>4}  {numbers}  {domain.name}. {domain.about}".rstrip())
+        say(f"{short:>4}  {numbers}  {one_line(f'{domain.name}. {domain.about}')}")
     if isinstance(card, FolderCard):
         _print_place(card)
-    print(f"licence: {card.licence or 'none stated'}")
+    say(f"licence: {one_line(card.licence) or 'none stated'}")
     if card.citation:
-        print(f"cite:\n{card.citation}")
+        say(f"cite:\n{card.citation}")
     return 0
 
 
@@ -154,12 +154,13 @@ def _print_place(card: "FolderCard") -> None:
     from pipeline.data.sources.inventory import read_import_record
 
     every = "every image is used for training and for testing"
-    print(f"split: {every if card.split == 'all' else 'by the lists of the publisher'}")
+    say(f"split: {every if card.split == 'all' else 'by the lists of the publisher'}")
     record, status = read_import_record(card), catalogue.status(card)
     if record is not None:
-        print(f"in place: {status.folder}, {record.how} to {record.folder}\n  {record.layout}")
+        say(f"in place: {status.folder}, {record.how} to {one_line(record.folder)}")
+        say(f"  {one_line(record.layout)}")
     else:
-        print(f"not in place ({status.folder}); to get it: {status.command}\n{manual_steps(card)}")
+        say(f"not in place ({status.folder}); to get it: {status.command}\n{manual_steps(card)}")
 
 
 def fetch(options: argparse.Namespace) -> int:
@@ -170,9 +171,9 @@ def fetch(options: argparse.Namespace) -> int:
 
     card = catalogue.find_folder_card(options.name)
     if catalogue.status(card).in_place:
-        _log(f"{card.name} is in place already; delete {data_folder(card.name)} to fetch it again")
+        remark(f"{card.name} is in place already; delete {data_folder(card.name)} to fetch it again")
     else:
-        fetch_images(card, _log, _download_progress)
+        fetch_images(card, remark, _download_progress)
     _print_import(card, options.json)
     return 0
 
@@ -184,7 +185,7 @@ def import_dataset(options: argparse.Namespace) -> int:
     from pipeline.data.sources.importer import import_folder
 
     card, folder = catalogue.find_folder_card(options.name), options.folder.expanduser()
-    (import_archive if folder.is_file() else import_folder)(card, folder, _log)
+    (import_archive if folder.is_file() else import_folder)(card, folder, remark)
     _print_import(card, options.json)
     return 0
 
@@ -197,12 +198,12 @@ def new(options: argparse.Namespace) -> int:
     folder = options.folder.expanduser()
     draft = draft_card(options.name, folder)
     for note in draft.notes:
-        _log(note)
+        remark(note)
     command = f"{PROGRAM} datasets import {options.name} {folder}"
     if options.json:
-        print(json.dumps({"card": str(draft.path), "notes": draft.notes, "command": command}))
+        say_json({"card": str(draft.path), "notes": draft.notes, "command": command})
     else:
-        print(f"wrote {draft.path}; edit it, then: {command}")
+        say(f"wrote {draft.path}; edit it, then: {command}")
     return 0
 
 
@@ -212,20 +213,16 @@ def verify(options: argparse.Namespace) -> int:
 
     found = catalogue.verify(catalogue.find_folder_card(options.name))
     if options.json:
-        print(json.dumps(vars(found) | {"differences": [vars(each) for each in found.differences]}))
+        say_json(vars(found) | {"differences": [vars(each) for each in found.differences]})
     else:
         for each in (*found.damaged, *found.unreadable, *found.differences, *found.absent):
-            print(each)
-        print(
+            say(one_line(str(each)))
+        say(
             f"{found.images:,} images checked: {len(found.damaged):,} missing or changed, "
             f"{len(found.unreadable):,} unreadable, "
             f"{len(found.differences):,} counts differ from the card's"
         )
     return int(bool(found.damaged or found.unreadable or found.differences))
-
-
-def _log(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def _download_progress(name: str) -> "Progress":
@@ -237,7 +234,7 @@ def _download_progress(name: str) -> "Progress":
         step = 10 * received // total if total else received // 10**8
         if step != logged:
             logged = step
-            _log(f"  {name}: {received / 1e6:,.0f} MB" + (f" of {total / 1e6:,.0f}" if total else ""))
+            remark(f"  {name}: {received / 1e6:,.0f} MB" + (f" of {total / 1e6:,.0f}" if total else ""))
 
     return progress
 
@@ -249,19 +246,19 @@ def _print_import(card: "FolderCard", as_json: bool) -> None:
 
     record, differing = catalogue.imported(card)
     if as_json:
-        print(json.dumps(vars(record) | {"differences": [vars(each) for each in differing]}))
+        say_json(vars(record) | {"differences": [vars(each) for each in differing]})
         return
     counts = ", ".join(f"{domain} {count:,}" for domain, count in record.images.items())
-    print(
+    say(
         f"{card.name} is in place in {data_folder(card.name)}: "
         f"{sum(record.images.values()):,} images ({counts}), {record.how}"
     )
     for each in differing[:MAX_DIFFERENCES]:
-        print(each)
+        say(one_line(str(each)))
     if differing:
         more = len(differing) - MAX_DIFFERENCES
         hint = f"{more} more counts differ (all: datasets verify {card.name}). " if more > 0 else ""
-        print(
+        say(
             f"{hint}Suites run with these images, but their results are not comparable with those of the "
             "published dataset."
         )

@@ -1,11 +1,11 @@
 """The command `doctor`: check what this machine has, and print what gets the rest."""
 
 import argparse
-import json
 from typing import Any
 
 from pipeline.cli.arguments import add_command, with_json, with_plugins, with_store
 from pipeline.cli.suite_loading import store_root
+from pipeline.cli.terminal import say, say_json
 
 DETAILS = """\
 Looks at Python, torch, GPUs, disk, packages and extras, and at the weights and datasets that suites name.
@@ -41,6 +41,8 @@ def examine(options: argparse.Namespace) -> int:
     suite = config.read_suite(options.suite)
     others = [other for other in doctor.known_suites() if other.name != suite.name]
     findings = doctor.examine(store_root(options), [suite, *others])
-    as_text = doctor.as_json(findings, suite.name) if options.json else doctor.described(findings, suite.name)
-    print(json.dumps(as_text) if options.json else as_text)
+    if options.json:
+        say_json(doctor.as_json(findings, suite.name))
+    else:
+        say(doctor.described(findings, suite.name))
     return 1 if doctor.wanting(findings, suite.name) else 0

@@ -1,13 +1,12 @@
 """The command `export-lora`: write an adapter at one t as a LoRA for stock diffusers."""
 
 import argparse
-import json
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 from pipeline.cli.arguments import add_command, with_json, with_store
+from pipeline.cli.terminal import remark, say, say_json
 
 DETAILS = """\
 A Terra is another LoRA at each t: at t = 0 that of the source domain, at t = 1 that of the target, in
@@ -70,9 +69,9 @@ def export_adapter(options: argparse.Namespace) -> int:
         warnings.simplefilter("always")
         written = export_lora(options.adapter, options.to, options.t, options.scale, store)
     for warning in caught:
-        print(f"warning: {warning.message}", file=sys.stderr)
+        remark(f"warning: {warning.message}")
     if options.json:
-        print(json.dumps(written | {"warnings": [str(warning.message) for warning in caught]}))
+        say_json(written | {"warnings": [str(warning.message) for warning in caught]})
     else:
-        print(f"{written['file']}: a LoRA of rank {written['rank']} on {written['layers']} layers")
+        say(f"{written['file']}: a LoRA of rank {written['rank']} on {written['layers']} layers")
     return 0

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from pipeline.cli.arguments import add_command, with_plugins
+from pipeline.cli.terminal import say
 
 EXAMPLES = """\
 examples:
@@ -22,5 +23,5 @@ def show_methods(options: argparse.Namespace) -> int:
     from pipeline.classify import plugins, registry
 
     registry.use(plugins.given(path) for path in options.plugin)
-    print(registry.describe_methods())
+    say(registry.describe_methods())
     return 0

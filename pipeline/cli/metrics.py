@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cli.arguments import add_command, with_json
+from pipeline.cli.terminal import say, say_json
 
 ABOUT = """\
 Score sequences of frames: those of `morph`, or any others. Prints a row for each method.
@@ -65,10 +66,10 @@ def show_metrics(options: argparse.Namespace) -> int:
         networks["features"] = options.features
     if options.json:
         rows = json.loads(scores.table.to_json(orient="records", double_precision=15))
-        print(json.dumps(networks | {"rows": rows, "notes": scores.notes}))
+        say_json(networks | {"rows": rows, "notes": scores.notes})
         return 0
     table = scores.table if options.reference else scores.table.drop(columns=["FID", "KID"])
-    print(table.to_string(index=False, float_format="{:.4f}".format, na_rep="-"))
+    say(table.to_string(index=False, float_format="{:.4f}".format, na_rep="-"))
     features = f"; FID and KID in features of {options.features}" if options.reference else ""
-    print(f"PPL in {options.distance}{features}", *scores.notes, sep="\n")
+    say("\n".join([f"PPL in {options.distance}{features}", *scores.notes]))
     return 0

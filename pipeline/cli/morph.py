@@ -1,14 +1,13 @@
 """The command `morph`: make images that go from one to another."""
 
 import argparse
-import json
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.arguments import add_command, positive
+from pipeline.cli.terminal import remark, say, say_json
 from pipeline.core.stage import Progress
 
 if TYPE_CHECKING:
@@ -125,9 +124,12 @@ def make_morph(options: argparse.Namespace) -> int:
         with _progress_bar(quiet=options.quiet) as progress:
             report = morph_images(wanted, options.output, progress)
     except KeyboardInterrupt:
-        print(f"\nstopped; nothing was written to {options.output}", file=sys.stderr)
+        remark(f"\nstopped; nothing was written to {options.output}")
         return 130
-    print(json.dumps(report.about) if options.json else _summary(options, report.about))
+    if options.json:
+        say_json(report.about)
+    else:
+        say(_summary(options, report.about))
     return 0
 
 

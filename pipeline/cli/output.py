@@ -2,12 +2,12 @@
 
 import argparse
 import json
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.core.text import one_line, printable
+from pipeline.cli.terminal import remark, say, say_json, stdout
+from pipeline.core.text import one_line
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -29,7 +29,7 @@ def answer(plan: "AnyPlan", store: "Store", folder: Path, options: argparse.Name
         file=options.suite,
         plugins=options.plugin,
         drawing=partial(drawing, quiet=options.quiet),
-        tell=lambda sentence: print(printable(sentence), file=sys.stderr),
+        tell=remark,
     )
     if options.json:
         print_json(plan, store, folder, results)
@@ -44,7 +44,8 @@ def gather_records(plan: "AnyPlan", store: "Store", folder: Path) -> "DataFrame 
     from pipeline.report.collect import gather
 
     records, messages = gather(plan, store, folder / "records.csv")
-    print(*map(printable, messages), sep="\n", end="\n" * bool(messages), file=sys.stderr)
+    for message in messages:
+        remark(message)
     return records
 
 
@@ -62,7 +63,7 @@ def print_json(plan: "AnyPlan", store: "Store", folder: Path, results: "Results 
         "files": files,
         "records": rows,
     }
-    print(json.dumps(result))
+    say_json(result)
 
 
 def print_nothing(plan: "AnyPlan") -> None:
@@ -70,7 +71,7 @@ def print_nothing(plan: "AnyPlan") -> None:
     from pipeline.report.suite_report import report_for
 
     unit = report_for(plan.suite.setting).schema.unit
-    print(f"no {unit} of {plan.suite.name} is finished yet", file=sys.stderr)
+    remark(f"no {unit} of {plan.suite.name} is finished yet")
 
 
 def print_table(plan: "AnyPlan", store: "Store", folder: Path, results: "Results") -> None:
@@ -79,8 +80,9 @@ def print_table(plan: "AnyPlan", store: "Store", folder: Path, results: "Results
 
     from pipeline.report.suite_report import report_for
 
-    console = Console()
+    console = Console(file=stdout())
     report = report_for(plan.suite.setting)
     console.print(*report.on_terminal(plan.suite, results.records, plan.compared, console.width), sep="\n")
-    print(*map(one_line, results.drawn.sentences), sep="\n", end="\n" * bool(results.drawn.sentences))
-    print(f"records, tables and plots: {folder}\npage: {results.page}\nartifacts: {store.root}")
+    for sentence in results.drawn.sentences:
+        say(one_line(sentence))
+    say(f"records, tables and plots: {folder}\npage: {results.page}\nartifacts: {store.root}")

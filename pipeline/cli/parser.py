@@ -4,7 +4,6 @@ import argparse
 import os
 import select
 import signal
-import sys
 
 from pipeline.cli import (
     analogy,
@@ -22,9 +21,9 @@ from pipeline.cli import (
     validate,
 )
 from pipeline.cli.arguments import Parser
-from pipeline.core.errors import FaultyFileError, UserError
+from pipeline.cli.terminal import claim_stdout, remark, stdout
+from pipeline.core.errors import FaultyFileError, UserError, describe_os_error
 from pipeline.core.paths import PROGRAM
-from pipeline.core.text import printable
 
 ABOUT = """\
 Run benchmarks of domain adaptation with made images, in three stages: fine-tune a time-varying
@@ -88,27 +87,45 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = build_parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's SIGTERM counts as Ctrl-C
-    try:
-        code = options.call(options)
-        sys.stdout.flush()
-        return code
-    except UserError as error:
-        for fault in error.faults if isinstance(error, FaultyFileError) else [str(error)]:
-            print(f"error: {printable(fault)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on where it was", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        if not _reader_of_stdout_is_gone():
-            raise  # a pipe to a worker, say
-        # Python flushes standard output once more as it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    with claim_stdout():
+        try:
+            code = options.call(options)
+            stdout().flush()
+            return code
+        except UserError as error:
+            for fault in error.faults if isinstance(error, FaultyFileError) else [str(error)]:
+                remark(f"error: {fault}")
+            return 2
+        except KeyboardInterrupt:
+            remark("\nstopped; the same command goes on where it was")
+            return 130
+        except BrokenPipeError:
+            if not _reader_of_stdout_is_gone():
+                raise  # a pipe to a worker, say
+            _give_up_stdout()
+            return 0
+        except OSError as error:
+            sentence = describe_os_error(error)
+            if sentence is None:
+                raise
+            remark(f"error: {sentence}")
+            _give_up_stdout()
+            return 2
+        except MemoryError:
+            remark("error: the memory of this machine is used up; close other programs, or take a larger one")
+            return 2
 
 
 def _reader_of_stdout_is_gone() -> bool:
     """Return whether standard output is a pipe that nobody reads any more, as after `… | head -1`."""
     poll = select.poll()
-    poll.register(sys.stdout, 0)  # reports errors alone
+    poll.register(stdout(), 0)  # reports errors alone
     return bool(poll.poll(0))
+
+
+def _give_up_stdout() -> None:
+    """Drop what standard output cannot take, because Python tries to flush it once more as it exits."""
+    try:
+        stdout().flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout().fileno())

@@ -2,11 +2,11 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.arguments import add_command, with_json, with_plugins, with_quiet, with_store
+from pipeline.cli.terminal import remark, say, say_json
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -63,6 +63,7 @@ def predict_images(options: argparse.Namespace) -> int:
     from pipeline.data.sources.scan import images_in
     from pipeline.execution.suite_plan import use_plugins
     from pipeline.report.progress_bar import drawing
+    from pipeline.report.tables.csv_text import to_csv
 
     if options.to is not None and options.to.suffix not in (".csv", ".json"):
         raise UserError(f"--to {options.to}: expected a name that ends in .csv or .json")
@@ -75,20 +76,20 @@ def predict_images(options: argparse.Namespace) -> int:
         path, reason = next(iter(unreadable.items()))
         raise UserError(f"none of the {len(paths)} images can be read; {path}: {reason}")
     as_json = options.json if options.to is None else options.to.suffix == ".json"
-    text = _as_json(table, unreadable) if as_json else table.to_csv(index=False, lineterminator="\n")
+    text = _as_json(table, unreadable) if as_json else to_csv(table)
     if options.to is None:
-        print(text, end="")
+        say(text, end="")
     else:
         write_atomic(options.to, text)
         written = {"file": str(options.to), "images": len(table), "skipped": unreadable}
-        print(json.dumps(written) if options.json else f"{options.to}: the classes of {len(table)} images")
+        if options.json:
+            say_json(written)
+        else:
+            say(f"{options.to}: the classes of {len(table)} images")
     if unreadable:
         named = "".join(f"\n  {path}: {reason}" for path, reason in list(unreadable.items())[:MOST_NAMED])
         more = "\n  …" * (len(unreadable) > MOST_NAMED)
-        print(
-            f"skipped {len(unreadable)} of {len(paths)} images, which cannot be read:{named}{more}",
-            file=sys.stderr,
-        )
+        remark(f"skipped {len(unreadable)} of {len(paths)} images, which cannot be read:{named}{more}")
     return int(bool(unreadable))
 
 

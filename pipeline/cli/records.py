@@ -1,12 +1,11 @@
 """The commands `report`, `compare` and `export`, which read records and need no store."""
 
 import argparse
-import json
-import sys
 from typing import Any
 
 from pipeline.cli.arguments import add_command, with_results
 from pipeline.cli.suite_loading import results_root
+from pipeline.cli.terminal import remark, say, say_json
 from pipeline.core.text import one_line
 from pipeline.report.progress_bar import drawing
 
@@ -112,12 +111,12 @@ def show_report(options: argparse.Namespace) -> int:
     info = info_of_folder(folder, recorded)
     artifacts = report_for(info.suite.setting).no_artifacts(info)
     if sentence := letters.note(info.suite.title, info.card.classes, recorded):
-        print(sentence, file=sys.stderr)
+        remark(sentence)
     with drawing(quiet=False) as progress:
         write_figures(info.suite, recorded, artifacts, folder, progress)
-    print(write_page(folder, info, recorded))
+    say(write_page(folder, info, recorded))
     if options.serve:
-        serve(folder, options.port)
+        serve(folder, options.port, say)
     return 0
 
 
@@ -131,10 +130,11 @@ def compare_runs(options: argparse.Namespace) -> int:
     found = compare.compare(records.read(file_a), records.read(file_b))
     made_a, made_b = map(machines.provenance_of, (file_a, file_b))
     if options.json:
-        print(json.dumps(found.as_json() | {"machines": machines.differences(made_a, made_b)}))
+        say_json(found.as_json() | {"machines": machines.differences(made_a, made_b)})
     else:
-        sentence = one_line(machines.sentence(made_a, made_b))
-        print(compare.described(found, file_a, file_b), *[sentence] * bool(sentence), sep="\n")
+        say(compare.described(found, file_a, file_b))
+        if sentence := machines.sentence(made_a, made_b):
+            say(one_line(sentence))
     return int(found.differs)
 
 
@@ -144,5 +144,5 @@ def export_records(options: argparse.Namespace) -> int:
     from pipeline.report.tables.export import export
 
     file = records.locate(options.run, results_root(options))
-    print(export(records.read(file), file, options.to))
+    say(export(records.read(file), file, options.to))
     return 0

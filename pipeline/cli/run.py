@@ -1,12 +1,12 @@
 """The command `run`: make the missing artifacts of a suite, and show its results."""
 
 import argparse
-import sys
 from typing import Any
 
 from pipeline.cli.arguments import add_command, positive, with_part, with_suite
 from pipeline.cli.output import answer
 from pipeline.cli.suite_loading import open_suite
+from pipeline.cli.terminal import remark
 
 DETAILS = """\
 Makes what is missing, and writes records, tables, figures and page. Ctrl-C stops it; the same command
@@ -68,5 +68,5 @@ def run_suite(options: argparse.Namespace) -> int:
     )
     answer(plan, store, folder, options)
     for job in outcome.skipped:
-        print(f"not tried: {job.label}, because a job that it needs failed", file=sys.stderr)
+        remark(f"not tried: {job.label}, because a job that it needs failed")
     return 1 if outcome.failed else 0

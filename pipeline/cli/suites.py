@@ -1,13 +1,13 @@
 """The commands `plan`, `tables`, `plots` and `verify`: show, draw and check what there is of a suite."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from pipeline.cli.arguments import add_command, with_part, with_suite
 from pipeline.cli.output import answer, gather_records, print_nothing
 from pipeline.cli.suite_loading import open_suite
+from pipeline.cli.terminal import say, say_json
 from pipeline.report.progress_bar import drawing
 
 PLAN = """\
@@ -84,9 +84,9 @@ def show_plan(options: argparse.Namespace) -> int:
     check_domains(plan.card, plan.jobs)
     with local_executor.open_executor(None, None, cpu=options.cpu) as capacity:
         if options.json:
-            print(json.dumps(preflight.as_json(plan, store, capacity, rates)))
+            say_json(preflight.as_json(plan, store, capacity, rates))
         else:
-            print(preflight.as_text(plan, store, capacity, rates))
+            say(preflight.as_text(plan, store, capacity, rates))
     return 0
 
 
@@ -116,7 +116,10 @@ def draw_plots(options: argparse.Namespace) -> int:
     with drawing(quiet=options.quiet) as progress:
         files = write_figures(plan.suite, records, artifacts, folder, progress)
     result = {"suite": plan.suite.name, "folder": str(folder), "files": list(map(str, files))}
-    print(json.dumps(result) if options.json else f"{len(files)} files of figures: {folder / 'plots'}")
+    if options.json:
+        say_json(result)
+    else:
+        say(f"{len(files)} files of figures: {folder / 'plots'}")
     return 0
 
 
@@ -130,13 +133,13 @@ def verify_suite(options: argparse.Namespace) -> int:
         listed = [
             {"label": job.label, "key": job.key, "damage": str(damage)} for job, damage in damaged.items()
         ]
-        print(json.dumps({"checked": len(finished), "damaged": listed}))
+        say_json({"checked": len(finished), "damaged": listed})
     else:
         for job, damage in damaged.items():
-            print(f"{store.path(job.kind, job.key)} ({job.label}): {damage}")
-        print(f"{len(finished)} artifacts checked, {len(damaged)} damaged")
+            say(f"{store.path(job.kind, job.key)} ({job.label}): {damage}")
+        say(f"{len(finished)} artifacts checked, {len(damaged)} damaged")
     for job in damaged:
         store.discard(job.kind, job.key)
     if damaged and not options.json:
-        print("the damaged artifacts were removed; `run` makes them again")
+        say("the damaged artifacts were removed; `run` makes them again")
     return 1 if damaged else 0

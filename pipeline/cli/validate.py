@@ -1,11 +1,10 @@
 """The command `validate`: check a file without running it."""
 
 import argparse
-import json
-import sys
 from typing import Any
 
 from pipeline.cli.arguments import add_command, with_json, with_plugins
+from pipeline.cli.terminal import remark, say, say_json
 
 
 def add(commands: Any) -> None:
@@ -40,10 +39,10 @@ def validate_file(options: argparse.Namespace) -> int:
     use_plugins(options.plugin)
     verdict = validate(options.file)
     if options.json:
-        print(json.dumps(asdict(verdict) | {"valid": not verdict.faults}))
+        say_json(asdict(verdict) | {"valid": not verdict.faults})
     elif verdict.faults:
         for fault in verdict.faults:
-            print(f"error: {fault}", file=sys.stderr)
+            remark(f"error: {fault}")
     else:
-        print(f"{verdict.file} is a valid {verdict.kind}: {verdict.summary}")
+        say(f"{verdict.file} is a valid {verdict.kind}: {verdict.summary}")
     return 2 if verdict.faults else 0

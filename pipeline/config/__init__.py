@@ -53,6 +53,7 @@ from pipeline.config.weights import (
     MINI_ENCODER,
     SMALL,
     base_model_path,
+    check_steps,
     encoder_path,
     refuse_pickles,
     resolve_base_model,
@@ -62,6 +63,7 @@ from pipeline.config.weights import (
     vae_path,
     weights_file,
 )
+from pipeline.config.zero_shot import ZERO_SHOT, ZeroShotSettings
 
 __all__ = [
     "ADAPTER_TYPES",
@@ -74,6 +76,7 @@ __all__ = [
     "NAMED_MODELS",
     "PIXELS",
     "SMALL",
+    "ZERO_SHOT",
     "AdapterSpec",
     "AdapterType",
     "AnalogySpec",
@@ -118,8 +121,10 @@ __all__ = [
     "TaggedSuite",
     "TrainSettings",
     "Whole",
+    "ZeroShotSettings",
     "absent_domains",
     "base_model_path",
+    "check_steps",
     "data_folder",
     "encoder_path",
     "expanded",

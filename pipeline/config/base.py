@@ -21,10 +21,16 @@ def _number(value: Any) -> Any:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_number)]
+MAX_TIMESTEPS = 100_000
+"""The largest noise schedule that is taken; that of Stable Diffusion has 1,000 timesteps."""
+
+_Integer = Annotated[int, BeforeValidator(_number)]
+Whole = Annotated[_Integer, Field(le=10**9)]
 Real = Annotated[float, BeforeValidator(_number)]
 Count = Annotated[Whole, Field(ge=1)]
-Seed = Annotated[Whole, Field(ge=0, le=2**63 - 1)]
+SamplingSteps = Annotated[Count, Field(le=MAX_TIMESTEPS)]
+"""The number of steps of a sampler, each of which is another training timestep."""
+Seed = Annotated[_Integer, Field(ge=0, le=2**63 - 1)]
 Rate = Annotated[Real, Field(gt=0)]
 Fraction = Annotated[Real, Field(ge=0, le=1)]
 Setting = Literal["uda", "dg"]

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_serializer, model_validator
 
 from pipeline.config.base import Count, Seed, Strict, Whole
-from pipeline.config.names import PathName, first_equal_pair, simplified
+from pipeline.config.names import DomainName, PathName, check_path_name, first_equal_pair, simplified
 
 
 class DatasetCard(Strict):
@@ -24,7 +24,7 @@ class DatasetCard(Strict):
         description="words for a class in prompts, by its name; other classes are called by their names, in "
         "lower case and with spaces for underscores",
     )
-    domains: Mapping[PathName, "DomainCard"] = Field(description="domains by their short names")
+    domains: Mapping[DomainName, "DomainCard"] = Field(description="domains by their short names")
     licence: str = Field(default="", description="licences of the images; empty = none stated")
     citation: str = Field(default="", description="what to cite; empty = nothing")
 
@@ -35,6 +35,10 @@ class DatasetCard(Strict):
 
     def train_images(self, domain: str) -> int:
         """Return how many images of `domain` are for training."""
+        raise NotImplementedError
+
+    def test_images(self, domain: str) -> int:
+        """Return how many images of `domain` are for testing."""
         raise NotImplementedError
 
     @model_validator(mode="after")
@@ -86,12 +90,16 @@ class BuiltCard(DatasetCard):
     """
 
     builder: Literal["digits"] = Field(description="what makes the images: `digits`")
-    domains: dict[PathName, BuiltDomain] = Field(description="domains by their short names")
+    domains: dict[DomainName, BuiltDomain] = Field(description="domains by their short names")
     seed: Seed = Field(default=0, description="seed of splits and of random images")
 
     def train_images(self, domain: str) -> int:
         """Return how many images of `domain` are for training."""
         return self.domains[domain].train
+
+    def test_images(self, domain: str) -> int:
+        """Return how many images of `domain` are for testing."""
+        return self.domains[domain].test
 
 
 class FolderDomain(DomainCard):
@@ -144,6 +152,8 @@ class Archive(Strict):
             raise ValueError(
                 f"file {self.file!r} and into {self.into!r} must name a file and a folder below the dataset's"
             )
+        for part in parts:
+            check_path_name(part)
         return self
 
 
@@ -159,7 +169,7 @@ class PackageTable(Strict):
         "them. Paths in the table start at its own folder"
     )
     columns: list[Literal["path", "domain", "class"]] = Field(description="what the words of a line are")
-    domains: dict[str, PathName] = Field(description="domains by the words of the column `domain`")
+    domains: dict[str, DomainName] = Field(description="domains by the words of the column `domain`")
     classes: dict[str, PathName] = Field(description="classes by the words of the column `class`")
 
     @model_validator(mode="after")
@@ -180,6 +190,18 @@ class Source(Strict):
         default=None, description="the installed Python package that brings the images; null = none"
     )
 
+    @model_validator(mode="after")
+    def _archives_do_not_overwrite_each_other(self) -> "Source":
+        names = [archive.name for archive in self.archives]
+        taken = Counter(name.casefold() + end for name in names for end in ("", ".part", ".part.json"))
+        for name in names:
+            if taken[name.casefold()] > 1:
+                raise ValueError(
+                    f"archives: {name!r} is also the name of another download, or of a part of it; set "
+                    "another with `file`"
+                )
+        return self
+
     @property
     def automatic(self) -> bool:
         """Whether `datasets fetch` can get everything by itself."""
@@ -191,7 +213,7 @@ class Source(Strict):
 class FolderCard(DatasetCard):
     """A dataset of image files, with a folder or a list for each domain."""
 
-    domains: dict[PathName, FolderDomain] = Field(description="domains by their short names")
+    domains: dict[DomainName, FolderDomain] = Field(description="domains by their short names")
     split: Literal["all", "lists"] = Field(
         default="all",
         description="`all`: every image is for training and for testing, as is usual for unsupervised "
@@ -207,6 +229,11 @@ class FolderCard(DatasetCard):
     def train_images(self, domain: str) -> int:
         """Return how many images of `domain` are for training."""
         return self.domains[domain].train
+
+    def test_images(self, domain: str) -> int:
+        """Return how many images of `domain` are for testing: all, unless lists name them."""
+        own = self.domains[domain]
+        return own.train if own.test is None else own.test
 
     @model_serializer
     def _what_is_prepared(self) -> dict[str, Any]:

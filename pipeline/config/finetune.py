@@ -10,6 +10,7 @@ from pipeline.config.base import (
     Precision,
     Rate,
     Real,
+    SamplingSteps,
     Seed,
     Strict,
     Whole,
@@ -27,7 +28,7 @@ class ValidationSettings(Strict):
         min_length=1,
         description="uda: the times t that are shown; dg shows the mean t of each source domain",
     )
-    steps: Count = Field(default=25, description="DDIM steps")
+    steps: SamplingSteps = Field(default=25, description="DDIM steps")
     weight: Annotated[Real, Field(ge=0)] = Field(
         default=7.5, description="guidance scale of classifier-free guidance; 1 = without guidance"
     )

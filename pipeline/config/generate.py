@@ -10,6 +10,7 @@ from pipeline.config.base import (
     Precision,
     Rate,
     Real,
+    SamplingSteps,
     Seed,
     Strict,
     Whole,
@@ -59,7 +60,7 @@ class FlowSettings(Strict):
 class GenerateSettings(Strict):
     """Stage two."""
 
-    steps: Count = Field(default=25, description="DDIM steps of sampling, and of inversion")
+    steps: SamplingSteps = Field(default=25, description="DDIM steps of sampling, and of inversion")
     spacing: Spacing = keyed_unless_default(
         "trailing",
         "training timesteps of the steps, T in all, by the names of diffusers (Lin et al. 2024, table 2). "

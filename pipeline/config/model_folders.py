@@ -1,11 +1,17 @@
 """What a diffusers folder must hold, known from its files. Imports no torch."""
 
-import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
+from pipeline.config.base import MAX_TIMESTEPS
+from pipeline.config.documents import short_repr
 from pipeline.core.errors import UserError
+from pipeline.core.json_files import read_object
+
+TIMESTEPS = 1000
+"""The timesteps of diffusers' noise schedules that state no number."""
 
 SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 """The suffixes of checkpoints that hold a whole model in one file."""
@@ -46,7 +52,45 @@ def check_base_model(where: str, field: str, parts_given: frozenset[str] = froze
         needs_weights = (subfolder / "config.json").is_file() and not part.startswith("tokenizer")
         if needs_weights and not any(subfolder.glob("*.safetensors")) and not _has_pickle(subfolder):
             raise UserError(f"{field}: {subfolder} has no weights (*.safetensors); copy or download it again")
+    train_timesteps(folder, field)
     variant_of(folder, field)
+
+
+def check_encoder(folder: Path, field: str) -> None:
+    """Check that a folder is one of transformers, with weights in safetensors.
+
+    Raises:
+        UserError: It is not.
+    """
+    _read(folder / "config.json", field)
+    if not any(folder.glob("*.safetensors")):
+        raise UserError(f"{field}: {folder} has no weights (*.safetensors); copy or download it again")
+
+
+def train_timesteps(folder: Path, field: str) -> int:
+    """Return the number of timesteps in the noise schedule of a model's folder; 1,000 if it states none.
+
+    Raises:
+        UserError: The schedule is damaged, or too long to be computed.
+    """
+    path = folder / "scheduler" / "scheduler_config.json"
+    if not path.exists():
+        return TIMESTEPS
+    stated = _read(path, field).get("num_train_timesteps", TIMESTEPS)
+    if type(stated) is not int or not 1 <= stated <= MAX_TIMESTEPS:
+        raise UserError(
+            f"{field}: {path} states num_train_timesteps: {short_repr(stated)}; expected a whole number from "
+            f"1 to {MAX_TIMESTEPS:,}"
+        )
+    return stated
+
+
+def _read(path: Path, field: str) -> dict[str, Any]:
+    """Return the JSON object in a file of the model that the suite's `field` names."""
+    try:
+        return read_object(path, "copy or download it again")
+    except UserError as error:
+        raise UserError(f"{field}: {error}") from error
 
 
 def _has_pickle(folder: Path) -> bool:
@@ -67,13 +111,7 @@ def _refuse_single_file(path: Path, field: str) -> None:
 
 def _parts(folder: Path, field: str) -> set[str]:
     """Return the names of the parts that model_index.json lists."""
-    path = folder / "model_index.json"
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{field}: {path} cannot be read ({error}); copy or download it again") from error
-    if not isinstance(index, dict):
-        return set()
+    index = _read(folder / "model_index.json", field)
     return {name for name, kind in index.items() if isinstance(kind, list) and kind and kind[0]}
 
 

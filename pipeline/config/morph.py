@@ -10,6 +10,7 @@ from pipeline.config.base import (
     Pattern,
     Rate,
     Real,
+    SamplingSteps,
     Seed,
     Strict,
     Whole,
@@ -61,7 +62,7 @@ class MorphSettings(Strict):
     include: Pattern = Field(
         default=".*attn.*", description="regular expression that the whole name of an adapted layer matches"
     )
-    steps: Count = Field(default=25, description="DDIM steps of sampling, and of inversion")
+    steps: SamplingSteps = Field(default=25, description="DDIM steps of sampling, and of inversion")
     depth: Annotated[Real, Field(gt=0, le=1)] = Field(
         default=0.95,
         description="how far towards noise single images are inverted, above 0 to 1: inverted all the way, "

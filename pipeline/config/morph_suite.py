@@ -8,7 +8,7 @@ from pipeline.config.adapters import AdapterSpec
 from pipeline.config.base import Count, Seed, Strict, Whole
 from pipeline.config.base_model import BaseModelSpec
 from pipeline.config.morph import PIXELS, MorphMethod, MorphSettings
-from pipeline.config.names import PathName
+from pipeline.config.names import SuiteName
 from pipeline.config.train import MethodSpec, TrainSettings
 
 MorphKind = Literal["images", "styles", "subjects"]
@@ -17,7 +17,7 @@ MorphKind = Literal["images", "styles", "subjects"]
 class MorphSuite(Strict):
     """A suite of setting morph."""
 
-    name: PathName = Field(description="name of the suite, and of its results folder")
+    name: SuiteName = Field(description="name of the suite, and of its results folder")
     title: str = Field(description="title of its page and tables")
     setting: Literal["morph"] = Field(description="`morph`: image interpolation")
     dataset: str = Field(description="name of a dataset card under datasets/")

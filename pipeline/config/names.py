@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from pipeline.core.text import one_line
+
 MAX_LENGTH = 100
 """Characters of a name that becomes part of a file name."""
 
@@ -48,22 +50,45 @@ def check_path_name(name: str) -> str:
     Raises:
         ValueError: It is empty, long or hidden, or has separators, control characters or outer spaces.
     """
-    unwritable = any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
     if (
         not 0 < len(name) <= MAX_LENGTH
         or name != name.strip()
         or name.startswith(".")
         or set(name) & {"/", "\\"}
-        or unwritable
+        or one_line(name) != name
         or len(name.encode()) > MAX_BYTES
     ):
         raise ValueError(
             f"this becomes the name of a file or folder: use 1 to {MAX_LENGTH} characters "
-            f"({MAX_BYTES} bytes), no / and \\, no control characters, no dot at the start and no "
-            "space at the start or end"
+            f"({MAX_BYTES} bytes), no / and \\, no control characters or marks of direction, no dot at the "
+            "start and no space at the start or end"
         )
     return name
 
 
 PathName = Annotated[str, AfterValidator(check_path_name)]
 """A string that becomes the name of a file or folder."""
+
+BESIDE_SUITES = ("store", "cache", "rates", "reference", "published")
+"""The folders in results/ that hold something else than the results of one suite."""
+
+BESIDE_DOMAINS = ("manifest",)
+"""The stems of JSON files in the artifact of a prepared dataset beside those of its domains."""
+
+
+def _unless_taken(taken: tuple[str, ...], what: str) -> AfterValidator:
+    """Refuse the names `taken`, in which case does not count: some file systems do not tell it apart."""
+
+    def check(name: str) -> str:
+        if name.casefold() in taken:
+            raise ValueError(f"{name!r} is the name of {what}; choose another")
+        return name
+
+    return AfterValidator(check)
+
+
+SuiteName = Annotated[PathName, _unless_taken(BESIDE_SUITES, "a folder in results/ that is no suite's")]
+"""The name of a suite and of its folder in results/."""
+
+DomainName = Annotated[PathName, _unless_taken(BESIDE_DOMAINS, "a file beside those of the domains")]
+"""The short name of a domain, which files of a prepared dataset are named by."""

@@ -10,7 +10,7 @@ from pipeline.config.base_model import BaseModelSpec
 from pipeline.config.finetune import FinetuneSettings
 from pipeline.config.generate import GenerateSettings
 from pipeline.config.morph import MORPHS
-from pipeline.config.names import PathName, file_stem, first_equal_pair
+from pipeline.config.names import PathName, SuiteName, file_stem, first_equal_pair
 from pipeline.config.t_predictor import TPredictorSettings
 from pipeline.config.train import MethodSpec, TrainSettings, method_label
 
@@ -42,7 +42,7 @@ class Mix(Strict):
 class Suite(Strict):
     """A suite of setting uda or dg."""
 
-    name: PathName = Field(description="name of the suite, and of its results folder")
+    name: SuiteName = Field(description="name of the suite, and of its results folder")
     title: str = Field(description="title of its page and tables")
     dataset: str = Field(description="name of a dataset card under datasets/")
     setting: Setting = Field(description="`uda`: unsupervised domain adaptation. `dg`: domain generalisation")
@@ -116,7 +116,8 @@ class Suite(Strict):
     @property
     def backbones(self) -> "list[TrainSettings]":
         """The different settings of stage three, which name backbones and their weights."""
-        return list(dict.fromkeys(map(self.train_settings, self.methods)))
+        trained = (method for method in self.methods if not method.zero_shot)
+        return list(dict.fromkeys(map(self.train_settings, trained)))
 
     @property
     def _adapters(self) -> dict[str, AdapterSpec]:
@@ -126,8 +127,18 @@ class Suite(Strict):
         """Return `train` with the settings that are different for `method`."""
         return TrainSettings.model_validate(dict(self.train) | method.train)
 
+    def augmentations_of(self, method: MethodSpec) -> list[str]:
+        """Return the augmentations with which `method` has rows; one that is not trained has `none` alone."""
+        return ["none"] if method.zero_shot else self.augmentations
+
+    def backbone_of(self, method: MethodSpec) -> str:
+        """Return the network of `method`: its backbone, or the model of one that is not trained."""
+        return method.zero_shot.model if method.zero_shot else self.train_settings(method).backbone
+
     def label(self, method: MethodSpec) -> str:
         """Return the name of `method` in records and tables."""
+        if method.zero_shot:
+            return method.label or f"{method.name} zero-shot"
         return method.label or method_label(method.name, self.train_settings(method))
 
     @model_validator(mode="after")
@@ -176,6 +187,16 @@ class Suite(Strict):
         return self
 
     @model_validator(mode="after")
+    def _zero_shot_has_a_row(self) -> "Suite":
+        for method in self.methods:
+            if method.zero_shot and "none" not in self.augmentations:
+                raise ValueError(
+                    f"methods: {method.name} is zero-shot and takes no made images; add none to "
+                    "augmentations, or leave it out"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _validation_images_can_be_drawn(self) -> "Suite":
         for name in self.augmentations:
             spec = self.adapter_of(name)
@@ -190,7 +211,7 @@ class Suite(Strict):
     @model_validator(mode="after")
     def _made_images_can_be_read(self) -> "Suite":
         whole = self.generate.keep_aspect and self.generate.save_size is None
-        for method in self.methods:
+        for method in (each for each in self.methods if not each.zero_shot):
             if whole and self.train_settings(method).crop == "none":
                 raise ValueError(
                     f"generate.keep_aspect makes images of several sizes, but method {self.label(method)} "
@@ -221,6 +242,8 @@ class Suite(Strict):
         """Raise ValueError for settings of dg."""
         if self.mix.made_weight != 1:
             raise ValueError("mix.made_weight is for setting dg alone; under uda, set mix.made_fraction")
+        if "domainbed" in {self.train.protocol, *(one.train.get("protocol") for one in self.methods)}:
+            raise ValueError("train.protocol: domainbed is for setting dg alone; leave it out under uda")
         if self.finetune.pooled:
             raise ValueError(
                 "finetune.pooled is for setting dg alone; under uda a step has as many images of the source "

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from pipeline.config.base import (
     Count,
@@ -13,9 +13,11 @@ from pipeline.config.base import (
     Strict,
     Whole,
     keyed_unless_default,
+    nearest,
     never_keyed,
 )
 from pipeline.config.names import PathName
+from pipeline.config.zero_shot import ZERO_SHOT, ZeroShotSettings
 
 Resample = Literal["bilinear", "bicubic"]
 """A filter by which Pillow resizes."""
@@ -101,6 +103,11 @@ class TrainSettings(Strict):
         "on a GPU: compute by deterministic algorithms, so that a seed gives the same bytes again on one "
         "card; false = cuDNN times its algorithms and takes the fastest. A CPU always gives the same bytes",
     )
+    processes: Count = keyed_unless_default(
+        1,
+        "number of processes of one machine that share each batch, each with a GPU of its own; for backbones "
+        "without BatchNorm, or with `frozen_batchnorm`",
+    )
     schedule: Literal["inverse", "constant", "cosine"] = Field(
         default="inverse", description="learning-rate schedule"
     )
@@ -112,6 +119,12 @@ class TrainSettings(Strict):
         default=0.2,
         description="dg: share of every source domain that is kept from training for checkpoint selection, "
         "between 0 and 1",
+    )
+    protocol: Literal["plain", "domainbed"] = keyed_unless_default(
+        "plain",
+        "dg: `domainbed` = as its code has it: the score counts 80 % of the target's images, and `oracle` "
+        "chooses by the others; `holdout` of the made images is held out too; images are drawn with "
+        "replacement; evaluations follow the first step and then every evaluate_every",
     )
     averaging: Literal["none", "swad"] = Field(
         default="none", description="average weights over the iterations that SWAD chooses, or not"
@@ -169,6 +182,12 @@ class TrainSettings(Strict):
     )
 
     @model_validator(mode="after")
+    def _processes_compile_nothing(self) -> "TrainSettings":
+        if self.processes > 1 and self.compile:
+            raise ValueError("compile is for one process; leave it out, or set processes: 1")
+        return self
+
+    @model_validator(mode="after")
     def _valley_has_evaluations(self) -> "TrainSettings":
         if self.swad.valley == "authors" and self.averaging != "swad":
             raise ValueError(
@@ -181,7 +200,8 @@ class TrainSettings(Strict):
     def _swad_has_enough_losses(self) -> "TrainSettings":
         needed = self.swad.n_converge + self.swad.n_tolerance
         if self.averaging == "swad" and self.evaluate_every is not None:
-            losses = self.iterations // self.evaluate_every
+            first = 1 if self.protocol == "domainbed" else self.evaluate_every
+            losses = max(0, self.iterations - first) // self.evaluate_every + (self.iterations >= first)
             if losses < needed:
                 raise ValueError(
                     f"averaging: swad looks for a valley in {losses} losses, because evaluate_every is "
@@ -224,6 +244,23 @@ class MethodSpec(Strict):
     @classmethod
     def _from_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def zero_shot(self) -> ZeroShotSettings | None:
+        """The settings of a method that is not trained; None for one that is."""
+        return ZeroShotSettings.model_validate(self.hyperparameters) if self.name == ZERO_SHOT else None
+
+    @model_validator(mode="after")
+    def _zero_shot_is_not_trained(self) -> "MethodSpec":
+        try:
+            zero_shot = self.zero_shot
+        except ValidationError as error:
+            (where, *_), said = error.errors()[0]["loc"], error.errors()[0]["msg"]
+            known = nearest(str(where), ZeroShotSettings.model_fields)
+            raise ValueError(f"method {self.name}: hyper-parameter {where}: {said}; {known}") from error
+        if zero_shot and self.train:
+            raise ValueError(f"method {self.name} is zero-shot and is not trained; leave its `train` out")
+        return self
 
 
 def method_label(name: str, settings: TrainSettings) -> str:

@@ -9,11 +9,12 @@ from typing import TypeVar
 from pipeline.config.adapters import AdapterSpec
 from pipeline.config.any_suite import AnySuite
 from pipeline.config.base_model import BaseModelSpec
-from pipeline.config.model_folders import check_base_model, expanded
+from pipeline.config.model_folders import check_base_model, check_encoder, expanded, train_timesteps
 from pipeline.config.packages import PREFIX, package_file
 from pipeline.config.suites import Suite
 from pipeline.config.t_predictor import TPredictorSettings
-from pipeline.config.train import TrainSettings
+from pipeline.config.train import MethodSpec, TrainSettings
+from pipeline.config.zero_shot import ZeroShotSettings
 from pipeline.core.errors import UserError
 from pipeline.core.paths import PACKAGE
 from pipeline.core.store import sha256
@@ -39,6 +40,9 @@ SMALL = "digits_cnn"
 
 HUB = "hub"
 """The value of `pretrained` for weights that timm downloads."""
+
+HASHED = (".safetensors", ".json", ".txt")
+"""The suffixes of the files that identify a folder of weights."""
 
 HASHED_IN_FULL = 64 * 2**20
 """The size in bytes up to which a file of a folder is hashed by its contents."""
@@ -72,6 +76,29 @@ def resolve_base_model(spec: BaseModelSpec) -> BaseModelSpec:
     return spec.model_copy(update=found)
 
 
+def check_steps(suite: AnySuite) -> None:
+    """Check that no sampler takes more steps than the base model's noise schedule has timesteps.
+
+    Raises:
+        UserError: One does, or the schedule is damaged.
+    """
+    timesteps = train_timesteps(Path(base_model_path(suite.base_model)), "base_model")
+    if isinstance(suite, Suite):
+        samplers = {
+            "finetune.validation": suite.finetune.validation.steps,
+            "generate": suite.generate.steps,
+            "generate.between.morph": suite.generate.between.morph.steps,
+        }
+    else:
+        samplers = {"morph": suite.morph.steps}
+    for field, steps in samplers.items():
+        if steps > timesteps:
+            raise UserError(
+                f"{field}.steps: {steps:,} is more than the {timesteps:,} timesteps of base_model "
+                f"{suite.base_model.name}; take fewer"
+            )
+
+
 def _revision(where: str, stated: str | None, field: str) -> str | None:
     """Return the revision of a folder, or of a hub id as the suite stated it; `field` names it in errors."""
     folder = Path(where)
@@ -83,7 +110,7 @@ def _revision(where: str, stated: str | None, field: str) -> str | None:
         return stated
     refuse_pickles(folder, field)
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".txt")):
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in HASHED and p.is_file()):
         size = path.stat().st_size
         digest.update(f"{path.relative_to(folder)} {size}\n".encode())
         if size <= HASHED_IN_FULL:
@@ -118,6 +145,9 @@ def resolve_pretrained(suite: SuiteT) -> SuiteT:
         return suite  # names no files of weights
     methods, hash_of = [], cache(sha256)
     for method in suite.methods:
+        if method.zero_shot:
+            methods.append(_resolve_zero_shot(method, method.zero_shot))
+            continue
         settings = suite.train_settings(method)
         found = _hash_of_weights(settings, f"method {suite.label(method)}: train", hash_of)
         update = {"pretrained_sha256": found} if found != suite.train.pretrained_sha256 else {}
@@ -128,6 +158,13 @@ def resolve_pretrained(suite: SuiteT) -> SuiteT:
     changed["adapter"] = resolve_encoder(suite.adapter)
     changed["adapters"] = {name: resolve_encoder(spec) for name, spec in suite.adapters.items()}
     return suite.model_copy(update=changed)
+
+
+def _resolve_zero_shot(method: MethodSpec, settings: ZeroShotSettings) -> MethodSpec:
+    """Return `method` with a revision that identifies the files of its model, where they are here."""
+    found = _revision(expanded(settings.model), settings.revision, f"method {method.name}: model")
+    update = {} if found is None else {"revision": found}
+    return method.model_copy(update={"hyperparameters": method.hyperparameters | update})
 
 
 def encoder_path(spec: AdapterSpec) -> str | None:
@@ -154,9 +191,10 @@ def resolve_encoder(spec: AdapterSpec) -> AdapterSpec:
     if spec.analogy.encoder == "mini":
         found: str | None = sha256(MINI_ENCODER)[:16]
     else:
-        found = _revision(
-            expanded(spec.analogy.encoder), spec.analogy.encoder_revision, "adapter.analogy.encoder"
-        )
+        where, field = expanded(spec.analogy.encoder), "adapter.analogy.encoder"
+        found = _revision(where, spec.analogy.encoder_revision, field)
+        if Path(where).is_dir():
+            check_encoder(Path(where), field)
     return spec.model_copy(update={"analogy": spec.analogy.model_copy(update={"encoder_revision": found})})
 
 

@@ -15,13 +15,15 @@ def map_tensors(change: Callable[[Tensor], Tensor], batch: BatchT) -> BatchT:
 
     Args:
         change: Applied to each tensor.
-        batch: A tensor, or a list, tuple or dataclass of such; everything else in it stays as it is.
+        batch: A tensor, or a list, tuple, dict or dataclass of such; everything else in it stays as it is.
     """
     found: Any = batch
     if isinstance(batch, Tensor):
         found = change(batch)
     elif isinstance(batch, list | tuple):
         found = type(batch)([map_tensors(change, part) for part in batch])
+    elif isinstance(batch, dict):
+        found = {name: map_tensors(change, part) for name, part in batch.items()}
     elif is_dataclass(batch) and not isinstance(batch, type):
         changes = {field.name: map_tensors(change, getattr(batch, field.name)) for field in fields(batch)}
         found = replace(batch, **changes)

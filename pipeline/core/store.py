@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
@@ -26,7 +26,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from pipeline.core.errors import UserError
-from pipeline.core.json_files import read_object
+from pipeline.core.json_files import read_object, read_objects
 
 MANIFEST = "manifest.json"
 """The file of an artifact that the store writes, and no job."""
@@ -36,7 +36,9 @@ class _Manifest(TypedDict):
     """What is read of a manifest, beside what `run` looks up by itself."""
 
     files: dict[str, tuple[str, int, int]]
-    seconds: NotRequired[Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    params: NotRequired[dict[str, Any]]
+    device: NotRequired[str]
     made_with: NotRequired[dict[str, str]]
 
 
@@ -47,17 +49,24 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     """Write `data` to a temporary file, flush it to the disk and rename it to `path`.
 
     After a crash at any moment, `path` is as before or complete.
+
+    Raises:
+        OSError: It cannot be written; the error names `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with beside.open("wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with beside.open("wb") as file:
+                file.write(data.encode() if isinstance(data, str) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
 
 
 def check_regular(path: Path | str) -> None:
@@ -105,12 +114,8 @@ class Store:
     def workspace(self, kind: str, key: str) -> Path:
         """Return the folder in which a job writes its product, the same one after a crash."""
         folder = self.root / "work" / kind / key
-        try:
+        with self._writing():
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"the store {self.root} can't be written: {error.strerror}; use --store FOLDER"
-            ) from error
         for part in folder.rglob(".*.part"):
             part.unlink(missing_ok=True)
         return folder
@@ -121,8 +126,7 @@ class Store:
         Raises:
             UserError: It is damaged.
         """
-        path = self.path(kind, key) / MANIFEST
-        remedy = f"delete the folder {path.parent}, and the next run makes it again"
+        path, remedy = self.path(kind, key) / MANIFEST, self._remedy(kind, key)
         manifest = read_object(path, remedy)
         try:
             _FORM.validate_python(manifest)
@@ -130,6 +134,34 @@ class Store:
             field = error.errors()[0]["loc"][0]
             raise UserError(f"{path} cannot be read ({field} is missing or wrong); {remedy}") from error
         return manifest
+
+    def records(self, kind: str, key: str, name: str, fields: Iterable[str]) -> list[dict[str, Any]]:
+        """Return the records in the file `name` of an artifact.
+
+        Raises:
+            UserError: The file is damaged, or a record lacks one of `fields`.
+        """
+        path, remedy = self.path(kind, key) / name, self._remedy(kind, key)
+        records, wanted = read_objects(path, remedy), set(fields)
+        for record in records:
+            if missing := sorted(wanted - record.keys()):
+                raise UserError(f"{path} cannot be read ({missing[0]} is missing); {remedy}")
+        return records
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turn an error of the file system into a UserError that names the store."""
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"the store {self.root} can't be written: {error.strerror}; make room or get the permission, "
+                "or name another with --store"
+            ) from error
+
+    def _remedy(self, kind: str, key: str) -> str:
+        """Return what the user can do about a damaged artifact."""
+        return f"delete the folder {self.path(kind, key)}, and the next run makes it again"
 
     def commit(self, kind: str, key: str, about: dict[str, Any]) -> Path:
         """Turn the workspace of a finished job into its artifact.
@@ -185,26 +217,43 @@ class Store:
         return self.path(kind, key).is_dir()
 
     def discard(self, kind: str, key: str) -> None:
-        """Move an artifact away in one step, then delete it."""
+        """Move an artifact away in one step, then delete it.
+
+        Raises:
+            UserError: The store cannot be written.
+        """
         doomed = self.root / "work" / f"discarded-{kind}-{key}-{os.getpid()}"
-        doomed.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
+        with self._writing(), contextlib.suppress(FileNotFoundError):
+            doomed.parent.mkdir(parents=True, exist_ok=True)
             os.rename(self.path(kind, key), doomed)
             shutil.rmtree(doomed)
 
     def note_failure(self, kind: str, key: str, reason: str | None) -> None:
-        """Keep the reason why a job failed; None deletes it, when the job is tried again."""
-        if reason is not None:
-            write_atomic(self._failed(kind, key), reason)
-        else:
-            self._failed(kind, key).unlink(missing_ok=True)
+        """Keep the reason why a job failed; None deletes it, when the job is tried again.
+
+        Raises:
+            UserError: The store cannot be written.
+        """
+        with self._writing():
+            if reason is not None:
+                write_atomic(self._failed(kind, key), reason)
+            else:
+                self._failed(kind, key).unlink(missing_ok=True)
 
     def failure(self, kind: str, key: str) -> str | None:
-        """Return the reason why the last attempt failed, or None."""
-        try:
-            return self._failed(kind, key).read_text()
-        except FileNotFoundError:
+        """Return the reason why the last attempt failed, or None.
+
+        Raises:
+            UserError: The file that has the reason cannot be read.
+        """
+        path = self._failed(kind, key)
+        if not path.exists():
             return None
+        try:
+            check_regular(path)
+            return path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror}); delete it") from error
 
     def _failed(self, kind: str, key: str) -> Path:
         """Return the file that has the reason why a job failed."""
@@ -217,15 +266,11 @@ class Store:
         The kernel releases the lock when its holder dies, so that a killed job never blocks another.
         """
         path = self.root / "locks" / f"{kind}-{key}"
-        try:
+        with self._writing():
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists():
                 check_regular(path)
             file = path.open("a")
-        except OSError as error:
-            raise UserError(
-                f"the store {self.root} can't be written: {error.strerror}; use --store FOLDER"
-            ) from error
         with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

@@ -74,6 +74,16 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def read_rgb(path: str) -> Image.Image:
+    """Read the whole image at `path` as RGB (see `as_rgb`).
+
+    Raises:
+        UserError: The file is not a complete image.
+    """
+    with _opened(path) as image:
+        return as_rgb(image)
+
+
 def read_resized(path: str, size: int, resample: Resample = "bilinear") -> np.ndarray:
     """Read the image at `path` and resize both sides to `size`, which may change its aspect ratio.
 
@@ -88,16 +98,6 @@ def read_resized(path: str, size: int, resample: Resample = "bilinear") -> np.nd
     """
     with _opened(path) as image:
         return resized(as_rgb(image), size, resample)
-
-
-def read_original(path: str) -> np.ndarray:
-    """Read the image at `path` as it is: uint8 [height, width, 3].
-
-    Raises:
-        UserError: The file is not a complete image.
-    """
-    with _opened(path) as image:
-        return np.asarray(as_rgb(image))
 
 
 def read_square(path: str, size: int) -> np.ndarray:
@@ -220,8 +220,7 @@ class ImageCache:
 
     Args:
         folder: The folder of the cache.
-        size: Height and width that `read_resized` gives the images; None leaves them as `read_original` reads
-            them.
+        size: Height and width that `read_resized` gives the images; None leaves them as `read_rgb` reads them.
         limit: Approximate number of bytes that all entries in `folder` may take. Processes that run at the
             same time do not count each other's new entries until the next recount.
         resample: The filter that resizes.
@@ -250,7 +249,9 @@ class ImageCache:
         return pixels
 
     def _decode(self, path: str) -> np.ndarray:
-        return read_original(path) if self.size is None else read_resized(path, self.size, self.resample)
+        if self.size is None:
+            return np.asarray(read_rgb(path))
+        return read_resized(path, self.size, self.resample)
 
     def _entry_path(self, path: str) -> str:
         """Return the path of an image's entry, as a str: pathlib would take a tenth of the time of a crop."""

@@ -152,13 +152,15 @@ def load_unlabelled(artifact: Path, domain: str, split: Split) -> ImageSet:
     return _load(artifact, domain, split, labelled=False)
 
 
-def load_whole(artifact: Path, domain: str) -> ImageSet:
-    """Load all images of a domain with their labels: training images first, then those for testing only.
+def load_whole(artifact: Path, domain: str, labelled: bool = True) -> ImageSet:
+    """Load all images of a domain: training images first, then those for testing only.
+
+    Without `labelled`, the file that holds their labels is not opened.
 
     Raises:
         UserError: There is no domain `domain`, or one of its files is not as it was written.
     """
-    return _load(artifact, domain, None, labelled=True)
+    return _load(artifact, domain, None, labelled)
 
 
 def _load(artifact: Path, domain: str, split: Split | None, labelled: bool) -> ImageSet:

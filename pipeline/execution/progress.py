@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from pipeline.core.durations import spell_duration
 from pipeline.core.job import Job
+from pipeline.core.text import one_line, printable
 from pipeline.execution.worker import Message
 
 JobsDone = Callable[[int, int, str], None]
@@ -39,10 +40,11 @@ class ProgressBars:
         self.expected, self.workers, self.total = dict(expected), max(1, workers), len(expected)
         self.console = Console(stderr=True, quiet=quiet)
         self.live = self.console.is_terminal and not quiet
-        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-        self.bars = Progress(
-            *columns, TextColumn("{task.fields[note]}"), console=self.console, disable=not self.live
+        label, note = (
+            TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}")
         )
+        columns = [label, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), note]
+        self.bars = Progress(*columns, console=self.console, disable=not self.live)
         self.job_bars: dict[str, TaskID] = {}
         self.total_bar = self.bars.add_task("all jobs", total=self.total, note="")
         self.start_times: dict[str, float] = {}
@@ -77,7 +79,7 @@ class ProgressBars:
     def progressed(self, job: Job, message: Message) -> None:
         """Move the bar of `job`."""
         bar = self.job_bars[job.key]
-        self.bars.update(bar, completed=message.done, total=message.total, note=message.text)
+        self.bars.update(bar, completed=message.done, total=message.total, note=one_line(message.text))
         self.bars.update(self.total_bar, note=f"about {spell_duration(self.time_left())} left")
 
     def _remove_bar(self, job: Job) -> float:
@@ -111,7 +113,7 @@ class ProgressBars:
         """Count `job` as ended and print why it failed, even if the display is quiet."""
         self._end(job)
         for text in filter(None, (detail, f"failed: {job.label}: {reason}")):
-            print(text, file=sys.stderr)
+            print(printable(text), file=sys.stderr)  # noqa: T201
         self._count(job)
 
     def _count(self, job: Job) -> None:
@@ -120,4 +122,4 @@ class ProgressBars:
 
     def noted(self, text: str) -> None:
         """Print `text` on a line of its own."""
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(printable(text), markup=False, highlight=False)

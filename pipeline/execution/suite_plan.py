@@ -33,6 +33,7 @@ def plan_of(suite: AnySuite) -> AnyPlan:
     card = config.resolve_card(config.read_card(suite.dataset))
     _check_trainings(suite, card)
     base_model = config.resolve_base_model(suite.base_model)
+    config.check_steps(suite)
     return make_plan(suite, card, base_model, registry.plugged_in(), registry.versions())
 
 
@@ -85,6 +86,7 @@ def faults_of(suite: AnySuite) -> list[str]:
     checks: list[Callable[[], object]] = [
         partial(config.read_card, suite.dataset),
         partial(config.resolve_base_model, suite.base_model),
+        partial(config.check_steps, suite),
         partial(config.resolve_pretrained, suite),
         *_method_checks(suite),
     ]

@@ -1,6 +1,5 @@
 """What a worker process does: take a job, carry it out under its lock, and make its product an artifact."""
 
-import errno
 import importlib
 import os
 import signal
@@ -17,16 +16,13 @@ from threading import Lock
 from typing import Literal, TextIO
 
 from pipeline.classify import registry
-from pipeline.core.errors import Remark, UserError
+from pipeline.core.errors import REMEDIES, Remark, UserError
 from pipeline.core.job import Job
 from pipeline.core.provenance import provenance
 from pipeline.core.stage import Progress
 from pipeline.core.store import Store
 from pipeline.planning.cost import memory_advice
 from pipeline.planning.rates import CPU
-
-STOPPING_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
-"""Errors of the file system that stop the whole run, because every later job would meet them too."""
 
 PROGRESS_INTERVAL = 0.2
 """Seconds between two progress messages of a job."""
@@ -117,10 +113,10 @@ def run_job(job: Job, store: Store, send: Send) -> Message:
     except UserError as error:
         return Message("failed", str(error))
     except OSError as error:
-        if error.errno in STOPPING_ERRORS:
+        if error.errno in REMEDIES:  # every later job would meet it too
             return Message("stop", f"{error.strerror}: {error.filename or store.root}")
         return Message("failed", f"{type(error).__name__}: {error}", detail=traceback.format_exc())
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # SystemExit: a plug-in that calls sys.exit
         if type(error).__name__ == "OutOfMemoryError":  # torch's, by name: this module does not import torch
             return Message("failed", f"the GPU's memory is too small; {memory_advice(job)}")
         return Message("failed", f"{type(error).__name__}: {error}", detail=traceback.format_exc())
@@ -190,6 +186,9 @@ def serve_jobs(connection: Connection, root: Path) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked worker has inherited the parent's handler
+    # Standard output belongs to the command's answer: what a stage, a plug-in or a process that they start
+    # prints goes to standard error.
+    os.dup2(sys.__stderr__.fileno() if sys.__stderr__ else os.open(os.devnull, os.O_WRONLY), 1)
     store = Store(root)
     try:
         while (received := connection.recv()) is not None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import HUB, PIXELS
+from pipeline.core.tensor_files import refuse_non_finite
 from pipeline.metrics.networks import (
     BATCH_SIZE,
     DIGITS,
@@ -92,7 +93,9 @@ def _timm_maps(name: str) -> FeatureMaps:
     architecture, _, file = name.partition("=")
     overlay: dict[str, Any] = {"pretrained_cfg_overlay": {"file": file}} if file else {}
     with loading_weights(name, f"get them from the {HUB}"):
-        return timm.create_model(architecture, pretrained=True, features_only=True, **overlay).eval()
+        network = timm.create_model(architecture, pretrained=True, features_only=True, **overlay).eval()
+    refuse_non_finite(f"network {name}", network.state_dict())
+    return network
 
 
 def _lpips(name: str) -> Distances:

@@ -7,18 +7,17 @@ may be off by a factor of two: it is for deciding whether to start a suite, and 
 """
 
 import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from pipeline.core.errors import UserError
 from pipeline.core.job import KINDS, Job
-from pipeline.core.store import MANIFEST, Store
+from pipeline.core.store import Store
 from pipeline.planning.rates import CPU, CPU_CORE, CardRates, committed_rates, stated_on_gpu
 
 GPU_FROM = 600.0
@@ -159,9 +158,9 @@ class Estimator:
         """Return the median work per second of finished jobs of a kind, by rate group and device."""
         if name not in self._measured:
             kind, found = KINDS[name], dict[str, list[float]]()
-            for manifest in _manifests(self.store.root / "artifacts" / name):
+            for manifest in _manifests(self.store, name):
                 try:
-                    params = kind.params.model_validate(manifest["params"])
+                    params = kind.params.model_validate(manifest.get("params"))
                 except ValidationError:
                     continue  # an artifact of another version, whose parameters had another form
                 images = sum(file.startswith("images/") for file in manifest["files"])
@@ -174,8 +173,9 @@ class Estimator:
         return self._measured[name]
 
 
-def _manifests(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the manifests of some artifacts in `folder`; damaged ones are left to `verify`."""
+def _manifests(store: Store, kind: str) -> Iterator[dict[str, Any]]:
+    """Yield the manifests of some artifacts of a kind; damaged ones are left to `verify`."""
+    folder = store.root / "artifacts" / kind
     for path in islice(folder.iterdir(), SAMPLE) if folder.is_dir() else ():
-        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-            yield json.loads((path / MANIFEST).read_text())
+        with contextlib.suppress(UserError):
+            yield store.manifest(kind, path.name)

@@ -9,6 +9,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.hardware import Capacity
 from pipeline.core.job import Job
 from pipeline.core.store import Store
+from pipeline.core.text import one_line
 from pipeline.planning.cost import (
     Estimator,
     Needs,
@@ -102,11 +103,11 @@ def check(todo: Sequence[Job], store: Store, capacity: Capacity, *, cpu: bool) -
 
 def _check_processes(todo: Sequence[Job], capacity: Capacity) -> None:
     """Raise UserError if a job is shared by more processes than there are GPUs."""
-    most = max(map(processes, filter(takes_gpu, todo)), default=1)
-    if most > len(capacity.gpus):
+    widest = max(filter(takes_gpu, todo), key=processes, default=None)
+    if widest is not None and (most := processes(widest)) > len(capacity.gpus):
         raise UserError(
-            f"finetune.processes is {most}, each with a GPU of its own, and there are {len(capacity.gpus)} "
-            "here; lower it, which changes results only by rounding"
+            f"{widest.kind}.processes is {most}, each with a GPU of its own, and there are "
+            f"{len(capacity.gpus)} here; lower it, which changes results only by rounding"
         )
 
 
@@ -141,7 +142,7 @@ def as_text(plan: AnyPlan, store: Store, capacity: Capacity, rates: CardRates | 
     table = as_json(plan, store, capacity, rates)
     jobs = table["jobs"]
     lines = [
-        f"{plan.suite.name}: {plan.suite.title}",
+        f"{plan.suite.name}: {one_line(plan.suite.title)}",
         f"{_count(len(plan.compared), plan.compared_unit)}: {', '.join(plan.compared)}",
         f"{'':>12} {'jobs':>6} {'done':>6} {'hours':>8} {'disk GiB':>9} {'GPU GiB':>8}  rate",
     ]

@@ -11,13 +11,14 @@ from pipeline.planning import dg, uda
 from pipeline.planning.graph import Cell, Plan, ordered
 from pipeline.planning.kinds.prepare import PrepareParams
 from pipeline.planning.kinds.train import TrainParams
+from pipeline.planning.kinds.zero_shot import ZeroShotParams
 from pipeline.planning.stages import AdapterJobs, Stages, TaskJobs
 from pipeline.planning.tasks import suite_tasks
 
 
 @dataclass(frozen=True)
 class TrainingCell(Cell):
-    """One training of a suite.
+    """One training of a suite, or the evaluation of a method that is not trained.
 
     Attributes:
         task: The name of the task.
@@ -97,6 +98,9 @@ def plan_suite(
         if base is not None:
             made["base"] = {"base": base}
         for method in suite.methods:
+            if method.zero_shot:
+                cells += _zero_shot_cells(suite, stages.words, method, sources, target, data, card)
+                continue
             plugin, version = plugins.get(method.name), versions.get(method.name, 1)
             for augmentation in suite.augmentations:
                 inputs = {"data": data} | made.get(augmentation, {})
@@ -146,6 +150,33 @@ def _train_params(
         seed=suite.seeds[0],
         threads=suite.threads,
     )
+
+
+def _zero_shot_cells(
+    suite: Suite,
+    words: list[str],
+    method: MethodSpec,
+    sources: tuple[str, ...],
+    target: str,
+    data: Job,
+    card: DatasetCard,
+) -> list[TrainingCell]:
+    """Return the cells of a method that is not trained: one for each seed, all of one job."""
+    assert method.zero_shot is not None
+    params = ZeroShotParams(
+        dataset=card.name,
+        setting=suite.setting,
+        sources=list(sources),
+        target=target,
+        classes=card.classes,
+        words=words,
+        settings=method.zero_shot,
+        selections=suite.selections,
+        threads=suite.threads,
+    )
+    name = suite.label(method)
+    job = Job("zero_shot", params, {"data": data}, f"evaluate {params.task} {name}")
+    return [TrainingCell(job, params.task, name, "none", seed) for seed in suite.seeds]
 
 
 def _cell(

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline.config import Strict
-from pipeline.core.store import write_atomic
+from pipeline.core.store import check_regular, write_atomic
 
 FILE, PAGE = "drawn.json", "index.html"
 
@@ -26,10 +26,14 @@ class DrawnFiles(Strict):
 
 
 def read(folder: Path, fingerprint: str) -> DrawnFiles | None:
-    """Return the files of `folder` if their fingerprint is the same and no file is gone or changed."""
+    """Return the files of `folder` if their fingerprint is the same and no file is gone or changed.
+
+    A file drawn.json that cannot be read counts as none: it is written anew.
+    """
     try:
+        check_regular(folder / FILE)
         drawn = DrawnFiles.model_validate_json((folder / FILE).read_bytes())
-    except (FileNotFoundError, ValidationError):
+    except (OSError, ValidationError):
         return None
     unchanged = all(_state(Path(path)) == state for path, state in drawn.files.items())
     return drawn if drawn.fingerprint == fingerprint and unchanged else None
@@ -47,6 +51,6 @@ def _state(path: Path) -> tuple[int, int] | None:
     """Size and time of change of a file; None if it does not exist."""
     try:
         stat = path.stat()
-    except FileNotFoundError:
+    except (OSError, ValueError):  # ValueError: drawn.json names a path with a NUL
         return None
     return stat.st_size, stat.st_mtime_ns

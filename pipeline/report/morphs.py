@@ -1,6 +1,5 @@
 """Results of suites of morphs: scores by kind and method, frames of the first morphs, and the page."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +11,7 @@ import pandas as pd
 from pipeline import __version__
 from pipeline.config import MorphSuite
 from pipeline.core.store import Store, write_atomic
+from pipeline.core.text import csv_cell
 from pipeline.planning.morphs import MorphCell, MorphPlan
 from pipeline.report.artifacts import artifact
 from pipeline.report.schema import (
@@ -99,9 +99,10 @@ class MorphReport(SuiteReport[MorphSuite, MorphPlan, MorphArtifacts]):
 
     def records_of(self, plan: MorphPlan, cell: MorphCell, store: Store) -> list[dict[str, Any]]:
         """Return the record of one kind and method."""
-        record = json.loads((store.path(cell.job.kind, cell.job.key) / "record.json").read_text())
         seconds = store.manifest(cell.morphs.kind, cell.morphs.key)["seconds"]
-        return [record | self._own(plan, cell) | {"seconds": round(seconds, 2)}]
+        own = self._own(plan, cell) | {"seconds": round(seconds, 2)}
+        fields = self.schema.required - own.keys()
+        return [record | own for record in store.records(cell.job.kind, cell.job.key, "record.json", fields)]
 
     def records_of_failed(self, plan: MorphPlan, cell: MorphCell, reason: str) -> list[dict[str, Any]]:
         """Return a record without scores."""
@@ -141,7 +142,7 @@ class MorphReport(SuiteReport[MorphSuite, MorphPlan, MorphArtifacts]):
     ) -> list[Path]:
         """Write folder/tables/morphs.{csv,md}."""
         texts = {
-            "morphs.csv": morph_table.wide(records).to_csv(),
+            "morphs.csv": morph_table.wide(records).rename(index=csv_cell, columns=csv_cell).to_csv(),
             "morphs.md": morph_table.markdown(records, suite),
         }
         for name, text in texts.items():

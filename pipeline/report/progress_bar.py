@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipeline.core.stage import Progress
+from pipeline.core.text import one_line
 
 
 @contextmanager
@@ -14,14 +15,15 @@ def drawing(*, quiet: bool, what: str = "figures") -> Iterator[Progress]:
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True, quiet=quiet)
-    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}")
+    description = TextColumn("{task.description}", markup=False)
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), description
     bar = Bar(*columns, console=console, disable=not console.is_terminal or quiet, transient=True)
     drawn = bar.add_task("", total=None)
 
     def progress(done: int, total: int, of: str) -> None:
         if done == 0 and not console.is_terminal:
             console.print(f"drawing {total} figures; those whose inputs have not changed are kept")
-        bar.update(drawn, completed=done, total=total, description=of)
+        bar.update(drawn, completed=done, total=total, description=one_line(of))
 
     with bar:
         yield progress

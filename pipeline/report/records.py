@@ -41,7 +41,14 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             row[column.name] if column.default is None else row.get(column.name, column.default)
             for column in schema.columns
         ]
-        table.writerow([column.format(value) for column, value in zip(schema.columns, values, strict=True)])
+        try:
+            written = [column.format(value) for column, value in zip(schema.columns, values, strict=True)]
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{path} is not written, because the record of {row['key']} is damaged ({error}): `verify` "
+                "removes damaged artifacts, and `run` makes them again"
+            ) from error
+        table.writerow(written)
     _parse(file.getvalue(), path)
     write_atomic(path, file.getvalue())
 

@@ -131,6 +131,11 @@ class Schema:
         return [column.name for column in self.columns]
 
     @property
+    def required(self) -> set[str]:
+        """The names of the columns that every record has."""
+        return {column.name for column in self.columns if column.default is None}
+
+    @property
     def dtypes(self) -> dict[str, str]:
         """The dtypes of the columns that pandas does not find by itself."""
         return {column.name: column.dtype for column in self.columns if column.dtype is not None}

@@ -94,11 +94,14 @@ failed.
 
 def wanted(suite: Suite, tasks: Sequence[str]) -> pd.DataFrame:
     """Return what `suite` asks for on `tasks`: the columns `CELL`, in the order of the suite."""
-    named = [(suite.label(method), suite.train_settings(method).backbone) for method in suite.methods]
-    grid = product(tasks, named, suite.augmentations, suite.seeds, suite.selections)
+    named = [
+        (suite.label(method), augmentation, suite.backbone_of(method))
+        for method in suite.methods
+        for augmentation in suite.augmentations_of(method)
+    ]
     rows = [
-        (task, method, augmentation, backbone, seed, selection)
-        for task, (method, backbone), augmentation, seed, selection in grid
+        (task, *name, seed, selection)
+        for task, name, seed, selection in product(tasks, named, suite.seeds, suite.selections)
     ]
     same = {"suite": suite.name, "dataset": suite.dataset, "setting": suite.setting}
     return pd.DataFrame(rows, columns=[name for name in CELL if name not in same]).assign(**same)[CELL]

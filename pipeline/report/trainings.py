@@ -1,6 +1,5 @@
 """Results of suites of trainings (uda, dg): accuracy tables, statistics, figures of all stages, the page."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ import pandas as pd
 from pipeline import __version__
 from pipeline.config import Suite
 from pipeline.core.store import Store, write_atomic
-from pipeline.planning.kinds.train import TrainParams
+from pipeline.planning.kinds.classifier import ClassifierParams
 from pipeline.planning.stages import AdapterJobs
 from pipeline.planning.tasks import parse_task
 from pipeline.planning.trainings import TrainingCell, TrainingPlan
@@ -47,20 +46,23 @@ class TrainingReport(SuiteReport[Suite, TrainingPlan, Artifacts]):
 
     def records_of(self, plan: TrainingPlan, cell: TrainingCell, store: Store) -> list[dict[str, Any]]:
         """Return a record for each selection rule."""
-        folder = store.path(cell.job.kind, cell.job.key)
+        job = cell.job
         own = {
             "suite": plan.suite.name,
             "method": cell.method,
-            "key": cell.job.key,
-            "seconds": round(store.manifest(cell.job.kind, cell.job.key)["seconds"], 2),
+            "seed": cell.seed,
+            "key": job.key,
+            "seconds": round(store.manifest(job.kind, job.key)["seconds"], 2),
         }
-        return [record | own for record in json.loads((folder / "records.json").read_text())]
+        fields = self.schema.required - own.keys()
+        return [record | own for record in store.records(job.kind, job.key, "records.json", fields)]
 
     def records_of_failed(self, plan: TrainingPlan, cell: TrainingCell, reason: str) -> list[dict[str, Any]]:
         """Return a record without accuracy for each selection rule."""
         own: dict[str, Any] = {
             "suite": plan.suite.name,
             "method": cell.method,
+            "seed": cell.seed,
             "key": cell.job.key,
             "accuracy": None,
             "per_class": [],
@@ -69,7 +71,7 @@ class TrainingReport(SuiteReport[Suite, TrainingPlan, Artifacts]):
             "status": FAILED,
             "reason": reason,
         }
-        params = cell.job.params_as(TrainParams)
+        params = cell.job.params_as(ClassifierParams)
         return [params.identity() | {"selection": name} | own for name in params.selections]
 
     def artifacts(self, plan: TrainingPlan, store: Store) -> Artifacts:
@@ -142,7 +144,7 @@ class TrainingReport(SuiteReport[Suite, TrainingPlan, Artifacts]):
                 },
             )
             for method in suite.methods
-            for augmentation in sorted(suite.augmentations, key=lambda name: name != "none")
+            for augmentation in sorted(suite.augmentations_of(method), key=lambda name: name != "none")
         ]
 
     def tidy(self, records: pd.DataFrame) -> pd.DataFrame:

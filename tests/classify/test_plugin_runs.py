@@ -78,7 +78,7 @@ def test_a_worker_trains_by_a_plugin_and_goes_on_where_another_fails(
     store = Store(tmp_path / "store")
     data = Job("prepare", PrepareParams(card=read_card("digits")), {}, "prepare")
     shutil.copytree(prepared(), store.workspace("prepare", data.key), dirs_exist_ok=True)
-    store.commit("prepare", data.key, {})
+    store.commit("prepare", data.key, {"seconds": 0})
     broken = plugin.with_name("broken.py")
     broken.write_text("import no_such_module\n" + TEXT)
     mine = parameters(method="Mine", iterations=2)

@@ -56,14 +56,18 @@ def test_all_are_there() -> None:
         "DANN",
         "ELS",
         "ERM",
+        "FixMatch",
         "GroupDRO",
         "JAN",
         "MCC",
         "MCD",
         "MDD",
+        "MIC",
         "MIRO",
+        "NRC",
         "SAGM",
         "SDAT",
+        "SHOT",
     ]
 
 

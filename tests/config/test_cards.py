@@ -166,3 +166,40 @@ def test_a_domain_s_short_name_contains_no_arrow() -> None:
     stated = {each: getattr(card, each) for each in type(card).model_fields if each != "content"}
     with pytest.raises(ValueError, match="contains '->', which tasks are written with"):
         FolderCard.model_validate(stated | {"domains": {"A->B": card.domains["P"]}})
+
+
+def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changed: Any) -> str:
+    """The refusal of the card of PACS with other fields."""
+    card = yaml.safe_load((shipped_folder("datasets") / "pacs.yaml").read_text()) | {"name": "mine"} | changed
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "mine.yaml").write_text(yaml.safe_dump(card))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        read_card("mine")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["manifest", "Manifest"])
+def test_a_domain_does_not_take_the_name_of_a_file_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    domains = {name: {"name": "photos", "images": 4}, "B": {"name": "art", "images": 4}}
+    message = private(tmp_path, monkeypatch, domains=domains)
+    assert "is the name of a file beside those of the domains; choose another" in message
+
+
+@pytest.mark.parametrize(
+    ("archives", "told"),
+    [
+        (["https://a/x.zip", "https://b/x.zip"], "archives: 'x.zip' is also the name of another download"),
+        (["https://a/x.zip", "https://b/X.ZIP"], "archives: 'x.zip' is also the name of another download"),
+        (["https://a/x.zip", "https://b/x.zip.part"], "'x.zip.part' is also the name"),
+        (["https://a/.x.zip"], "this becomes the name of a file or folder"),
+        (["https://a/" + "x" * 120], "this becomes the name of a file or folder"),
+    ],
+)
+def test_downloads_do_not_overwrite_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, archives: list[str], told: str
+) -> None:
+    sources = [{"by": "me", "archives": [{"url": url} for url in archives]}]
+    assert told in private(tmp_path, monkeypatch, sources=sources)

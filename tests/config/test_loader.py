@@ -201,7 +201,7 @@ def test_base_model_revision_follows_its_files(tmp_path: Path) -> None:
     spec = config.BaseModelSpec(name=str(tmp_path))
     before = config.resolve_base_model(spec).revision
     assert before == config.resolve_base_model(spec).revision
-    (tmp_path / "model_index.json").write_text("[]")
+    (tmp_path / "model_index.json").write_text('{"_class_name": "x"}')
     assert config.resolve_base_model(spec).revision != before
     with pytest.raises(UserError, match="there is no folder"):
         config.resolve_base_model(config.BaseModelSpec(name="/nowhere"))
@@ -303,6 +303,7 @@ def test_the_encoder_of_a_lorweb_is_identified_by_its_weights(tmp_path: Path) ->
     found = config.resolve_encoder(told).analogy.encoder_revision
     assert sha256(config.MINI_ENCODER).startswith(found)
     (tmp_path / "model.safetensors").write_bytes(b"one")
+    (tmp_path / "config.json").write_text("{}")
     folder = config.AdapterSpec(type="lorweb", analogy={"encoder": str(tmp_path)})
     before = config.resolve_encoder(folder).analogy.encoder_revision
     (tmp_path / "model.safetensors").write_bytes(b"two")

@@ -5,7 +5,11 @@ from pathlib import Path
 import pytest
 
 from pipeline import config
+from pipeline.config.names import BESIDE_DOMAINS, BESIDE_SUITES
 from pipeline.core.errors import UserError
+from pipeline.core.paths import shipped_folder
+from pipeline.core.store import MANIFEST
+from pipeline.data.image_files import cache_folder
 
 HEAD = "extends: digits_smoke\naugmentations: [none]\n"
 
@@ -19,7 +23,7 @@ def refusal(tmp_path: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", ["../../escaped", "/escaped", "..", "", ".hidden", "a\\b", "x" * 101, "数" * 80]
+    "name", ["../../escaped", "/escaped", "..", "", ".hidden", "a\\b", "a\u202eb", "x" * 101, "数" * 80]
 )
 @pytest.mark.parametrize("parent", ["digits_smoke", "morph"])
 def test_a_name_that_leads_out_of_the_results_folder_is_refused(
@@ -29,6 +33,28 @@ def test_a_name_that_leads_out_of_the_results_folder_is_refused(
     path.write_text(f"extends: {parent}\nname: '{name}'\n")
     with pytest.raises(UserError, match=r"line 2, name: this becomes the name of a file or folder"):
         config.read_suite(path)
+
+
+@pytest.mark.parametrize("name", [*BESIDE_SUITES, "Store"])
+@pytest.mark.parametrize("parent", ["digits_smoke", "morph"])
+def test_a_suite_does_not_take_a_folder_that_holds_something_else(
+    tmp_path: Path, name: str, parent: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"extends: {parent}\nname: {name}\n")
+    with pytest.raises(UserError, match=rf"line 2, name: '{name}' is the name of a folder in results/"):
+        config.read_suite(path)
+
+
+def test_the_taken_names_are_those_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("TERRABENCH_STORE", "TERRABENCH_CACHE"):
+        monkeypatch.delenv(variable, raising=False)
+    results = config.results_folder(None)
+    assert config.store_folder(None) == results / "store"
+    assert cache_folder() == results / "cache"
+    beside = {path.name for path in results.iterdir() if not (path / "records.csv").exists()}
+    assert beside - {path.stem for path in shipped_folder("benchmarks").glob("*.yaml")} <= set(BESIDE_SUITES)
+    assert [f"{name}.json" for name in BESIDE_DOMAINS] == [MANIFEST]
 
 
 def test_a_label_that_leads_out_of_its_folder_is_refused(tmp_path: Path) -> None:

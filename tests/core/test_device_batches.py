@@ -25,6 +25,10 @@ def made(step: int) -> list[Batch]:
 
 def test_every_tensor_is_changed_and_nothing_else() -> None:
     found = map_tensors(lambda tensor: tensor + 1, (made(1), 5, None))
+    assert map_tensors(lambda tensor: tensor + 1, {"view": torch.zeros(2), "name": 3})["view"].tolist() == [
+        1,
+        1,
+    ]
     outer, other = found[0]
     assert (outer.images.tolist(), outer.prompts.images.tolist(), other.images.tolist()) == (
         [11] * 3,

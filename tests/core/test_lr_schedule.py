@@ -64,12 +64,12 @@ FINETUNING = FinetuneSettings(steps=700, schedule="cosine")
     ("schedule", "factor"),
     [
         (
-            optimizers.rate_schedule(TRAINING.model_copy(update={"schedule": "cosine"})),
+            optimizers.rate_schedule(TRAINING.model_copy(update={"schedule": "cosine"}), 700),
             lambda step: 0.5 * (1 + math.cos(math.pi * step / 700)),
         ),
-        (optimizers.rate_schedule(TRAINING), lambda step: (1 + 1e-3 * step) ** -0.75),
+        (optimizers.rate_schedule(TRAINING, 700), lambda step: (1 + 1e-3 * step) ** -0.75),
         (
-            optimizers.rate_schedule(TRAINING.model_copy(update={"schedule": "constant"})),
+            optimizers.rate_schedule(TRAINING.model_copy(update={"schedule": "constant"}), 700),
             lambda step: 1.0,
         ),
         *(

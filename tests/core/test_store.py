@@ -1,5 +1,6 @@
 """An artifact in the store is whole or absent, and changed files are found."""
 
+import json
 import os
 from pathlib import Path
 
@@ -101,3 +102,55 @@ def test_a_pipe_in_place_of_a_lock_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "locks" / "train-0123")
     with pytest.raises(UserError, match="not a regular file"), store.lock("train", "0123"):
         pytest.fail("the lock was taken")
+
+
+def test_a_store_that_turns_read_only_is_a_users_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a run has begun: an artifact is put aside, or the reason of a failure is kept."""
+
+    def locked(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "rename", locked)
+    monkeypatch.setattr(os, "replace", locked)
+    monkeypatch.setattr(Path, "unlink", locked)
+    for write in (
+        lambda: store.discard("train", "k"),
+        lambda: store.note_failure("train", "k", "it failed"),
+        lambda: store.note_failure("train", "k", None),
+    ):
+        with pytest.raises(UserError, match=r"the store .*/store can't be written: Read-only.*--store"):
+            write()
+
+
+def test_a_reason_that_is_no_file_is_refused(store: Store) -> None:
+    path = store.root / "work" / "train" / "k" / "scratch" / "failed"
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    with pytest.raises(UserError, match=r"scratch/failed cannot be read"):
+        store.failure("train", "k")
+
+
+@pytest.mark.parametrize("field", ["seconds", "files"])
+def test_a_manifest_without_a_field_is_damage_and_refused(store: Store, field: str) -> None:
+    path = store.path("train", "k") / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest[field]
+    path.write_text(json.dumps(manifest))
+    assert str(store.damage("train", "k")) == "manifest.json is missing or can't be read"
+    with pytest.raises(UserError, match=rf"manifest.json cannot be read \({field} is missing.*delete the"):
+        store.manifest("train", "k")
+
+
+@pytest.mark.parametrize("content", ["{", "3", "[3]", '{"a": 1}', '[{"a": 1, "b": 2}, {"a": 1}]'])
+def test_records_that_are_damaged_are_refused(store: Store, content: str) -> None:
+    path = store.path("train", "k") / "records.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"train/k/records.json cannot be read .*; delete the folder"):
+        store.records("train", "k", "records.json", ["a", "b"])
+
+
+def test_records_are_one_object_or_a_list(store: Store) -> None:
+    path = store.path("train", "k") / "records.json"
+    for content in ('{"a": 1}', '[{"a": 1}]'):
+        path.write_text(content)
+        assert store.records("train", "k", "records.json", ["a"]) == [{"a": 1}]

@@ -31,6 +31,7 @@ from pipeline.execution.worker import make_artifact
 from pipeline.planning.graph import Plan, make_plan
 from pipeline.report.collect import gather
 from pipeline.report.trainings import write_accuracies
+from tests.clip_folders import save_clip
 from tests.data.layout_samples import OFFICE_HOME, PACS, VISDA, write_folders
 from tests.report.every_command import check_commands
 
@@ -85,6 +86,8 @@ def cards_of_small_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def smaller(method: MethodSpec, train: dict[str, Any]) -> dict[str, Any]:
     """`method` with fewer iterations, images and channels, and the settings `train`."""
+    if method.zero_shot:
+        return {"name": method.name, "hyperparameters": {"model": str(save_clip(Path("clip").resolve(), 77))}}
     widths = {"MDD": {"width": 8}} | {name: {"hidden": 8} for name in ("DANN", "CDAN", "SDAT", "ELS")}
     steps = {"iterations": 9 if method.train.get("averaging") == "swad" else 1, "evaluate_every": 1}
     bottleneck = {"bottleneck": 8} if method.train.get("bottleneck") else {}
@@ -173,7 +176,7 @@ def cells(suite: Suite, tasks: list[str]) -> set[tuple[str, ...]]:
         (task, suite.label(method), augmentation, selection)
         for task in tasks
         for method in suite.methods
-        for augmentation in suite.augmentations
+        for augmentation in suite.augmentations_of(method)
         for selection in suite.selections
     }
 
@@ -324,8 +327,8 @@ def test_the_suite_of_vision_transformers(tmp_path: Path, sd15_folder: Path) -> 
     vit = {"backbone": "test_vit", "resample_positions": True}
     ran = Ran("office_home_vit", layout, tmp_path, sd15_folder, 64, train=vit, tasks=["Ar->Cl"])
     assert recorded(ran.records) == cells(ran.suite, ["Ar->Cl"])
-    assert set(ran.records["backbone"]) == {"test_vit"}
-    assert set(ran.records["method"]) == {"ERM", "CDAN", "MCC", "SDAT", "ELS"}
+    assert set(ran.records["backbone"]) == {"test_vit", str(tmp_path / "clip")}
+    assert set(ran.records["method"]) == {"ERM", "CDAN", "MCC", "SDAT", "ELS", "CLIP zero-shot"}
     assert "Missing" not in ran.table("accuracy_last.md")
 
 

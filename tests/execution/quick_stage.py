@@ -30,7 +30,9 @@ class QuickParams(Strict):
     die: int = 0
     """How many times its process is killed first."""
     fail: str = ""
-    """`user` or `disk`: how it fails."""
+    """`user`, `disk` or `exit`: how it fails."""
+    prints: str = ""
+    """What it prints, in Python and past it."""
     remarks: int = 0
     """How many remarks it makes, each of them twice."""
 
@@ -44,6 +46,11 @@ def run(params: QuickParams, inputs: dict[str, Path], workspace: Path, progress:
     progress(0, 1, "waiting")
     if before < params.die:
         os.kill(os.getpid(), signal.SIGKILL)
+    if params.prints:
+        print(params.prints, flush=True)
+        os.write(1, f"{params.prints}\n".encode())
+    if params.fail == "exit":
+        raise SystemExit(3)
     if params.fail == "user":
         raise UserError("as told")
     if params.fail == "disk":

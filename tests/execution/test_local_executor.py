@@ -89,3 +89,23 @@ def test_a_gpu_is_given_to_one_job_at_a_time_and_hidden_from_the_others(
     for gpu in ("GPU-one", "GPU-two"):
         on_it = {name: int(seen[name] == gpu) for name in seen}
         assert most_at_once(tmp_path, on_it) == 1
+
+
+def test_what_a_stage_prints_does_not_reach_standard_output(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    job = quick("a", tmp_path, prints="a plug-in's line")
+    outcome = local_executor.execute([job], Store(tmp_path / "store"), Capacity(cpus=1), Notes())
+    assert outcome.made == [job]
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.count("a plug-in's line\n") == 2
+
+
+def test_a_stage_that_exits_fails_alone(tmp_path: Path) -> None:
+    jobs = [quick("a", tmp_path, fail="exit"), quick("b", tmp_path)]
+    notes = Notes()
+    outcome = local_executor.execute(jobs, Store(tmp_path / "store"), Capacity(cpus=1), notes)
+    assert [job.label for job in outcome.made] == ["b"]
+    assert ("failed", "a: SystemExit: 3") in notes.told
+    assert notes.count("retried", "a") == 0

@@ -16,7 +16,7 @@ from pipeline.planning.kinds.generate import GenerateParams
 from pipeline.planning.kinds.prepare import PrepareParams
 from pipeline.planning.rates import GPU
 
-SHARED = {"sampling", "morphing", "saved_images"}
+SHARED = {"classifier", "sampling", "morphing", "saved_images"}
 """The files of the folder that declare no kind, but what several kinds share."""
 
 

@@ -1,11 +1,13 @@
 """A results folder is drawn again only if its inputs or one of its files changed."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pipeline.report import manifest
+from pipeline.report.page import build
 
 
 @pytest.fixture
@@ -47,3 +49,18 @@ def test_other_records_are_drawn_again(tmp_path: Path, files: list[Path]) -> Non
 def test_a_note_that_can_not_be_read_is_none(tmp_path: Path, files: list[Path], text: str) -> None:
     (tmp_path / manifest.FILE).write_text(text)
     assert manifest.read(tmp_path, "a") is None
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_place_of_the_note_is_none_and_is_replaced(tmp_path: Path, files: list[Path]) -> None:
+    (tmp_path / manifest.FILE).unlink()
+    os.mkfifo(tmp_path / manifest.FILE)
+    assert manifest.read(tmp_path, "a") is None
+    manifest.write(tmp_path, "a", files, [])
+    assert manifest.read(tmp_path, "a") is not None
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_place_of_the_page_is_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / manifest.PAGE)
+    assert not build._has_fingerprint(tmp_path / manifest.PAGE, "a")

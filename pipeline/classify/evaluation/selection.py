@@ -9,6 +9,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -25,18 +26,52 @@ BATCH = 250
 
 @dataclass(frozen=True)
 class EvaluationSets:
-    """The images that are evaluated, after every `every` steps and at the end.
+    """The images that are evaluated: after `first` steps, then after every `every` steps, and at the end.
 
     Attributes:
         held_out: For each source domain its labelled images that are not trained on: under uda its test
-            split.
-        target: The target's test split, unlabelled.
+            split. Where made images are held out too, theirs are one more domain.
+        target: The target's images, unlabelled: its test split, or in DomainBed's protocol all of them.
         every: The number of steps between two evaluations.
+        first: The number of steps before the first.
     """
 
     held_out: Sequence[Pool]
     target: Pool
     every: int
+    first: int
+
+    def due(self, done: int) -> bool:
+        """Return whether an evaluation follows the first `done` steps."""
+        return done >= self.first and (done - self.first) % self.every == 0
+
+
+@dataclass(frozen=True)
+class TargetLabels:
+    """The labels of the target's images that were evaluated, and which of the images count for what.
+
+    Attributes:
+        labels: int64 [N].
+        scored: The places of the images whose share of correct ones is the accuracy: int64 [n].
+        oracle: The places of the images by which the rule `oracle` chooses.
+    """
+
+    labels: np.ndarray
+    scored: np.ndarray
+    oracle: np.ndarray
+
+    @classmethod
+    def of_all(cls, labels: np.ndarray) -> Self:
+        """Return the labels int64 [N] of images that all count for both."""
+        everywhere = np.arange(len(labels))
+        return cls(labels, everywhere, everywhere)
+
+    @classmethod
+    def of_split(cls, data: Path, target: str) -> Self:
+        """Return the labels of the test split in `data`, a prepare artifact; all images count for both."""
+        labels = load_labelled(data, target, "test").labels
+        assert labels is not None
+        return cls.of_all(labels)
 
 
 @dataclass(frozen=True)
@@ -115,7 +150,7 @@ def score(predictions: np.ndarray | Tensor, labels: np.ndarray | Tensor, classes
     return Score(100 * float(correct.mean()), per_class)
 
 
-def select(selection: str, evaluations: Sequence[Evaluation], target_labels: np.ndarray) -> Evaluation:
+def select(selection: str, evaluations: Sequence[Evaluation], target: TargetLabels) -> Evaluation:
     """Return the evaluation that a selection rule chooses; the latest of equally good ones.
 
     Args:
@@ -123,15 +158,18 @@ def select(selection: str, evaluations: Sequence[Evaluation], target_labels: np.
             `unsupervised`, the highest neighbourhood density of the target's test images, without their
             labels; `oracle`, the highest accuracy on the target's labels: an upper limit, never a result.
         evaluations: The evaluations of a training, in order.
-        target_labels: int64 [n], the labels of the target's test images.
+        target: The labels of the target's images.
     """
     if selection == "last":
         return evaluations[-1]
     if selection == "source":
         return max(reversed(evaluations), key=lambda one: one.source_accuracy)
     if selection == "unsupervised":
-        return max(reversed(evaluations), key=lambda one: neighbourhood_density(one.probabilities))
-    return max(reversed(evaluations), key=lambda one: np.mean(one.predictions == target_labels))
+        return max(
+            reversed(evaluations), key=lambda one: neighbourhood_density(one.probabilities[target.scored])
+        )
+    labels = target.labels[target.oracle]
+    return max(reversed(evaluations), key=lambda one: np.mean(one.predictions[target.oracle] == labels))
 
 
 def neighbourhood_density(probabilities: np.ndarray | Tensor) -> float:
@@ -158,16 +196,17 @@ class _Identity:
 
 
 def target_predictions(
-    data: Path, target: str, selections: Sequence[str], evaluations: Sequence[Evaluation]
+    target: TargetLabels, selections: Sequence[str], evaluations: Sequence[Evaluation]
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the labels of the target's test images, and the predictions that each selection rule chooses.
+    """Return the labels of the target's scored images, and the predictions that each selection rule chooses.
 
     Returns:
         Labels int64 [n], and predictions int64 [n] by the name of the rule.
     """
-    labels = load_labelled(data, target, "test").labels
-    assert labels is not None
-    return labels, {selection: select(selection, evaluations, labels).predictions for selection in selections}
+    chosen = {selection: select(selection, evaluations, target) for selection in selections}
+    return target.labels[target.scored], {
+        selection: one.predictions[target.scored] for selection, one in chosen.items()
+    }
 
 
 def predictions_file(labels: np.ndarray, predictions: dict[str, np.ndarray]) -> bytes:

@@ -59,18 +59,22 @@ class SDAT(Method):
 
     def ascent(self, step: Step) -> dict[str, Tensor]:
         """Return the terms `task` and `confusion`."""
-        labelled, target = step.halves
-        return {
-            "task": cross_entropy(labelled.logits, step.labels),
-            "confusion": class_confusion(target.logits, self.temperature),
-        }
+        return self._smoothed(step)
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Return the terms of `ascent`, and `adversarial`."""
         adversarial = conditional_adversarial_loss(
             self.discriminator, *step.halves, warm_start(step, self.warm_up_steps), self.eps
         )
-        return self.ascent(step) | {"adversarial": self.trade_off * adversarial}
+        return self._smoothed(step) | {"adversarial": self.trade_off * adversarial}
+
+    def _smoothed(self, step: Step) -> dict[str, Tensor]:
+        """The terms of both ascent and loss."""
+        labelled, target = step.halves
+        return {
+            "task": cross_entropy(labelled.logits, step.labels),
+            "confusion": class_confusion(target.logits, self.temperature),
+        }
 
 
 def conditional_adversarial_loss(

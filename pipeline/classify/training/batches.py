@@ -142,17 +142,21 @@ class LabelledBatches:
     made: Pool | None
     made_fraction: float | None
 
+    @property
+    def pools(self) -> list[Pool]:
+        """The source, and the made images that enter training."""
+        return [self.source] if self.made is None else [self.source, self.made]
+
     def batch(self, step: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
         """Return images [size, 3, H, W] and labels [size] of a step."""
-        pools = [self.source] if self.made is None else [self.source, self.made]
-        return gather(pools, self._indices(step, size, seed), step, seed)
+        return gather(self.pools, self.chosen(step, size, seed), step, seed)
 
     def groups(self, size: int) -> tuple[Tensor, Tensor | None]:
         """Return the domain of each image of a batch, int64 [size], and their weights: here 0 and None."""
         return torch.zeros(size, dtype=torch.int64), None
 
-    def _indices(self, step: int, size: int, seed: int) -> list[np.ndarray]:
-        """The indices that a step takes of each pool."""
+    def chosen(self, step: int, size: int, seed: int) -> list[np.ndarray]:
+        """Return the indices that a step takes of each pool."""
         start, stop, order = step * size, (step + 1) * size, derive(seed, "labelled")
         if self.made is None:
             return [shuffled(len(self.source), start, stop, order)]
@@ -167,10 +171,14 @@ class LabelledBatches:
         ]
 
 
+def target_chosen(pool: Pool, step: int, size: int, seed: int) -> np.ndarray:
+    """Return the indices of the target images of a step: int64 [size]."""
+    return shuffled(len(pool), step * size, (step + 1) * size, derive(seed, "target"))
+
+
 def target_batch(pool: Pool, step: int, size: int, seed: int) -> Tensor:
     """Return the unlabelled target images of a step: [size, 3, H, W]."""
-    indices = shuffled(len(pool), step * size, (step + 1) * size, derive(seed, "target"))
-    return pool.augmented(indices, derive(seed, "shift target", step))
+    return pool.augmented(target_chosen(pool, step, size, seed), derive(seed, "shift target", step))
 
 
 def concatenate(sets: Iterable[ImageSet]) -> ImageSet:

@@ -5,12 +5,14 @@ from typing import Any
 
 import torch
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from pipeline.classify.method import Method, ParameterGroup
 from pipeline.classify.network import Network
+from pipeline.classify.training.segments import Segment
 from pipeline.config import TrainSettings, nearest
 from pipeline.core.errors import UserError
-from pipeline.core.lr_schedule import Schedule, constant, cosine, inverse
+from pipeline.core.lr_schedule import Schedule, constant, cosine, inverse, schedule_rates
 
 
 def make_optimizer(network: Network, method: Method, settings: TrainSettings) -> Optimizer:
@@ -44,11 +46,13 @@ def make_optimizer(network: Network, method: Method, settings: TrainSettings) ->
 def _check_groups(method: Method, groups: Sequence[ParameterGroup]) -> None:
     """Raise UserError for names of groups that `method` does not return, and for weights in two groups."""
     names = [group.name for group in groups]
-    for update in method.updates():
-        unknown = sorted(set(update.groups or ()) - set(names))
+    named = [(f"update {update.name!r}", update.groups or ()) for update in method.updates()]
+    named += [(f"phase {phase.name!r}", phase.frozen) for phase in method.phases()]
+    for what, of_part in named:
+        unknown = sorted(set(of_part) - set(names))
         if unknown:
             raise UserError(
-                f"method {method.name}: update {update.name!r} names the group {unknown[0]!r}, which "
+                f"method {method.name}: {what} names the group {unknown[0]!r}, which "
                 f"parameter_groups does not return; {nearest(unknown[0], names)}"
             )
     places: dict[int, str] = {}
@@ -89,14 +93,21 @@ def update_weights(
     scaler.update()
 
 
-def rate_schedule(settings: TrainSettings) -> Schedule:
-    """Return the schedule that `settings.schedule` names.
+def schedule_phase(optimizer: Optimizer, settings: TrainSettings, segment: Segment, done: int) -> LambdaLR:
+    """Set the learning rates of the step after `done` steps of the training, in the phase of `segment`."""
+    schedule = rate_schedule(settings, segment.phase_stop - segment.phase_start)
+    factor = segment.phase.lr_factor
+    return schedule_rates(optimizer, lambda step: factor * schedule(step), done - segment.phase_start)
+
+
+def rate_schedule(settings: TrainSettings, steps: int) -> Schedule:
+    """Return the schedule that `settings.schedule` names, for a phase of `steps` steps.
 
     `constant` keeps the rate, `cosine` lets it fall to 0 at the last step, and `inverse` multiplies it by
     (1 + inverse_gamma * step)^-0.75.
     """
     if settings.schedule == "cosine":
-        return cosine(settings.iterations)
+        return cosine(steps)
     if settings.schedule == "inverse":
         return inverse(settings.inverse_gamma)
     return constant

@@ -1,13 +1,17 @@
 """The forward pass of a training step: from a batch of images to what the network computes from it."""
 
 from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from pipeline.classify.levels import level_names, recorded_levels
-from pipeline.classify.method import Method, Outputs
-from pipeline.classify.network import Network
+from pipeline.classify.method import Method, Outputs, Step
+from pipeline.classify.network import Network, kept_statistics
+from pipeline.classify.training.draws import Drawn
+from pipeline.classify.training.segments import Segment
 from pipeline.config import TrainSettings
 from pipeline.core.compiling import compile_network
 from pipeline.core.errors import UserError
@@ -33,6 +37,28 @@ def place(network: Network, settings: TrainSettings) -> torch.device:
     return device
 
 
+@dataclass(frozen=True)
+class Groups:
+    """The domains of the b labelled images of every step, on the device.
+
+    Attributes:
+        domains: int64 [b], as in `Step`.
+        sizes: The number of images of each domain, known without waiting for the device.
+        weights: float32 [b], as in `Step`, or None.
+    """
+
+    domains: Tensor
+    sizes: tuple[int, ...]
+    weights: Tensor | None
+
+    @classmethod
+    def of(cls, groups: tuple[Tensor, Tensor | None], device: torch.device) -> Self:
+        """Return what `LabelledBatches.groups` or `DomainBatches.groups` says, on `device`."""
+        domains, weights = groups
+        sizes = tuple(domains.bincount().tolist())
+        return cls(domains.to(device), sizes, None if weights is None else weights.to(device))
+
+
 class Passes:
     """Passes images through `network` in the precision of `settings` and in the order that `method` needs.
 
@@ -44,6 +70,51 @@ class Passes:
         self.network, self.separate = network, method.separate_passes
         self.half = HALF.get(settings.precision)
         self.levels = level_names(network.backbone) if method.uses_levels else []
+        method._pass = self.again
+
+    def step(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        groups: Groups,
+        drawn: Drawn,
+        segment: Segment,
+        done: int,
+        update: str,
+    ) -> Step:
+        """Pass the images of a step through the network.
+
+        Args:
+            images: [b + n, 3, H, W], the labelled images and then the n target images.
+            labels: int64 [b].
+            groups: The domains of labelled images, of which a phase has all or none.
+            drawn: Which images they are, and their views.
+            segment: Where in the training the step is.
+            done: The steps of the training that are done.
+            update: The name of the update under way.
+        """
+        count, done = len(labels), done - segment.phase_start
+        labelled, target, levels = self.halves(images, count)
+        has_target = len(images) > count
+        return Step(
+            labelled=labelled,
+            labels=labels,
+            target=target if has_target else None,
+            progress=done / (segment.phase_stop - segment.phase_start),
+            domains=groups.domains[:count],
+            weights=None if groups.weights is None else groups.weights[:count],
+            images=images[:count],
+            iteration=done,
+            update=update,
+            levels=levels,
+            domain_sizes=groups.sizes if count else (),
+            target_images=images[count:] if has_target else None,
+            indices=drawn.indices,
+            target_indices=drawn.target_indices,
+            views=drawn.views,
+            network=self.network,
+            phase=segment.phase.name,
+        )
 
     def halves(self, images: Tensor, count: int) -> tuple[Outputs, Outputs, tuple[Tensor, ...]]:
         """Compute the outputs of labelled and of target images, and the levels of the labelled ones.
@@ -54,7 +125,7 @@ class Passes:
             images: [b + n, 3, H, W], the labelled images and then the n target images.
             count: b, the number of labelled images.
         """
-        if self.separate and len(images) > count:
+        if self.separate and 0 < count < len(images):
             labelled, levels = self._through_network(images[:count])
             target, _ = self._through_network(images[count:])
             return labelled, target, levels
@@ -62,6 +133,12 @@ class Passes:
         labelled = Outputs(both.features[:count], both.logits[:count])
         target = Outputs(both.features[count:], both.logits[count:])
         return labelled, target, tuple(level[:count] for level in levels)
+
+    def again(self, images: Tensor, update_statistics: bool) -> Outputs:
+        """Pass more images through the network, for a method (see `Method.forward`)."""
+        with nullcontext() if update_statistics else kept_statistics(self.network):
+            outputs, _ = self._through_network(images)
+        return outputs
 
     def _through_network(self, images: Tensor) -> tuple[Outputs, tuple[Tensor, ...]]:
         """Features and logits of all images, and the recorded levels of the backbone."""

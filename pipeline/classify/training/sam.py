@@ -7,11 +7,12 @@ Matching for Domain Generalization", CVPR 2023) is the same with a second parame
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from pipeline.classify.network import kept_statistics
 
 
 @contextmanager
@@ -45,22 +46,14 @@ def perturbed(
     gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
     norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
     kept = [weight.detach().clone() for weight in weights]
-    tracking = [
-        layer
-        for layer in network.modules()
-        if isinstance(layer, _BatchNorm) and layer.track_running_stats and not update_statistics
-    ]
     try:
         move = _move_on_cpu if norm.is_cpu else _move_on_gpu
         move(weights, gradients, norm, rho, alpha or 0.0)
-        for layer in tracking:
-            layer.track_running_stats = False
-        yield
+        with nullcontext() if update_statistics else kept_statistics(network):
+            yield
         if alpha is not None:
             _average_gradients(weights, gradients)
     finally:
-        for layer in tracking:
-            layer.track_running_stats = True
         with torch.no_grad():
             for weight, value in zip(weights, kept, strict=True):
                 weight.copy_(value)

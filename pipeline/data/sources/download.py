@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ REDIRECTS = 10
 """Maximum number of redirects in one attempt."""
 
 ANSWER_TIMEOUTS = 4
-"""The headers of an answer must be complete after this multiple of RetryPolicy.timeout."""
+"""The headers of an answer must be complete after this multiple of RetryPolicy.timeout, and so must the next
+bytes of the file: a server that sends a little of something else before each read times out is given up."""
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes received so far, and the bytes in total or None if that is unknown."""
@@ -185,13 +186,48 @@ def _attempt(url: str, part: _PartialFile, budget: Budget, progress: Progress) -
         if total is not None:
             budget.learn_size(total, total - part.size, part.path.parent)
         with part.path.open("ab") as file:
-            # iter_content would withhold the bytes of an incomplete chunk when the connection fails.
-            while chunk := response.raw.read1(CHUNK, decode_content=False):
+            for chunk in _chunks(response, budget):
                 budget.receive(len(chunk))
                 file.write(chunk)
                 progress(file.tell(), total)
     if total is not None and part.size != total:
         raise _AttemptFailed(f"received {part.size:,} of {total:,} bytes")
+
+
+def _chunks(response: requests.Response, budget: Budget) -> Iterator[bytes]:
+    """Yield the bytes of a body as they come.
+
+    A thread ends the connection when the next bytes do not come in time. A read itself returns only with
+    bytes of the file, and a server that sends parts of chunk sizes, or trailers without end, would hold it.
+    """
+    limit = ANSWER_TIMEOUTS * budget.policy.timeout
+    stop, due, late = threading.Event(), time.monotonic() + limit, False
+
+    def watch() -> None:
+        nonlocal late
+        while not stop.wait(max(0.0, due - time.monotonic())):
+            if time.monotonic() >= due:
+                late = True
+                response.raw.shutdown()
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        while True:
+            due = time.monotonic() + min(limit, budget.seconds_left())
+            try:
+                # iter_content would withhold the bytes of an incomplete chunk when the connection fails.
+                chunk = response.raw.read1(CHUNK, decode_content=False)
+            except (HTTPError, OSError):
+                if not late:
+                    raise
+            if late:
+                raise _AttemptFailed("the next bytes of the file did not come in time")
+            if not chunk:
+                return
+            yield chunk
+    finally:
+        stop.set()
 
 
 def _ask(url: str, headers: dict[str, str], budget: Budget) -> requests.Response:

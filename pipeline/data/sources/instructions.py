@@ -2,6 +2,7 @@
 
 from pipeline.config import FolderCard, data_folder
 from pipeline.core.paths import PROGRAM
+from pipeline.core.text import one_line
 
 
 def commands(card: FolderCard) -> str:
@@ -28,7 +29,9 @@ def manual_steps(card: FolderCard) -> str:
         address = source.page or next((archive.url for archive in source.archives if archive.url), "")
         steps = " ".join(source.steps.split()) or (f"Download {files}." if files else "")
         sources.append(
-            f"  {source.by}" + (f": {address}" if address else "") + (f"\n    {steps}" if steps else "")
+            f"  {one_line(source.by)}"
+            + (f": {one_line(address)}" if address else "")
+            + (f"\n    {steps}" if steps else "")
         )
     return (
         f"By hand, in order of preference:\n{chr(10).join(sources)}\n"

@@ -8,6 +8,7 @@ from accelerate.state import AcceleratorState
 
 from pipeline.config import FinetuneSettings
 from pipeline.core.checkpoint import CHECKPOINT
+from pipeline.core.processes.launcher import launch
 from pipeline.core.reproducibility import reproducible
 from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
@@ -63,6 +64,11 @@ def tuning_data(
 
 def tune(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
     """Fine-tune in one process, or as one of several."""
+    with reproducible(params.threads, params.settings.deterministic):
+        _tune(params, inputs, workspace, progress)
+
+
+def _tune(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
     settings = params.settings
     accelerator = make_accelerator(settings)
     model = BaseModel.load(params.base_model, settings.precision, accelerator.device)
@@ -96,16 +102,13 @@ def run(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, progre
         workspace: Folder of the product and of checkpoints.
         progress: Called after every step.
     """
+    if params.settings.processes == 1:
+        tune(params, inputs, workspace, progress)
+        return
     with reproducible(params.threads, params.settings.deterministic):
-        if params.settings.processes == 1:
-            tune(params, inputs, workspace, progress)
-            return
         # One process encodes the images first: the others would wait for it longer than their timeout.
         model = BaseModel.load(params.base_model, params.settings.precision)
         tuning_data(model, params, inputs, workspace / "scratch" / "encoded")
         del model
         torch.cuda.empty_cache()
-        # The launcher imports the worker, which imports this module.
-        from pipeline.diffusion.finetune.launcher import launch
-
-        launch(params, inputs, workspace, progress)
+        launch("finetune", params.settings.processes, tune, (params, inputs, workspace), progress)

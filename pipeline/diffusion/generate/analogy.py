@@ -1,6 +1,5 @@
 """Change an image as an example pair of images shows, with a LoRWeB adapter: a : a' :: b : b'."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +9,12 @@ from typing import Literal
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from pydantic import ValidationError
 from torch import Tensor
 
 from pipeline.config import AdapterSpec, AnalogySpec, BaseModelSpec, Guidance, store_folder
 from pipeline.core.errors import UserError
+from pipeline.core.json_files import read_object
 from pipeline.core.store import MANIFEST
 from pipeline.data.image_files import as_rgb
 from pipeline.data.open_image import open_image
@@ -149,11 +150,19 @@ def find_adapter(name: str, store: Path) -> LorwebFile:
 
 
 def default_base_model(adapter: Path) -> BaseModelSpec:
-    """Return the base model in the manifest beside the adapter's file, or `mini` without a manifest."""
+    """Return the base model in the manifest beside the adapter's file, or `mini` without a manifest.
+
+    Raises:
+        UserError: The manifest is damaged.
+    """
     manifest = adapter.parent / MANIFEST
     if not manifest.is_file():
         return BaseModelSpec(name="mini")
-    return BaseModelSpec.model_validate(json.loads(manifest.read_text())["params"]["base_model"])
+    remedy = "state the base model with --base-model"
+    try:
+        return BaseModelSpec.model_validate(read_object(manifest, remedy)["params"]["base_model"])
+    except (KeyError, TypeError, ValidationError) as error:
+        raise UserError(f"{manifest} states no base model that can be used; {remedy}") from error
 
 
 def read_images(options: AnalogyOptions, most: int, size: int) -> tuple[AnalogyImages, list[str]]:

@@ -9,29 +9,22 @@ from pipeline.config import (
     Fraction,
     Rate,
     Seed,
-    Setting,
-    Strict,
     TrainSettings,
     keyed_unless_default,
     method_label,
-    task_name,
 )
 from pipeline.core.job import Job, JobKind, Reduction, Workload, register
+from pipeline.planning.kinds.classifier import ClassifierParams
 from pipeline.planning.network_sizes import GIB, TRAINING_PASSES, backbone, backbone_name
 
-GRADIENTS = {"SDAT": 2, "ELS": 2, "SAGM": 2, "MCD": 6}
+GRADIENTS = {"SDAT": 2, "ELS": 2, "MIC": 2, "SAGM": 2, "MCD": 6}
 """The gradients that a step computes, of the methods that compute more than one: those that seek flat minima,
 and MCD, whose step has six updates by default."""
 
 
-class TrainParams(Strict):
-    """One training. `sources` is one domain under uda, and two or more under dg."""
+class TrainParams(ClassifierParams):
+    """One training."""
 
-    dataset: str = Field(description="name of the dataset")
-    setting: Setting = Field(description="the setting of the suite")
-    sources: list[str] = Field(min_length=1, description="the source domains")
-    target: str = Field(description="the target domain")
-    classes: list[str] = Field(description="names of the classes")
     image_size: Count = Field(description="height and width of images, in pixels")
     method: str = Field(description="name of the method")
     method_version: Count = keyed_unless_default(1, "version of the method's implementation")
@@ -44,21 +37,11 @@ class TrainParams(Strict):
     )
     made_weight: Rate = Field(description="dg: weight of a made image in the task loss")
     settings: TrainSettings = Field(description="how the classifier is trained")
-    selections: list[str] = Field(description="rules of checkpoint selection")
     seed: Seed = Field(description="seed of weights, batches and augmentation")
-    threads: Count = Field(description="CPU threads")
-
-    @property
-    def task(self) -> str:
-        """The name of the task in records."""
-        return task_name(self.setting, self.sources, self.target)
 
     def identity(self) -> dict[str, str | int]:
         """Return the columns of its records that are known before it has run."""
-        return {
-            "dataset": self.dataset,
-            "setting": self.setting,
-            "task": self.task,
+        return super().identity() | {
             "method": method_label(self.method, self.settings),
             "augmentation": self.augmentation,
             "backbone": self.settings.backbone,
@@ -100,14 +83,19 @@ class Train(JobKind[TrainParams]):
         """Tell whether the network's passes are in half precision."""
         return params.settings.precision != "fp32"
 
+    def processes(self, params: TrainParams) -> int:
+        """Return how many processes share a batch."""
+        return params.settings.processes
+
     def cpus(self, params: TrainParams) -> int:
-        """Add the threads that prefetch batches."""
-        return super().cpus(params) + params.settings.workers
+        """Add the threads that prefetch batches, of every process."""
+        return super().cpus(params) + params.settings.workers * params.settings.processes
 
     def gpu_gib(self, params: TrainParams) -> float:
         """Add up weights, gradients, one moment, and activations."""
         network = backbone(params.settings.backbone)
-        activations = self.images_per_step(params) * network.activations_at(params.image_size)
+        images = self.images_per_step(params) / params.settings.processes
+        activations = images * network.activations_at(params.image_size)
         half = 2 if self.half_precision(params) else 1
         return (12 * network.parameters + activations / half) / GIB
 

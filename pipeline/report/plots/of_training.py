@@ -12,6 +12,9 @@ from pipeline.report.plots import a_distance, confusion, tsne
 from pipeline.report.plots.figure_cache import FigureSpec
 from pipeline.report.tables.names import row_name, rule_name
 
+FEATURES = "features.npz"
+"""The file of features of a training; a method that is not trained has none."""
+
 
 def distances(suite: Suite, artifacts: Artifacts) -> list[FigureSpec]:
     """Return the figure of A-distances, measured with the network of each row's first seed."""
@@ -20,7 +23,7 @@ def distances(suite: Suite, artifacts: Artifacts) -> list[FigureSpec]:
         for method, augmentation in product(map(suite.label, suite.methods), suite.augmentations):
             trained = _first_trained(suite, made, method, augmentation)
             if trained is not None and augmentation in a_distance.MEASURED:
-                networks.append(a_distance.Network(task, method, augmentation, trained[1] / "features.npz"))
+                networks.append(a_distance.Network(task, method, augmentation, trained[1] / FEATURES))
     if not networks:
         return []
     title = "How far from the target: before and after made images"
@@ -32,9 +35,9 @@ def distances(suite: Suite, artifacts: Artifacts) -> list[FigureSpec]:
 def _first_trained(
     suite: Suite, made: TaskArtifacts, method: str, augmentation: str
 ) -> tuple[int, Path] | None:
-    """The first seed that has a training, and its artifact."""
+    """The first seed that has a training with features.npz, and its artifact."""
     found = ((seed, made.trained.get((method, augmentation, seed))) for seed in suite.seeds)
-    return next(((seed, folder) for seed, folder in found if folder is not None), None)
+    return next(((seed, folder) for seed, folder in found if folder and (folder / FEATURES).exists()), None)
 
 
 def network_figures(
@@ -51,7 +54,7 @@ def network_figures(
         seed, artifact = trained
         title = f"{heading}: {row_name(method, augmentation)}, seed {seed}"
         domains = (", ".join(made.sources), made.target)
-        draw = partial(tsne.draw, artifact / "features.npz", classes, domains, title)
+        draw = partial(tsne.draw, artifact / FEATURES, classes, domains, title)
         parts = (artifact.name, classes, domains, title)
         file = file_stem(f"tsne_{name}_{method}_{augmentation}")
         figures.append(FigureSpec(file, parts, (".png", ".pdf"), draw))

@@ -195,9 +195,10 @@ def _class_mean(shares: Sequence[float]) -> float:
 def _rows(suite: Suite, asked: pd.DataFrame, values: Callable[[pd.DataFrame], np.ndarray]) -> list[Row]:
     """The rows of a table. `values` returns [columns, seeds] of one method and augmentation."""
     rows, groups = [], dict(list(asked.groupby(["method", "augmentation"])))
-    for method in map(suite.label, suite.methods):
-        plain: np.ndarray | None = None
-        for place, augmentation in enumerate(sorted(suite.augmentations, key=lambda name: name != "none")):
+    for spec in suite.methods:
+        method, plain = suite.label(spec), None
+        ordered = sorted(suite.augmentations_of(spec), key=lambda name: name != "none")
+        for place, augmentation in enumerate(ordered):
             found = values(groups.get((method, augmentation), asked[:0]))
             rows.append(_row(method, augmentation, found, plain, heads_block=place == 0))
             if augmentation == "none":

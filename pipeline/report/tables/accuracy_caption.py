@@ -34,7 +34,7 @@ def caption(
         rows: The rows of the table.
         measured: What the numbers are, in words.
     """
-    backbones = sorted({suite.train_settings(method).backbone for method in suite.methods})
+    backbones = sorted(set(map(suite.backbone_of, suite.methods)))
     seeds = len(suite.seeds)
     number = f"mean ± standard error over {seeds} seeds" if seeds > 1 else "one seed, so no error"
     parts = [
@@ -42,9 +42,15 @@ def caption(
         f"Checkpoint: {RULE_NAMES.get(selection, selection)}",
         "Best of a column in bold, second underlined",
     ]
-    if any(suite.train_settings(method).averaging == "swad" for method in suite.methods):
+    if any(settings.averaging == "swad" for settings in suite.backbones):
         parts.append(
             "SWAD: the average of iterates, chosen on held-out source images, whatever the checkpoint"
+        )
+    zero_shot = [suite.label(method) for method in suite.methods if method.zero_shot]
+    if zero_shot:
+        parts.append(
+            f"{', '.join(zero_shot)}: not trained, by the words of the classes; the same for every seed and "
+            "source"
         )
     made = [name for name in suite.augmentations if name != "none"]
     if made and "none" in suite.augmentations:

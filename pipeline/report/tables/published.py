@@ -96,7 +96,7 @@ def published_table(
     if not fits.any():
         return None
     fitting = figures[fits]
-    backbones = {suite.label(method): suite.train_settings(method).backbone for method in suite.methods}
+    backbones = {suite.label(method): suite.backbone_of(method) for method in suite.methods}
     table = accuracy_table(records, suite, tasks, selection)
     one_task = OVERALL in set(fitting["task"])  # their mean is one over classes
     found = []

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pipeline.core.errors import UserError
 from pipeline.core.paths import base_folder, shipped_folder
+from pipeline.core.store import check_regular
 
 COLUMNS = ("dataset", "setting", "method", "backbone", "task", "accuracy", "selection", "source")
 """Required columns of a file of published figures. An optional column `augmentation` defaults to `none`."""
@@ -44,6 +45,7 @@ def read_all(paths: Iterable[Path]) -> pd.DataFrame:
 def _rows(path: Path) -> list[tuple[int, dict[str, str | float]]]:
     """The checked lines of a file, each with its line number from 1."""
     try:
+        check_regular(path)
         with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark before UTF-8
             lines = csv.DictReader(file, strict=True)
             header = lines.fieldnames or []

@@ -6,7 +6,6 @@ This module computes; `significance_text.py` writes the results down and `rank_d
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import product
 from math import inf, sqrt
 
 import numpy as np
@@ -117,6 +116,7 @@ def statistics(records: pd.DataFrame, suite: Suite, tasks: Sequence[str], select
         gain(method, augmentation, over, values[method, augmentation], values[method, over])
         for method in map(suite.label, suite.methods)
         for augmentation, over in compared(suite.augmentations)
+        if (method, augmentation) in values
     ]
     return Statistics(suite.title, suite.dataset, selection, tuple(values), tuple(gains), ranks(values))
 
@@ -130,7 +130,11 @@ def grids(
         (method, augmentation) to [tasks, seeds], NaN where a record is missing.
     """
     asked = accuracy.measured(records, suite, tasks, selection)
-    rows = product(map(suite.label, suite.methods), suite.augmentations)
+    rows = [
+        (suite.label(method), augmentation)
+        for method in suite.methods
+        for augmentation in suite.augmentations_of(method)
+    ]
     found = dict(list(asked.groupby(["method", "augmentation"])))
     return {row: accuracy.by_task_and_seed(found.get(row, asked[:0]), tasks, suite.seeds) for row in rows}
 

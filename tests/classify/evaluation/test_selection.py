@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from pipeline.classify.evaluation.selection import Evaluation, neighbourhood_density, score, select
+from pipeline.classify.evaluation.selection import (
+    Evaluation,
+    TargetLabels,
+    neighbourhood_density,
+    score,
+    select,
+)
 
 
 def test_selections_take_the_best_and_of_equals_the_latest() -> None:
@@ -14,12 +20,15 @@ def test_selections_take_the_best_and_of_equals_the_latest() -> None:
         Evaluation(i, source, np.eye(3)[guess])
         for i, (source, guess) in enumerate(zip(sources, guesses, strict=True))
     ]
-    assert {name: select(name, evaluations, labels).step for name in ("last", "source", "oracle")} == {
+    assert {
+        name: select(name, evaluations, TargetLabels.of_all(labels)).step
+        for name in ("last", "source", "oracle")
+    } == {
         "last": 3,
         "source": 3,
         "oracle": 1,
     }
-    assert select("source", evaluations[:3], labels).step == 2
+    assert select("source", evaluations[:3], TargetLabels.of_all(labels)).step == 2
 
 
 def test_the_unsupervised_selection_takes_the_densest_neighbourhoods() -> None:
@@ -34,7 +43,9 @@ def test_the_unsupervised_selection_takes_the_densest_neighbourhoods() -> None:
         share = np.exp(others) / np.exp(others).sum(axis=1, keepdims=True)
         assert density == pytest.approx(-(share * np.log(share)).sum(axis=1).mean(), rel=1e-4)
     evaluations = [Evaluation(i, 50.0, probabilities) for i, probabilities in enumerate(given)]
-    assert select("unsupervised", evaluations, np.zeros(30)).step == int(np.argmax(found))
+    assert select("unsupervised", evaluations, TargetLabels.of_all(np.zeros(30))).step == int(
+        np.argmax(found)
+    )
 
 
 def test_no_selection_but_the_oracle_reads_target_labels() -> None:
@@ -42,8 +53,8 @@ def test_no_selection_but_the_oracle_reads_target_labels() -> None:
     evaluations = [Evaluation(i, 50.0 + i % 3, rng.dirichlet([0.3] * 4, 20)) for i in range(6)]
     labels = [rng.integers(4, size=20) for _ in range(8)]
     for name in ("last", "source", "unsupervised"):
-        assert len({select(name, evaluations, one).step for one in labels}) == 1
-    assert len({select("oracle", evaluations, one).step for one in labels}) > 1
+        assert len({select(name, evaluations, TargetLabels.of_all(one)).step for one in labels}) == 1
+    assert len({select("oracle", evaluations, TargetLabels.of_all(one)).step for one in labels}) > 1
 
 
 def test_a_class_without_test_images_has_no_accuracy() -> None:

@@ -82,12 +82,22 @@ def modules(loop: Loop, case: Case) -> dict[str, nn.Module]:
     return found
 
 
-def compare(system: str, name: str, losses: list[float], **parts: nn.Module) -> None:
+def compare(
+    system: str,
+    name: str,
+    losses: list[float],
+    without: str | None = None,
+    tolerance: float = TOLERANCE,
+    **parts: nn.Module,
+) -> None:
+    """Hold losses and the state of modules against golden numbers, but for names with `without` in them."""
     expected = golden.read(system, name)
     found = {"losses": losses} | golden.state(**parts)
     assert found.keys() == expected.keys()
     for key, values in expected.items():
-        np.testing.assert_allclose(found[key], values, rtol=0, atol=TOLERANCE, err_msg=key)
+        if without and without in key:
+            continue
+        np.testing.assert_allclose(found[key], values, rtol=0, atol=tolerance, err_msg=key)
 
 
 COUNTED = {"warm_up_steps": 1000}
@@ -99,6 +109,9 @@ CONSTANT = {"learning_rate": 0.001, "weight_decay": 5e-4, "schedule": "constant"
 ALONE = CONSTANT | {"backbone_lr_factor": 1.0, "backbone_momentum": 0.0}
 
 UDA = {
+    "erm": Case(
+        "ERM", {}, {"learning_rate": 0.001, "weight_decay": 5e-4, "inverse_gamma": 3e-4, "bottleneck": None}
+    ),
     "dann": Case("DANN", DISCRIMINATOR, ADVERSARIAL, "adversarial.domain_discriminator"),
     "cdan": Case("CDAN", DISCRIMINATOR, ADVERSARIAL, "adversarial.domain_discriminator"),
     "cdan_entropy": Case("CDAN+E", DISCRIMINATOR, ADVERSARIAL, "adversarial.domain_discriminator"),
@@ -125,11 +138,14 @@ def test_unsupervised_domain_adaptation(name: str, monkeypatch: pytest.MonkeyPat
     parts = {role: part for role, part in modules(loop, case).items() if not isinstance(part, nn.Identity)}
     fill(**parts)
     loop.done = FIRST
-    loop.lr_scheduler = schedule_rates(loop.optimizer, rate_schedule(loop.settings), FIRST)
+    loop.lr_scheduler = schedule_rates(
+        loop.optimizer, rate_schedule(loop.settings, loop.settings.iterations), FIRST
+    )
     loop.network.train()
     with golden.controlled(monkeypatch) as losses:
         for step in range(STEPS):
-            loop._step(torch.cat([batch("source", step), batch("target", step)]), labels(step))
+            images = [batch("source", step)] + [batch("target", step)] * loop.method.uses_target
+            loop._step(torch.cat(images), labels(step))
             loop.done += 1
     compare("uda_methods", name, losses, **parts)
 
@@ -137,6 +153,7 @@ def test_unsupervised_domain_adaptation(name: str, monkeypatch: pytest.MonkeyPat
 ADAM = {"optimizer": "adam", "learning_rate": 0.003, "schedule": "constant", "frozen_batchnorm": True}
 
 DG = {
+    "erm": Case("ERM"),
     "coral": Case("CORAL", {"trade_off": 0.7}),
     "groupdro": Case("GroupDRO", {"eta": 0.3}),
     "sagm": Case("SAGM", {"alpha": 0.05, "independent_dropout": True}, {"dropout": 0.5}),

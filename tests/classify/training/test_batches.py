@@ -101,7 +101,7 @@ def test_joined_sets_keep_their_labels_and_names() -> None:
 
 def test_schedules() -> None:
     def factor(step: int, **settings: object) -> float:
-        return rate_schedule(TrainSettings(backbone="digits_cnn", iterations=10, **settings))(step)
+        return rate_schedule(TrainSettings(backbone="digits_cnn", iterations=10, **settings), 10)(step)
 
     assert [factor(step, schedule="cosine") for step in (0, 5)] == [1.0, pytest.approx(0.5)]
     assert factor(1000, schedule="inverse") == pytest.approx(2**-0.75)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pipeline.classify.training.batches import MemoryPool
 from pipeline.classify.training.dg_batches import DomainBatches, split_domain
 from pipeline.classify.training.stage import _make_loop
+from pipeline.config import TrainSettings
 from pipeline.core.errors import UserError
 from pipeline.data.image_sets import DomainArrays, load_labelled, save_domain
 from tests.classify.train_samples import CLASSES, domain, killed_and_resumed, parameters, products
@@ -32,16 +33,22 @@ def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(max_examples=12, deadline=None)
-@given(seed=st.integers(0, 2**31), holdout=st.floats(0.05, 0.95), name=st.sampled_from("SU"))
+@given(
+    seed=st.integers(0, 2**31),
+    holdout=st.floats(0.05, 0.95),
+    name=st.sampled_from("SU"),
+    protocol=st.sampled_from(["plain", "domainbed"]),
+)
 def test_the_held_out_part_is_disjoint_and_the_rest_of_the_domain(
-    domains: Path, seed: int, holdout: float, name: str
+    domains: Path, seed: int, holdout: float, name: str, protocol: str
 ) -> None:
-    kept, held = split_domain(domains, name, holdout, seed)
+    given = TrainSettings(backbone="digits_cnn", iterations=1, holdout=holdout, protocol=protocol)
+    kept, held = split_domain(domains, name, given, seed)
     whole = load_labelled(domains, name, "train").names + load_labelled(domains, name, "test").names
     assert not set(kept.names) & set(held.names)
     assert sorted(kept.names + held.names) == sorted(whole)
-    assert len(held) == round(holdout * len(whole))
-    again = split_domain(domains, name, holdout, seed)
+    assert len(held) == (round if protocol == "plain" else int)(holdout * len(whole))
+    again = split_domain(domains, name, given, seed)
     assert (again[0].names, again[1].names) == (kept.names, held.names)
 
 
@@ -65,7 +72,7 @@ def test_the_split_depends_on_the_seed_and_the_domain_alone(prepared: Make, tmp_
 
 def test_nothing_left_or_nothing_held_out_is_refused(domains: Path) -> None:
     with pytest.raises(UserError, match=r"train\.holdout 0\.001 of the 64 images of domain S is 0; "):
-        split_domain(domains, "S", 0.001, 0)
+        split_domain(domains, "S", TrainSettings(backbone="digits_cnn", iterations=1, holdout=0.001), 0)
 
 
 def test_a_batch_has_as_many_images_of_each_domain() -> None:

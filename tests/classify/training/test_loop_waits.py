@@ -1,6 +1,7 @@
 """A step waits for no number from the device, and divergence is told with its step all the same."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,9 +43,9 @@ def test_a_step_waits_for_no_number(tmp_path: Path, method: str, monkeypatch: py
     loop, step = make_loop(tmp_path, method), Loop._step
     monkeypatch.setattr(sam, "_move_on_cpu", sam._move_on_gpu)
 
-    def watched(self: Loop, images: Tensor, labels: Tensor) -> None:
+    def watched(self: Loop, *batch: Any) -> None:
         with nothing_is_waited_for(monkeypatch):
-            step(self, images, labels)
+            step(self, *batch)
 
     monkeypatch.setattr(Loop, "_step", watched)
     loop.run(lambda done, total, what: None)

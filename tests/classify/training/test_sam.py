@@ -91,7 +91,7 @@ def loop(prepared: Make, tmp_path: Path) -> Loop:
 
 def test_a_step_of_the_loop_is_two_gradient_evaluations(loop: Loop) -> None:
     other = copy.deepcopy(loop)
-    other._seed_dropout()
+    other._seed_pass()
     first = other.network
     sum(other.method.ascent(other._forward(*other._batch(other.done))).values()).backward()
     statistics = {name: value.clone() for name, value in first.named_buffers()}
@@ -100,7 +100,7 @@ def test_a_step_of_the_loop_is_two_gradient_evaluations(loop: Loop) -> None:
         for weight in first.parameters():
             weight += 0.5 * weight.grad / length
     other.network.zero_grad()
-    other._seed_dropout()
+    other._seed_pass()
     sum(other.method.losses(other._forward(*other._batch(other.done))).values()).backward()
 
     loop._step(*loop._batch(loop.done))

@@ -8,7 +8,6 @@ import os
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,49 +15,7 @@ import pytest
 from pipeline.core.errors import UserError
 from pipeline.data.sources import archive as archive_module
 from pipeline.data.sources.archive import unpack
-
-GOOD = {"Art/Bed/1.jpg": b"one", "Art/a name with 'quotes' and 部屋.jpg": b"two" * 1000}
-
-
-def tar_of(*members: tarfile.TarInfo, compress: Callable[[bytes], bytes] = bytes) -> bytes:
-    """A tar of GOOD and then `members`."""
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as tar:
-        for name, content in GOOD.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-        for member in members:
-            tar.addfile(member, io.BytesIO(bytes(member.size)))
-    return compress(file.getvalue())
-
-
-def zip_of(*members: zipfile.ZipInfo, content: bytes = b"x") -> bytes:
-    """A zip of GOOD and then `members`."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, good in GOOD.items():
-            archive.writestr(name, good)
-        for member in members:
-            archive.writestr(member, content, zipfile.ZIP_DEFLATED)
-    return file.getvalue()
-
-
-def tar_member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", size: int = 0) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.type, member.linkname, member.size = kind, target, size
-    return member
-
-
-def zip_member(name: str, mode: int = 0) -> zipfile.ZipInfo:
-    member = zipfile.ZipInfo("placeholder")
-    member.filename = member.orig_filename = name
-    member.external_attr = mode << 16
-    return member
-
-
-def everything_below(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+from tests.data.sources.archive_samples import GOOD, everything_below, tar_member, tar_of, zip_member, zip_of
 
 
 @pytest.mark.parametrize(
@@ -89,6 +46,15 @@ def negative_tar() -> bytes:
     return bytes(content)
 
 
+def many_empty_files() -> bytes:
+    """A tar of 200,000 empty files, which packs to almost nothing."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as tar:
+        for number in range(200_000):
+            tar.addfile(tar_member(f"{number}.jpg"))
+    return file.getvalue()
+
+
 OUT = [
     "../evil",
     "a/../../evil",
@@ -113,6 +79,21 @@ REFUSED = {
     "tar negative size": (negative_tar(), "has a negative size"),
     "zip symlink": (zip_of(zip_member("a", stat.S_IFLNK | 0o777), content=b"/etc"), "is a link"),
     "zip device": (zip_of(zip_member("a", stat.S_IFBLK | 0o777)), "neither a file nor a folder"),
+    **{
+        f"{kind} {what}": (make(*map(member, names)), told)
+        for kind, make, member in (("tar", tar_of, tar_member), ("zip", zip_of, zip_member))
+        for what, names, told in (
+            ("name twice", ["a/1.jpg", "a/1.jpg"], "'a/1.jpg' is there twice; unpack it yourself"),
+            ("name twice, spelt otherwise", ["a/1.jpg", "./a//1.jpg"], "is there twice"),
+            ("file as folder", ["a", "a/1.jpg"], "'a/1.jpg' is a file and a folder at once"),
+            ("folder as file", ["a/1.jpg", "a"], "'a' is a file and a folder at once"),
+            ("the folder itself as file", ["."], "'.' is a file and a folder at once"),
+            ("no name", [""], "'' is a file and a folder at once"),
+            ("long name", ["x" * 300], "has a name that is too long"),
+            ("long path", ["/".join(["x" * 200] * 30)], "has a name that is too long"),
+        )
+    },
+    "tar of 200,000 empty files": (many_empty_files(), "more than 10,000 files and folders"),
     "tar bomb": (tar_of(tar_member("a", size=80 * 2**20), compress=gzip.compress), "decompression bomb"),
     "zip bomb": (zip_of(zip_member("a"), content=bytes(80 * 2**20)), "decompression bomb"),
 }
@@ -179,8 +160,35 @@ def test_garbled_and_encrypted_archives_are_named(tmp_path: Path) -> None:
         unpack(tmp_path / "locked", tmp_path / "folder")
 
 
+def test_a_zip_whose_members_begin_before_the_file_is_named(tmp_path: Path) -> None:
+    content = bytearray(zip_of())
+    place = slice(content.rindex(b"PK\5\6") + 16, content.rindex(b"PK\5\6") + 20)  # where the list begins
+    content[place] = (int.from_bytes(content[place], "little") + 1000).to_bytes(4, "little")
+    (tmp_path / "archive").write_bytes(content)
+    with pytest.raises(UserError, match=r"cannot be unpacked .*truncated or not an archive; get it again"):
+        unpack(tmp_path / "archive", tmp_path / "folder")
+
+
 def test_too_little_room_is_said_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 100})())
     (tmp_path / "archive").write_bytes(zip_of())
     with pytest.raises(UserError, match=r"needs 3,003 bytes in .*, which has 100 left"):
         unpack(tmp_path / "archive", tmp_path / "folder")
+
+
+def test_names_that_differ_in_case_are_refused_only_where_they_are_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "archive").write_bytes(zip_of(zip_member("A/1.jpg"), zip_member("a/1.JPG")))
+    unpack(tmp_path / "archive", tmp_path / "folder")
+    assert {"A/1.jpg", "a/1.JPG"} <= everything_below(tmp_path / "folder")
+    monkeypatch.setattr(archive_module, "_ignores_case", lambda folder: True)
+    with pytest.raises(UserError, match=r"'a/1.JPG' is there twice"):
+        unpack(tmp_path / "archive", tmp_path / "other")
+
+
+def test_folders_may_be_listed_before_their_files_after_them_and_twice(tmp_path: Path) -> None:
+    folder = tar_member("a/", tarfile.DIRTYPE)
+    (tmp_path / "archive").write_bytes(tar_of(folder, tar_member("a/1.jpg"), folder))
+    unpack(tmp_path / "archive", tmp_path / "folder")
+    assert (tmp_path / "folder" / "a" / "1.jpg").is_file()

@@ -251,9 +251,7 @@ def test_a_server_that_goes_on_so_is_given_up_and_leaves_no_file(
 
 def an_endless_body(handler: Handler, content: bytes) -> None:
     """Sends chunks without stating a length, until the client closes the connection."""
-    handler.send_response(200)
-    handler.send_header("Transfer-Encoding", "chunked")
-    handler.end_headers()
+    chunked(handler)
     with suppress(OSError):
         while not handler.site.closing.is_set():
             handler.wfile.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
@@ -274,6 +272,47 @@ def interim_answers(handler: Handler, content: bytes) -> None:
             handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
+def chunked(handler: Handler) -> None:
+    """Sends the head of an answer whose length is not stated."""
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+
+
+def trailers_without_end(handler: Handler, content: bytes) -> None:
+    """Sends all bytes, and after them trailers without end."""
+    chunked(handler)
+    with suppress(OSError):
+        handler.wfile.write(f"{len(content):x}\r\n".encode() + content + b"\r\n0\r\n")
+        while not handler.site.closing.wait(0.1):
+            handler.wfile.write(b"X-More: 1\r\n")
+
+
+def a_chunk_size_that_trickles(handler: Handler, content: bytes) -> None:
+    """Sends the size of the first chunk digit by digit."""
+    chunked(handler)
+    with suppress(OSError):
+        while not handler.site.closing.wait(0.1):
+            handler.wfile.write(b"0")
+
+
+def an_extension_without_end(handler: Handler, content: bytes) -> None:
+    """Sends some bytes, and then the extension of a chunk piece by piece."""
+    chunked(handler)
+    with suppress(OSError):
+        handler.wfile.write(b"5\r\n" + content[:5] + b"\r\n5;x=")
+        while not handler.site.closing.wait(0.1):
+            handler.wfile.write(b"x")
+
+
+def headers_that_trickle(handler: Handler, content: bytes) -> None:
+    """Sends a header letter by letter."""
+    with suppress(OSError):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+        while not handler.site.closing.wait(0.1):
+            handler.wfile.write(b"x")
+
+
 def redirects_to_itself(handler: Handler, content: bytes) -> None:
     handler.head(302, 0, Location="/data.bin")
 
@@ -285,8 +324,18 @@ def redirects_to_itself(handler: Handler, content: bytes) -> None:
         (a_trickle, "given up, because it was not complete after 2 s"),
         (interim_answers, "given up, because it was not complete after 2 s|did not end in time"),
         (redirects_to_itself, "more than 10 redirects"),
+        *[
+            (behaviour, "given up, because it was not complete after 2 s|did not (end|come) in time")
+            for behaviour in (
+                trailers_without_end,
+                a_chunk_size_that_trickles,
+                an_extension_without_end,
+                headers_that_trickle,
+            )
+        ],
     ],
 )
+@pytest.mark.timeout(60)
 def test_a_server_that_never_ends_is_given_up(
     server: Server, tmp_path: Path, behaviour: Behaviour, message: str
 ) -> None:

@@ -104,6 +104,25 @@ def test_images_in_hidden_folders_are_no_images(tmp_path: Path, hidden: str) -> 
     assert labels(table) == expected
 
 
+def test_images_that_are_links_to_another_disk_are_taken(tmp_path: Path) -> None:
+    """A folder of links is a common way to keep images in one place; an archive with links is refused."""
+    stored = write_folders(tmp_path / "disk", read_card("pacs"), PACS)
+    linked = tmp_path / "linked"
+    for domain in stored.iterdir():
+        for number, folder in enumerate(domain.iterdir()):
+            place = linked / domain.name / folder.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if number == 0:
+                place.symlink_to(folder)  # the folder of a class is a link
+                continue
+            place.mkdir()
+            for image in folder.iterdir():
+                (place / image.name).symlink_to(image)
+    table, said = imported("pacs", linked)
+    assert labels(table) == everywhere(read_card("pacs"), 2)
+    assert "left out" not in said
+
+
 def test_what_is_no_file_is_left_out_and_reported(tmp_path: Path, data_root: Path) -> None:
     root = write_folders(tmp_path / "p", read_card("pacs"), PACS)
     (root / "photo" / "dog" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from pipeline.backbones import DigitsCnn, make_backbone
 from pipeline.config import HUB, MINI_ENCODER, AnalogySpec, TPredictorSettings
 from pipeline.core.errors import UserError
+from pipeline.core.tensor_files import refuse_non_finite
 from pipeline.data.image_files import pixels
 
 FIELD = "adapter.analogy.encoder"
@@ -152,6 +153,7 @@ def _load_from_transformers(spec: AnalogySpec) -> ImageEncoder:
         network = kind.from_pretrained(spec.encoder, revision=spec.encoder_revision, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise UserError(f"{FIELD} {spec.encoder!r} can't be loaded: {str(error).splitlines()[0]}") from error
+    refuse_non_finite(f"{FIELD}: {spec.encoder}", network.state_dict())
     network.requires_grad_(False).eval()
 
     def features(images: np.ndarray) -> Tensor:

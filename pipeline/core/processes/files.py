@@ -1,4 +1,4 @@
-"""The files by which the launcher and the processes of one fine-tuning talk to each other."""
+"""The files by which the launcher and the processes of one job talk to each other."""
 
 JOB = "job.pickle"
 """Written by the launcher: what the processes are to do. They end when the file is deleted."""

@@ -1,4 +1,4 @@
-"""One of the processes that share a fine-tuning: the program that launcher.py starts."""
+"""One of the processes that share a job: the program that launcher.py starts."""
 
 import json
 import os
@@ -12,9 +12,7 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from pipeline.core.errors import UserError
-from pipeline.core.reproducibility import reproducible
-from pipeline.diffusion.finetune.files import JOB, PROGRESS
-from pipeline.diffusion.finetune.stage import tune
+from pipeline.core.processes.files import JOB, PROGRESS
 
 WATCH_SECONDS = 0.2
 
@@ -22,7 +20,7 @@ WATCH_SECONDS = 0.2
 @record  # writes an exception to the file in which the launcher looks for it
 def main(folder: Path) -> None:
     """Carry out the job that launcher.py wrote into `folder`."""
-    params, inputs, workspace = pickle.loads((folder / JOB).read_bytes())
+    kind, processes, share, arguments = pickle.loads((folder / JOB).read_bytes())
     threading.Thread(target=_end_with_launcher, args=(folder,), daemon=True).start()
 
     def progress(done: int, total: int, what: str) -> None:
@@ -30,20 +28,19 @@ def main(folder: Path) -> None:
             file.write(json.dumps([done, total, what]) + "\n")
 
     try:
-        _check_gpus(params.settings.processes)
-        with reproducible(params.threads, params.settings.deterministic):
-            tune(params, inputs, workspace, progress)
+        _check_gpus(kind, processes)
+        share(*arguments, progress)
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
 
-def _check_gpus(processes: int) -> None:
+def _check_gpus(kind: str, processes: int) -> None:
     """Raise a UserError if there are GPUs, but fewer than processes. Must run before CUDA is initialised."""
     found = torch.cuda.device_count()
     if 0 < found < processes:
         raise UserError(
-            f"finetune.processes is {processes}, each with a GPU of its own, but this job sees {found} GPUs"
+            f"{kind}.processes is {processes}, each with a GPU of its own, but this job sees {found} GPUs"
         )
 
 

@@ -1,4 +1,4 @@
-"""Fine-tuning by several processes of one machine, each with its own GPU, or on CPUs by gloo.
+"""A job by several processes of one machine, each with its own GPU, or on CPUs by gloo.
 
 torch's elastic launcher starts the processes, connects them and reports the first that fails. They are
 programs (worker.py), because a job may run in a daemonic process, which must not have children of
@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,15 +26,24 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from pipeline.core.errors import UserError
 from pipeline.core.paths import ROOT
+from pipeline.core.processes.files import JOB, PROGRESS
 from pipeline.core.stage import Progress
-from pipeline.diffusion.finetune.files import JOB, PROGRESS
-from pipeline.planning.kinds.finetune import FinetuneParams
 
 POLL_SECONDS = 0.05
 
 
-def launch(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, progress: Progress) -> None:
-    """Carry out stage.tune in as many processes as the settings say.
+def launch(
+    kind: str, processes: int, share: Callable[..., None], arguments: tuple[Any, ...], progress: Progress
+) -> None:
+    """Call `share` in several processes.
+
+    Args:
+        kind: The job's kind, whose field `processes` errors name.
+        processes: Their number.
+        share: A function at the top level of its module. It is called with `arguments` and a `Progress`, to
+            which it reports in one of the processes.
+        arguments: What can be pickled.
+        progress: Called with what `share` reports.
 
     Raises:
         UserError: One of the processes raised it.
@@ -43,9 +52,9 @@ def launch(params: FinetuneParams, inputs: dict[str, Path], workspace: Path, pro
     """
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(1) as pool:
         folder = Path(name)
-        (folder / JOB).write_bytes(pickle.dumps((params, inputs, workspace)))
+        (folder / JOB).write_bytes(pickle.dumps((kind, processes, share, arguments)))
         # In a thread, where the launcher leaves the signal handlers of this process alone.
-        launched = pool.submit(_start, params.settings.processes, folder)
+        launched = pool.submit(_start, processes, folder)
         try:
             _relay(folder / PROGRESS, launched, progress)
         finally:
@@ -77,7 +86,7 @@ def _start(processes: int, folder: Path) -> None:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # _as_raised says it all
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with _environment(PYTHONPATH=path, OMP_NUM_THREADS="1"):
-        elastic_launch(config, sys.executable)("-m", "pipeline.diffusion.finetune.worker", str(folder))
+        elastic_launch(config, sys.executable)("-m", "pipeline.core.processes.worker", str(folder))
 
 
 @contextmanager
@@ -111,11 +120,13 @@ def _as_raised(failure: ProcessFailure) -> Exception:
     """Return the exception that ended a process."""
     recorded: Any = failure.message  # of a process that raised, a dict
     if not isinstance(recorded, dict):
-        return RuntimeError(f"a process of the fine-tuning died (exit code {failure.exitcode}): {recorded}")
+        return RuntimeError(
+            f"one of the processes of the job died (exit code {failure.exitcode}): {recorded}"
+        )
     kind, _, text = recorded["message"].partition(": ")
     if kind == "UserError":
         return UserError(text)
     if kind == "OutOfMemoryError":
         return torch.OutOfMemoryError(text)
     traceback = recorded["extraInfo"]["py_callstack"]
-    return RuntimeError(f"a process of the fine-tuning failed:\n{traceback}")
+    return RuntimeError(f"one of the processes of the job failed:\n{traceback}")
