@@ -220,7 +220,7 @@ class ImageCache:
 
     Args:
         folder: The folder of the cache.
-        size: Height and width that `read_resized` gives the images; None leaves them as `read_rgb` reads them.
+        size: Height and width that `read_resized` gives the images; None leaves them as in their files.
         limit: Approximate number of bytes that all entries in `folder` may take. Processes that run at the
             same time do not count each other's new entries until the next recount.
         resample: The filter that resizes.

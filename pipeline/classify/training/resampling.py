@@ -39,7 +39,7 @@ def resized_crop(picture: np.ndarray, box: Box, size: int) -> np.ndarray:
     top, left, height, width = (int(number) for number in box)
     crop = picture[top : top + height, left : left + width]
     if height == width == size:
-        return np.ascontiguousarray(crop)
+        return crop.copy()
     columns = cv2.transpose(crop)  # so that the filter reads contiguous memory
     columns = _filtered(columns.reshape(width, 3 * height), *triangle(width, size))
     rows = cv2.transpose(columns.reshape(size, height, 3))
