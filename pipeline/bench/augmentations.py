@@ -16,6 +16,8 @@ from pipeline.planning.stages import AdapterJobs
 from pipeline.planning.trainings import TrainingPlan
 from pipeline.report.artifacts import artifact
 from pipeline.report.collect import collect
+from pipeline.report.tables.csv_text import to_csv
+from pipeline.report.tables.formats import markdown_escape
 
 ADAPTER = "adapter.safetensors"
 
@@ -111,7 +113,7 @@ def _count_parameters(adapter: Path) -> int:
 
 def write(table: pd.DataFrame, folder: Path) -> None:
     """Write the table as tables/augmentations.csv and .md of a results folder."""
-    write_atomic(folder / "tables" / "augmentations.csv", table.to_csv(index=False, float_format="%.4g"))
+    write_atomic(folder / "tables" / "augmentations.csv", to_csv(table, float_format="%.4g"))
     write_atomic(folder / "tables" / "augmentations.md", as_markdown(table))
 
 
@@ -122,10 +124,10 @@ def as_markdown(table: pd.DataFrame) -> str:
         if shown[name].dtype.kind == "f":
             digits = 0 if name in WHOLE_NUMBERS else 1
             shown[name] = [f"{x:,.{digits}f}" if pd.notna(x) else "" for x in shown[name]]
-    head = "| " + " | ".join(shown.columns) + " |"
+    head = "| " + " | ".join(map(markdown_escape, shown.columns)) + " |"
     rule = "|" + "|".join(" :-- " if i < 3 else " --: " for i in range(len(shown.columns))) + "|"
-    lines = ["| " + " | ".join(str(value) for value in row) + " |" for row in shown.to_numpy().tolist()]
-    return "\n".join([head, rule, *lines]) + "\n"
+    rows = [[markdown_escape(str(value)) for value in row] for row in shown.to_numpy().tolist()]
+    return "\n".join([head, rule, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
 
 
 def as_json(table: pd.DataFrame) -> str:

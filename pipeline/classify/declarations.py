@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent / "methods"
 KINDS: dict[type, str] = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
 """The types of hyper-parameters, and what messages call them."""
 
-FLAGS = {"uses_target": True, "needs_domains": False, "version": 1}
+FLAGS = {"uses_target": True, "needs_domains": False, "uses_levels": False, "version": 1}
 """The attributes of a method that planning depends on, with the defaults of `Method`."""
 
 Value = float | int | bool | str
@@ -41,6 +41,7 @@ class Declaration:
         about: The first line of the class's docstring.
         uses_target: See `Method`.
         needs_domains: See `Method`.
+        uses_levels: See `Method`.
         version: See `Method`.
         plugin: The plug-in that declares the method; None for a method of this project.
     """
@@ -51,6 +52,7 @@ class Declaration:
     about: str
     uses_target: bool = True
     needs_domains: bool = False
+    uses_levels: bool = False
     version: int = 1
     plugin: Plugin | None = None
 
@@ -84,6 +86,7 @@ def declared_by(text: str, path: Path, module: str) -> list[Declaration]:
                         about,
                         uses_target=bool(flags["uses_target"]),
                         needs_domains=bool(flags["needs_domains"]),
+                        uses_levels=bool(flags["uses_levels"]),
                         version=flags["version"],
                     )
                 )

@@ -63,6 +63,7 @@ def predict_images(options: argparse.Namespace) -> int:
     from pipeline.data.sources.scan import images_in
     from pipeline.execution.suite_plan import use_plugins
     from pipeline.report.progress_bar import drawing
+    from pipeline.report.tables.csv_text import to_csv
 
     if options.to is not None and options.to.suffix not in (".csv", ".json"):
         raise UserError(f"--to {options.to}: expected a name that ends in .csv or .json")
@@ -75,7 +76,7 @@ def predict_images(options: argparse.Namespace) -> int:
         path, reason = next(iter(unreadable.items()))
         raise UserError(f"none of the {len(paths)} images can be read; {path}: {reason}")
     as_json = options.json if options.to is None else options.to.suffix == ".json"
-    text = _as_json(table, unreadable) if as_json else table.to_csv(index=False, lineterminator="\n")
+    text = _as_json(table, unreadable) if as_json else to_csv(table)
     if options.to is None:
         say(text, end="")
     else:

@@ -20,6 +20,7 @@ from pipeline.config import FolderCard, data_folder
 from pipeline.core.errors import Remark, UserError
 from pipeline.core.stage import Progress
 from pipeline.core.store import write_atomic
+from pipeline.core.text import csv_cell
 from pipeline.data.image_sets import save_files
 from pipeline.data.image_validation import faults, quiet_decoding
 from pipeline.data.sources.inventory import (
@@ -57,7 +58,7 @@ def prepare_files(card: FolderCard, workspace: Path, progress: Progress) -> None
         done += len(rows)
         progress(done, len(table), f"{card.name} {domain}")
     left_out = pd.concat([_read_left_out(workspace, domain) for domain in domains], ignore_index=True)
-    write_atomic(workspace / "report.csv", left_out.to_csv(index=False))
+    write_atomic(workspace / "report.csv", left_out.map(csv_cell).to_csv(index=False))
     write_atomic(workspace / "counts.csv", _counts(card, table, left_out))
     _warn(card, table, left_out)
 
@@ -143,7 +144,14 @@ def _counts(card: FolderCard, table: pd.DataFrame, left_out: pd.DataFrame) -> st
     for short, domain in card.domains.items():
         for label, name in enumerate(card.classes):
             expected = "" if domain.per_class is None else domain.per_class[label]
-            rows.append((short, name, expected, found.get((short, label), 0), dropped.get((short, name), 0)))
+            rows.append(
+                (
+                    *map(csv_cell, (short, name)),
+                    expected,
+                    found.get((short, label), 0),
+                    dropped.get((short, name), 0),
+                )
+            )
     return _csv(("domain", "class", "expected", "found", "left_out"), rows)
 
 

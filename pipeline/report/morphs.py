@@ -11,6 +11,7 @@ import pandas as pd
 from pipeline import __version__
 from pipeline.config import MorphSuite
 from pipeline.core.store import Store, write_atomic
+from pipeline.core.text import csv_cell
 from pipeline.planning.morphs import MorphCell, MorphPlan
 from pipeline.report.artifacts import artifact
 from pipeline.report.schema import (
@@ -141,7 +142,7 @@ class MorphReport(SuiteReport[MorphSuite, MorphPlan, MorphArtifacts]):
     ) -> list[Path]:
         """Write folder/tables/morphs.{csv,md}."""
         texts = {
-            "morphs.csv": morph_table.wide(records).to_csv(),
+            "morphs.csv": morph_table.wide(records).rename(index=csv_cell, columns=csv_cell).to_csv(),
             "morphs.md": morph_table.markdown(records, suite),
         }
         for name, text in texts.items():

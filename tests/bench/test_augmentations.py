@@ -1,6 +1,8 @@
 """The table of what each augmentation costs and gives, from a store of made-up artifacts."""
 
+import csv
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -77,10 +79,20 @@ def test_the_pair_that_no_analogy_was_of_is_marked(table: pd.DataFrame) -> None:
 def test_it_can_be_shown(table: pd.DataFrame) -> None:
     lines = augmentations.as_markdown(table).splitlines()
     assert len(lines) == 2 + len(table)
-    assert lines[0].startswith("| task | augmentation | held_out | ERM | MCC | parameters |")
-    assert "| MN->SY | lorweb | yes | 56.0 |  | 16 | 240 | 100 |" in lines[-1]
+    assert lines[0].startswith("| task | augmentation | held\\_out | ERM | MCC | parameters |")
+    assert "| MN-\\>SY | lorweb | yes | 56.0 |  | 16 | 240 | 100 |" in lines[-1]
     assert json.loads(augmentations.as_json(table))[0]["MCC"] is None
 
 
 def test_nothing_made_is_an_empty_table(tmp_path: Path) -> None:
     assert augmentations.compare(the_plan(), Store(tmp_path)).empty
+
+
+def test_names_break_neither_the_table_nor_a_spreadsheet(table: pd.DataFrame, tmp_path: Path) -> None:
+    hostile = table.rename(columns={"ERM": "=E|RM"}).assign(augmentation="@a|b\x1b")
+    augmentations.write(hostile, tmp_path)
+    lines = (tmp_path / "tables" / "augmentations.md").read_text().splitlines()
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+    cells = [*csv.reader((tmp_path / "tables" / "augmentations.csv").open())]
+    assert "'=E|RM" in cells[0]
+    assert cells[1][1] == "'@a|b\x1b"

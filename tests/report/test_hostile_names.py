@@ -6,15 +6,21 @@ import re
 
 import pandas as pd
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
 from pipeline import cli
 from pipeline.config import read_suite
 from pipeline.core.paths import ROOT
+from pipeline.core.text import csv_cell, printable
 from pipeline.report import records
+from pipeline.report.morphs import REPORT
+from pipeline.report.page.build import as_yaml
 from pipeline.report.tables import accuracy, compare, export, formats
 from pipeline.report.tables import morphs as morph_tables
-from pipeline.report.tables.csv_text import csv_cell, to_csv
+from pipeline.report.tables.csv_text import to_csv
 from tests.report.report_samples import TASKS, make_suite
 
 TITLE = "Sm|all\x1b[2J\n\n| <b>[red]\n"
@@ -103,3 +109,31 @@ def test_compare_and_errors_spell_escape_codes(rows, tmp_path, capsys):
     assert "\n\nbeyond noise:\n" in text
     assert cli.main(["compare", f"no{ESCAPE}", "b"]) == 2
     assert "\x1b" not in capsys.readouterr().err
+
+
+def test_csv_of_morphs_holds_no_formula(tmp_path):
+    folder = ROOT / "results" / "reference" / "morph"
+    plain = records.read(folder / "records.csv")
+    suite = read_suite("morph")
+    REPORT.write_tables(
+        suite, plain.replace({"method": {"ddim": METHOD}}), REPORT.no_artifacts(None), tmp_path
+    )
+    with (tmp_path / "tables" / "morphs.csv").open(newline="") as file:
+        assert f"'{METHOD}" in [row[0] for row in csv.reader(file)]
+    REPORT.write_tables(suite, plain, REPORT.no_artifacts(None), tmp_path)
+    assert (tmp_path / "tables" / "morphs.csv").read_bytes() == (
+        folder / "tables" / "morphs.csv"
+    ).read_bytes()
+
+
+@given(
+    text=st.text(
+        st.one_of(st.characters(codec="utf-8"), st.sampled_from("\x1b\x00\x85\u2028\u202e\n\t:#-'\"|>%&*"))
+    )
+)
+@settings(max_examples=300, derandomize=True, database=None, deadline=None)
+def test_the_suite_on_the_page_is_yaml_of_the_same_suite(text):
+    value = {"title": text, "methods": [{"label": text}]}
+    shown = as_yaml(value)
+    assert yaml.safe_load(shown) == value
+    assert printable(shown) == shown

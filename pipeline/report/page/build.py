@@ -6,11 +6,13 @@ It is written from a results folder alone: its records, run.json and plots/.
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
 
 from pipeline.core.store import check_regular, write_atomic
+from pipeline.core.text import printable
 from pipeline.report import fingerprint
 from pipeline.report.manifest import PAGE
 from pipeline.report.page import html_table, images, reproduce_command
@@ -42,9 +44,7 @@ def render_page(info: RunInfo, records: pd.DataFrame, figures: Sequence[Path], m
     """
     report = report_for(info.suite.setting)
     section = report.section(info, records)
-    settings = yaml.safe_dump(
-        info.suite.model_dump(mode="json", exclude_unset=True), sort_keys=False, width=100, allow_unicode=True
-    )
+    settings = as_yaml(info.suite.model_dump(mode="json", exclude_unset=True))
     template = html_table.environment().get_template("page.html.j2")
     return template.render(
         mark=mark,
@@ -64,6 +64,12 @@ def render_page(info: RunInfo, records: pd.DataFrame, figures: Sequence[Path], m
         spell=spell,
         **section.context,
     )
+
+
+def as_yaml(value: Any) -> str:
+    """Return a plain value as YAML that reads as the same value, with escapes for characters nobody sees."""
+    text = yaml.safe_dump(value, sort_keys=False, width=100, allow_unicode=True)
+    return text if printable(text) == text else yaml.safe_dump(value, sort_keys=False, width=100)
 
 
 def spell(seconds: float) -> str:

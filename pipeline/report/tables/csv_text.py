@@ -3,18 +3,9 @@
 records.csv is not written here, because this program reads it.
 """
 
-import re
-from typing import Any
-
 import pandas as pd
 
-_FORMULA = re.compile(r"[=+@\t\r]|-(?!>\w+( error)?$)")
-"""The beginning of a cell that a spreadsheet would compute. The columns `->MN` and `->MN error` are text."""
-
-
-def csv_cell(value: Any) -> Any:
-    """Return a value for a cell: a text that a spreadsheet would compute has an apostrophe before it."""
-    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+from pipeline.core.text import csv_cell
 
 
 def to_csv(frame: pd.DataFrame, float_format: str | None = None) -> str:
