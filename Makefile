@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test smoke docs clean
+.PHONY: demo test test-robust smoke docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python run_benchmark.py run benchmarks/digits_demo.yaml
@@ -13,6 +13,11 @@ test: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Attacks by the hundred, from another seed each day; SEED=20260101 repeats those of that day.
+SEED ?= $(shell date +%Y%m%d)
+test-robust: $(VENV)/installed
+	ROBUSTNESS_SEED=$(SEED) $(BIN)/python -m pytest -m robust tests/robustness
 
 smoke: $(VENV)/installed
 	$(BIN)/python run_benchmark.py run benchmarks/digits_smoke.yaml --store results/smoke/store --quiet

@@ -8,6 +8,10 @@ import pytest
 from pipeline.config import read_card
 from pipeline.data import prepare
 from pipeline.planning.kinds.prepare import PrepareParams
+from tests.execution import smoke
+from tests.robustness.attacks import attacks, pytest_terminal_summary
+
+__all__ = ["attacks", "pytest_terminal_summary"]
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 """Threads of torch in each test process and its children, unless the environment says otherwise.
@@ -50,4 +54,12 @@ def sdxl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("sdxl")
     tiny_pipelines.sdxl().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smoke suite, run once without disturbance. Copy what is to change."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    smoke.run_undisturbed(folder)
     return folder

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -39,10 +40,19 @@ def _go(arguments: list[str], said: Path, prepare: Callable[[], None] | None) ->
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(said.with_suffix(f".{name}"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     from pipeline import cli
-    from pipeline.execution import local_executor
+    from pipeline.execution import local_executor, worker
 
     assert Path(cli.__file__).is_relative_to(ROOT)
     local_executor.CONTEXT = multiprocessing.get_context("fork")
+    serve = worker.serve_jobs
+
+    def serve_alone(connection: Connection, root: Path) -> None:
+        """Close what a spawned worker has not: a connection that others hold never says that one died."""
+        os.closerange(3, connection.fileno())
+        os.closerange(connection.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+        serve(connection, root)
+
+    local_executor.serve_jobs = serve_alone
     if prepare is not None:
         prepare()
     code = cli.main(arguments)
@@ -91,11 +101,25 @@ class Run:
 
 
 def start(
-    folder: Path, suite: str, *extra: str, name: str = "run", prepare: Callable[[], None] | None = None
+    folder: Path,
+    suite: str,
+    *extra: str,
+    command: str = "run",
+    name: str = "run",
+    prepare: Callable[[], None] | None = None,
 ) -> Run:
-    """Start `run SUITE` with store and results in `folder`; the process first calls `prepare`, if given."""
+    """Start a command on a suite with store and results in `folder`.
+
+    Args:
+        folder: The folder with `store` and `results`.
+        suite: The suite.
+        extra: More arguments.
+        command: The command.
+        name: What it says is in `folder`, in files of this name, or in those of an absolute path.
+        prepare: What the process does first, such as to change a module.
+    """
     folders = ["--store", str(folder / "store"), "--results", str(folder / "results")]
-    said = folder / name
-    process = SERVER.Process(target=_go, args=(["run", suite, *folders, "--json", *extra], said, prepare))
+    said, arguments = folder / name, [command, suite, *folders, "--json", *extra]
+    process = SERVER.Process(target=_go, args=(arguments, said, prepare))
     process.start()
     return Run(process, said)

@@ -6,6 +6,7 @@ bytes or in members (decompression bombs).
 """
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -92,7 +93,10 @@ def _named_in_errors(archive: Path) -> Iterator[None]:
     try:
         yield
     except ARCHIVE_ERRORS as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno not in (
+            None,
+            errno.EINVAL,
+        ):  # EINVAL: a seek before the start
             raise
         raise UserError(
             f"{archive} cannot be unpacked ({error}): it is truncated or not an archive; get it again"
@@ -166,7 +170,7 @@ def _zip_members(archive: Path, zipped: zipfile.ZipFile) -> Iterator[_Member]:
             problem = "encrypted"
         if problem:
             raise _refusal(archive, member.filename, f"is {problem}")
-        yield _Member(member.orig_filename, member.file_size, member.is_dir())
+        yield _Member(member.orig_filename, member.file_size, member.filename.endswith("/"))
 
 
 def _check(archive: Path, folder: Path, members: Iterator[_Member]) -> None:

@@ -7,9 +7,7 @@ import lzma
 import os
 import stat
 import tarfile
-import warnings
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,50 +15,7 @@ import pytest
 from pipeline.core.errors import UserError
 from pipeline.data.sources import archive as archive_module
 from pipeline.data.sources.archive import unpack
-
-GOOD = {"Art/Bed/1.jpg": b"one", "Art/a name with 'quotes' and 部屋.jpg": b"two" * 1000}
-
-
-def tar_of(*members: tarfile.TarInfo, compress: Callable[[bytes], bytes] = bytes) -> bytes:
-    """A tar of GOOD and then `members`."""
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as tar:
-        for name, content in GOOD.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-        for member in members:
-            tar.addfile(member, io.BytesIO(bytes(member.size)))
-    return compress(file.getvalue())
-
-
-def zip_of(*members: zipfile.ZipInfo, content: bytes = b"x") -> bytes:
-    """A zip of GOOD and then `members`."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of names that are there twice
-        for name, good in GOOD.items():
-            archive.writestr(name, good)
-        for member in members:
-            archive.writestr(member, content, zipfile.ZIP_DEFLATED)
-    return file.getvalue()
-
-
-def tar_member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", size: int = 0) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.type, member.linkname, member.size = kind, target, size
-    return member
-
-
-def zip_member(name: str, mode: int = 0) -> zipfile.ZipInfo:
-    member = zipfile.ZipInfo("placeholder")
-    member.filename = member.orig_filename = name
-    member.external_attr = mode << 16
-    return member
-
-
-def everything_below(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+from tests.data.sources.archive_samples import GOOD, everything_below, tar_member, tar_of, zip_member, zip_of
 
 
 @pytest.mark.parametrize(
@@ -133,6 +88,7 @@ REFUSED = {
             ("file as folder", ["a", "a/1.jpg"], "'a/1.jpg' is a file and a folder at once"),
             ("folder as file", ["a/1.jpg", "a"], "'a' is a file and a folder at once"),
             ("the folder itself as file", ["."], "'.' is a file and a folder at once"),
+            ("no name", [""], "'' is a file and a folder at once"),
             ("long name", ["x" * 300], "has a name that is too long"),
             ("long path", ["/".join(["x" * 200] * 30)], "has a name that is too long"),
         )
@@ -202,6 +158,15 @@ def test_garbled_and_encrypted_archives_are_named(tmp_path: Path) -> None:
     (tmp_path / "locked").write_bytes(bytes(locked))
     with pytest.raises(UserError, match="is encrypted"):
         unpack(tmp_path / "locked", tmp_path / "folder")
+
+
+def test_a_zip_whose_members_begin_before_the_file_is_named(tmp_path: Path) -> None:
+    content = bytearray(zip_of())
+    place = slice(content.rindex(b"PK\5\6") + 16, content.rindex(b"PK\5\6") + 20)  # where the list begins
+    content[place] = (int.from_bytes(content[place], "little") + 1000).to_bytes(4, "little")
+    (tmp_path / "archive").write_bytes(content)
+    with pytest.raises(UserError, match=r"cannot be unpacked .*truncated or not an archive; get it again"):
+        unpack(tmp_path / "archive", tmp_path / "folder")
 
 
 def test_too_little_room_is_said_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
