@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from pipeline.config.names import check_path_name
 from pipeline.core.errors import UserError
 from pipeline.core.plugin import Plugin
 
@@ -73,13 +74,13 @@ def declared_by(text: str, path: Path, module: str) -> list[Declaration]:
     for node in nodes.values():
         for call in node.decorator_list:
             if isinstance(call, ast.Call) and _last_name(call.func) == "method":
-                name = _literal(call.args[0] if call.args else call, path, "the name under @method")
+                name = _name(call, path)
                 hyperparameters = _hyperparameters(node, known, path)
                 about = (ast.get_docstring(node) or "").partition("\n")[0]
                 flags = FLAGS | _flags(node, known)
                 declared.append(
                     Declaration(
-                        str(name),
+                        name,
                         module,
                         hyperparameters,
                         about,
@@ -90,6 +91,19 @@ def declared_by(text: str, path: Path, module: str) -> list[Declaration]:
                     )
                 )
     return declared
+
+
+def _name(call: ast.Call, path: Path) -> str:
+    """The name under @method, which becomes the name of files.
+
+    Raises:
+        UserError: It is not written out, or cannot be the name of a file.
+    """
+    name = str(_literal(call.args[0] if call.args else call, path, "the name under @method"))
+    try:
+        return check_path_name(name)
+    except ValueError as error:
+        raise UserError(f"{path}, line {call.lineno}: method {name!r}: {error}") from error
 
 
 def _classes(text: str, path: Path) -> Classes:

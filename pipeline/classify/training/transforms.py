@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -75,8 +76,9 @@ class Inputs:
             return make_pool(images, self.size, self.mean, self.std, shift)
         if shift:
             check_shift(self.settings, in_files)
-        paths, labels = images.images, images.labels
-        read = (lambda index: self._cache(str(paths[index]))) if in_files else _all_resized(paths, self.side)
+        paths: Any = images.images
+        labels = images.labels
+        read = (lambda index: self._cache(paths[index])) if in_files else _all_resized(paths, self.side)
         return CropPool(read, len(images), None if labels is None else torch.tensor(labels), self)
 
     @cached_property
