@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from pipeline.config.names import check_path_name
 from pipeline.core.errors import UserError
 from pipeline.core.plugin import Plugin
 
@@ -19,7 +20,7 @@ FOLDER = Path(__file__).parent / "methods"
 KINDS: dict[type, str] = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
 """The types of hyper-parameters, and what messages call them."""
 
-FLAGS = {"uses_target": True, "needs_domains": False, "version": 1}
+FLAGS = {"uses_target": True, "needs_domains": False, "uses_levels": False, "version": 1}
 """The attributes of a method that planning depends on, with the defaults of `Method`."""
 
 Value = float | int | bool | str
@@ -40,6 +41,7 @@ class Declaration:
         about: The first line of the class's docstring.
         uses_target: See `Method`.
         needs_domains: See `Method`.
+        uses_levels: See `Method`.
         version: See `Method`.
         plugin: The plug-in that declares the method; None for a method of this project.
     """
@@ -50,6 +52,7 @@ class Declaration:
     about: str
     uses_target: bool = True
     needs_domains: bool = False
+    uses_levels: bool = False
     version: int = 1
     plugin: Plugin | None = None
 
@@ -71,22 +74,36 @@ def declared_by(text: str, path: Path, module: str) -> list[Declaration]:
     for node in nodes.values():
         for call in node.decorator_list:
             if isinstance(call, ast.Call) and _last_name(call.func) == "method":
-                name = _literal(call.args[0] if call.args else call, path, "the name under @method")
+                name = _name(call, path)
                 hyperparameters = _hyperparameters(node, known, path)
                 about = (ast.get_docstring(node) or "").partition("\n")[0]
                 flags = FLAGS | _flags(node, known)
                 declared.append(
                     Declaration(
-                        str(name),
+                        name,
                         module,
                         hyperparameters,
                         about,
                         uses_target=bool(flags["uses_target"]),
                         needs_domains=bool(flags["needs_domains"]),
+                        uses_levels=bool(flags["uses_levels"]),
                         version=flags["version"],
                     )
                 )
     return declared
+
+
+def _name(call: ast.Call, path: Path) -> str:
+    """The name under @method, which becomes the name of files.
+
+    Raises:
+        UserError: It is not written out, or cannot be the name of a file.
+    """
+    name = str(_literal(call.args[0] if call.args else call, path, "the name under @method"))
+    try:
+        return check_path_name(name)
+    except ValueError as error:
+        raise UserError(f"{path}, line {call.lineno}: method {name!r}: {error}") from error
 
 
 def _classes(text: str, path: Path) -> Classes:

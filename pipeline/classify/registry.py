@@ -149,6 +149,19 @@ def check_setting(name: str, setting: str) -> None:
         )
 
 
+def check_processes(name: str, processes: int) -> None:
+    """Check that the method `name`, which exists, can be trained by so many processes.
+
+    Raises:
+        UserError: The method looks at levels within the backbone, which processes share.
+    """
+    if processes > 1 and declarations()[name].uses_levels:
+        raise UserError(
+            f"train.processes: method {name} looks at levels within the backbone, of which a process has its "
+            "own share alone; set processes: 1"
+        )
+
+
 def _fits(value: Value, default: Value) -> bool:
     """Whether `value` has the type of `default`; a whole number is a number too."""
     return type(value) is type(default) or (type(default) is float and type(value) is int)

@@ -89,6 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's SIGTERM counts as Ctrl-C
     with claim_stdout():
         try:
+            _check_working_folder()
             code = options.call(options)
             stdout().flush()
             return code
@@ -114,6 +115,14 @@ def main(arguments: list[str] | None = None) -> int:
         except MemoryError:
             remark("error: the memory of this machine is used up; close other programs, or take a larger one")
             return 2
+
+
+def _check_working_folder() -> None:
+    """Raise UserError if the folder that relative paths start from was removed."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise UserError("the current folder was removed; change to one that exists") from error
 
 
 def _reader_of_stdout_is_gone() -> bool:

@@ -103,12 +103,14 @@ def _plan_on_images(suite: AnySuite) -> None:
 def _method_checks(suite: AnySuite) -> Iterator[Callable[[], None]]:
     """Yield the checks of the suite's methods: that each exists, and fits the setting."""
     for method in suite.classifiers:
-        yield partial(_check_method, method, suite.setting)
+        yield partial(_check_method, method, suite)
 
 
-def _check_method(method: config.MethodSpec, setting: str) -> None:
+def _check_method(method: config.MethodSpec, suite: AnySuite) -> None:
     registry.check_method(method)
-    registry.check_setting(method.name, setting)
+    registry.check_setting(method.name, suite.setting)
+    if isinstance(suite, config.Suite) and not method.zero_shot:
+        registry.check_processes(method.name, suite.train_settings(method).processes)
 
 
 def _sentences(check: Callable[[], object]) -> list[str]:

@@ -158,6 +158,7 @@ def test_the_keys_of_our_own_trainings_hash_no_plugin() -> None:
         (TEXT.replace('"Mine"', '"MCC"'), ["'MCC' is declared by both", "methods.mcc", "my_method.py"]),
         (TEXT.replace('"Mine"', "NAME"), ["my_method.py, line 9: the name under @method", "written out"]),
         (TEXT.replace('("Mine")', "()"), ["my_method.py, line 9: the name under @method"]),
+        (TEXT.replace('"Mine"', '"../Mine"'), ["my_method.py, line 9: method '../Mine'", "no / and"]),
         (TEXT.replace("0.5", "1 / 2"), ["my_method.py, line 13: the default of weight must be a number"]),
         (TEXT.replace("= 3", "= None"), ["my_method.py, line 14: the default of rounds"]),
     ],

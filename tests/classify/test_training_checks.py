@@ -31,6 +31,10 @@ from pipeline.execution.suite_plan import faults_of, plan_of
             "train: {backbone: vit_base_patch14_dinov2.lvd142m, resample_positions: true}",
             "patches of 14 pixels, which do not divide 32",
         ),
+        (
+            "methods: [MIRO]\ntrain: {processes: 2, frozen_batchnorm: true}",
+            "train.processes: method MIRO looks at levels within the backbone",
+        ),
         ("train: {processes: 2}", "train.processes: digits_cnn has BatchNorm layers"),
         ("train: {resample_positions: true}", "digits_cnn has no position embeddings"),
         ("train: {backbone: resnet5000}", "there is no backbone 'resnet5000'"),

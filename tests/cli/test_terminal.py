@@ -80,3 +80,14 @@ def test_what_others_print_goes_to_standard_error(capsys: pytest.CaptureFixture[
     assert out.isascii()
     assert "\x7f" not in out
     assert err == "a plug-in's line\n"
+
+
+def test_a_current_folder_that_was_removed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert parser.main(["plan", "digits_smoke"]) == 2
+    assert capsys.readouterr().err == ("error: the current folder was removed; change to one that exists\n")

@@ -21,7 +21,6 @@ from torch import Tensor
 from pipeline.classify.method import Method
 from pipeline.classify.network import Network
 from pipeline.core.checkpoint import CHECKPOINT
-from pipeline.core.errors import UserError
 
 
 @contextmanager
@@ -63,11 +62,6 @@ def share_backbone(network: Network, method: Method) -> None:
     Raises:
         UserError: The method looks at levels within the backbone.
     """
-    if method.uses_levels:
-        raise UserError(
-            f"train.processes: method {method.name} looks at levels within the backbone, of which a process "
-            "has its own share alone; set processes: 1"
-        )
     # An attribute of the instance, so that names of weights stay.
     network.backbone.__dict__["forward"] = SharedPass(network.backbone.forward)
     of_backbone = set(network.backbone.parameters())

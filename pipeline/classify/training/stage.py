@@ -113,6 +113,7 @@ def _make_loop(params: TrainParams, data: Path, made: dict[str, ImageSet], check
     domains = len(params.sources) + (params.setting == "dg" and bool(made))
     method = make_method(params.method, params.hyperparameters, network, derive(seed, "method"), domains)
     registry.check_setting(params.method, params.setting)
+    registry.check_processes(params.method, settings.processes)
     if settings.processes > 1:
         share_backbone(network, method)
     pools = _Pools(params, data, _inputs(params, network))

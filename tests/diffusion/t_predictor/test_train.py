@@ -22,12 +22,14 @@ from pipeline.backbones import DigitsCnn
 from pipeline.config import TPredictorSettings
 from pipeline.core.checkpoint import CHECKPOINT
 from pipeline.core.errors import Remark, UserError
+from pipeline.core.step_losses import LOOK_EVERY
 from pipeline.data.image_sets import DomainArrays, load_unlabelled, save_domain
 from pipeline.diffusion.t_predictor import train
 from pipeline.diffusion.t_predictor.loss import contrastive, gaussian
 from pipeline.diffusion.t_predictor.model import make_predictor
 from pipeline.diffusion.t_predictor.times import FILE, read_times, times_of
 from pipeline.planning.kinds.t_predictor import TPredictorParams
+from tests.waiting import nothing_is_waited_for
 
 DARK, GREY, BRIGHT = "dark", "grey", "bright"
 LEVELS = {DARK: 40, GREY: 128, BRIGHT: 215}
@@ -270,6 +272,28 @@ def test_a_degenerate_predictor_is_told_with_its_numbers(tmp_path: Path, data: P
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         made(tmp_path / "alive", parameters(), data)
+
+
+@pytest.mark.parametrize("look_every", [1, 100])
+def test_a_step_waits_for_no_number(
+    tmp_path: Path, data: Path, look_every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = train.PredictorTraining._step
+
+    def watched(self: train.PredictorTraining, number: int, images: Tensor, domains: Tensor) -> None:
+        if number == 0:  # makes the optimizer's state
+            step(self, number, images, domains)
+            return
+        counters = [state["step"] for state in self.optimizer.state.values()]
+        with nothing_is_waited_for(monkeypatch, but_of=counters):
+            step(self, number, images, domains)
+
+    made(tmp_path / "plain", parameters(), data)
+    monkeypatch.setattr(train.PredictorTraining, "_step", watched)
+    monkeypatch.setitem(LOOK_EVERY, "cpu", look_every)
+    made(tmp_path / "watched", parameters(), data)
+    for file in ("predictor.safetensors", "losses.csv"):
+        assert (tmp_path / "watched" / file).read_bytes() == (tmp_path / "plain" / file).read_bytes()
 
 
 def test_what_cannot_be_trained_is_refused_in_words(tmp_path: Path, data: Path) -> None:
