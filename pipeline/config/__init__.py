@@ -46,7 +46,7 @@ from pipeline.config.paths import (
 from pipeline.config.suites import MADE_SETS, Suite
 from pipeline.config.t_predictor import GridSettings, TPredictorSettings
 from pipeline.config.tasks import DomainsParams, PairParams, prompt, task_name
-from pipeline.config.train import MethodSpec, Swad, TrainSettings, method_label
+from pipeline.config.train import MethodSpec, Resample, Swad, TrainSettings, method_label
 from pipeline.config.weights import (
     HUB,
     MINI,
@@ -109,6 +109,7 @@ __all__ = [
     "PairParams",
     "Precision",
     "Rate",
+    "Resample",
     "Seed",
     "Setting",
     "Source",
