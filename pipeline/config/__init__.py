@@ -18,7 +18,7 @@ from pipeline.config.base import (
     nearest,
 )
 from pipeline.config.base_model import NAMED_MODELS, BaseModelSpec
-from pipeline.config.cards import Archive, BuiltCard, DatasetCard, FolderCard, Source
+from pipeline.config.cards import Archive, BuiltCard, DatasetCard, FolderCard, Orientation, Source
 from pipeline.config.finetune import FinetuneSettings
 from pipeline.config.generate import (
     BatchSize,
@@ -46,7 +46,7 @@ from pipeline.config.paths import (
 from pipeline.config.suites import MADE_SETS, Suite
 from pipeline.config.t_predictor import GridSettings, TPredictorSettings
 from pipeline.config.tasks import DomainsParams, PairParams, prompt, task_name
-from pipeline.config.train import MethodSpec, Swad, TrainSettings, method_label
+from pipeline.config.train import MethodSpec, Resample, Swad, TrainSettings, method_label
 from pipeline.config.weights import (
     HUB,
     MINI,
@@ -105,9 +105,11 @@ __all__ = [
     "MorphSettings",
     "MorphSuite",
     "Negative",
+    "Orientation",
     "PairParams",
     "Precision",
     "Rate",
+    "Resample",
     "Seed",
     "Setting",
     "Source",

@@ -19,6 +19,9 @@ from pipeline.config.base import (
 from pipeline.config.names import PathName
 from pipeline.config.zero_shot import ZERO_SHOT, ZeroShotSettings
 
+Resample = Literal["bilinear", "bicubic"]
+"""A filter by which Pillow resizes."""
+
 
 class Swad(Strict):
     """When SWAD averages weights (Cha et al. 2021). Its windows are counted in evaluations."""
@@ -143,6 +146,24 @@ class TrainSettings(Strict):
     flip: bool = Field(
         default=False, description="mirror half of the training images; with crop: centre or random_resized"
     )
+    crop_from: Literal["square", "original"] = keyed_unless_default(
+        "square",
+        "random_resized: what crops are cut out of. `square`: images resized to 8/7 of the size that the "
+        "network takes. `original`: images as they are in their files; evaluation then sees the whole image",
+    )
+    resample: Resample = keyed_unless_default(
+        "bilinear",
+        "filter that resizes whole images, before the centre or a crop of a square is taken, or for an "
+        "evaluation; with a crop. Crops are resized bilinearly. All filters are antialiased",
+    )
+    colour_jitter: Annotated[Real, Field(ge=0, le=0.5)] = keyed_unless_default(
+        0.0,
+        "change brightness, contrast and saturation of training images by factors of 1 - colour_jitter to "
+        "1 + colour_jitter, and their hue by up to this share of its circle, from 0 to 0.5; with a crop",
+    )
+    grey: Fraction = keyed_unless_default(
+        0.0, "probability that a training image is made grey, from 0 to 1; with a crop"
+    )
     evaluate_every: Count | None = Field(
         default=None,
         description="iterations between evaluations; null = at the end alone, ten times if `selections` has "
@@ -156,7 +177,8 @@ class TrainSettings(Strict):
     cache_gib: Annotated[Real, Field(ge=0)] = never_keyed(
         8.0,
         "GiB on the disk for images that were decoded once, under $TERRABENCH_CACHE or results/cache; 0 = "
-        "no cache",
+        "no cache. An image takes 3 bytes a pixel: 0.2 MB as a square of 256, and with crop_from: original "
+        "as many pixels as its file has",
     )
 
     @model_validator(mode="after")
@@ -189,9 +211,14 @@ class TrainSettings(Strict):
         return self
 
     @model_validator(mode="after")
-    def _crop_fits_shift_and_flip(self) -> "TrainSettings":
-        if self.crop == "none" and self.flip:
-            raise ValueError("flip goes with a crop: centre or random_resized")
+    def _crop_fits_other_augmentation(self) -> "TrainSettings":
+        for name in ("flip", "colour_jitter", "grey"):
+            if self.crop == "none" and getattr(self, name):
+                raise ValueError(f"{name} goes with a crop: centre or random_resized")
+        if self.crop == "none" and self.resample != "bilinear":
+            raise ValueError(f"resample: {self.resample} goes with a crop: centre or random_resized")
+        if self.crop != "random_resized" and self.crop_from != "square":
+            raise ValueError(f"crop_from: {self.crop_from} goes with crop: random_resized, not {self.crop}")
         if self.crop != "none" and self.augment_shift:
             raise ValueError(f"augment_shift goes with crop: none, not {self.crop}")
         return self

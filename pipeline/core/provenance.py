@@ -25,6 +25,7 @@ LIBRARIES = (
     "scikit-learn",
     "pillow",
     "opencv-python-headless",
+    "numba",
 )
 """The packages on which numbers or their speed depend."""
 

@@ -2,7 +2,9 @@
 
 The cache is a folder that all trainings of a machine share. It may be deleted at any time:
 
-    <folder>/<size>/<2 hex digits>/<30 more>    one image: the stamp of its file, then uint8 [size, size, 3]
+    <folder>/<form>/<2 hex digits>/<30 more>    one image: height, width, the stamp of its file, pixels
+
+The form is a size ("256", or "256.bicubic" where that is the filter) or "original".
 
 Each image has an entry of its own. Splits, subsets and unions of sets therefore share one cache, an image is
 decoded when it is first read, and a changed file invalidates only its own entry.
@@ -21,13 +23,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from pipeline.config import Resample
 from pipeline.core.errors import Remark, UserError
 from pipeline.core.paths import base_folder
 from pipeline.data.image_sets import ImageFiles, ImageSet
-from pipeline.data.open_image import open_file
+from pipeline.data.open_image import UprightPath, open_file, turned
 
-STAMP = struct.Struct("<qq")
-"""Size in bytes and modification time in ns of the file that an entry was decoded from."""
+HEADER = struct.Struct("<iiqq")
+"""Height and width of an entry, then size in bytes and modification time in ns of the file it is from."""
+
+FILTERS: dict[Resample, Image.Resampling] = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
 
 RECOUNT_INTERVAL = 500
 """Number of new entries after which a cache measures its size again: other processes write into it too."""
@@ -44,17 +52,22 @@ def image_files(paths: list[Path], labels: np.ndarray | None) -> ImageFiles:
     return ImageFiles(np.array(names, dtype=object), labels, names)
 
 
-def resized(image: Image.Image, size: int) -> np.ndarray:
-    """Resize both sides of an RGB image to `size` bilinearly with antialiasing: uint8 [size, size, 3]."""
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+def resized(image: Image.Image, size: int, resample: Resample = "bilinear") -> np.ndarray:
+    """Resize both sides of an RGB image to `size` with antialiasing: uint8 [size, size, 3].
+
+    The width comes first, as in Pillow up to 12; the order of version 13 depends on the shape.
+    """
+    for shape in ((size, image.height), (size, size)):
+        image = image.resize(shape, FILTERS[resample])
+    return np.asarray(image)
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
     """Convert `image` to RGB as torchvision's ImageFolder does, so that results compare with published ones.
 
     Grey and CMYK are converted, an alpha channel is dropped, the first frame of an animation is taken, and
-    the orientation in the EXIF data is ignored. One case differs: 16-bit grey keeps its upper 8 bits, where
-    torchvision would turn it white.
+    the orientation in the EXIF data is ignored (`open_image.turned` applies it first where a card asks for
+    it). One case differs: 16-bit grey keeps its upper 8 bits, where torchvision would turn it white.
     """
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -71,11 +84,11 @@ def read_rgb(path: str) -> Image.Image:
         return as_rgb(image)
 
 
-def read_resized(path: str, size: int) -> np.ndarray:
+def read_resized(path: str, size: int, resample: Resample = "bilinear") -> np.ndarray:
     """Read the image at `path` and resize both sides to `size`, which may change its aspect ratio.
 
-    The bytes equal those of torchvision's ImageFolder and Resize((size, size)), except for 16-bit grey (see
-    `as_rgb`).
+    The bytes equal those of torchvision's ImageFolder and Resize((size, size)), and with bicubic those of the
+    transfer-learning library's ResizeImage(size), except for 16-bit grey (see `as_rgb`).
 
     Returns:
         uint8 [size, size, 3].
@@ -84,7 +97,7 @@ def read_resized(path: str, size: int) -> np.ndarray:
         UserError: The file is not a complete image.
     """
     with _opened(path) as image:
-        return resized(as_rgb(image), size)
+        return resized(as_rgb(image), size, resample)
 
 
 def read_square(path: str, size: int) -> np.ndarray:
@@ -153,7 +166,7 @@ def _opened(path: str) -> Iterator[Image.Image]:
     """Open the image at `path`; turn every error of opening or decoding it into a UserError that names it."""
     try:
         with open_file(path) as image:
-            yield image
+            yield turned(image, path)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(
             f"{path} cannot be read as an image ({error}); repair it or remove it from the dataset. If it "
@@ -200,56 +213,68 @@ def cache_folder() -> Path:
 
 
 class ImageCache:
-    """`read_resized` at one size, cached in `folder`. The result never depends on what the cache contains.
+    """Decoded images in one form, cached in `folder`. The result never depends on what the cache contains.
 
     When the cache is full it warns once, and images without an entry are then decoded at every use. Safe to
     use from several threads and processes at once.
 
     Args:
         folder: The folder of the cache.
-        size: Side of the images in pixels.
+        size: Height and width that `read_resized` gives the images; None leaves them as in their files.
         limit: Approximate number of bytes that all entries in `folder` may take. Processes that run at the
             same time do not count each other's new entries until the next recount.
+        resample: The filter that resizes.
     """
 
-    def __init__(self, folder: Path, size: int, limit: float) -> None:
-        self.folder, self.size, self.limit = folder, size, limit
+    def __init__(self, folder: Path, size: int | None, limit: float, resample: Resample = "bilinear") -> None:
+        self.folder, self.size, self.limit, self.resample = folder, size, limit, resample
+        self.form = "original" if size is None else f"{size}{'.bicubic' * (resample == 'bicubic')}"
         self._lock = threading.Lock()
         self._entries_added, self._bytes_left = 0, 0.0
         self._closed = False
 
     def __call__(self, path: str) -> np.ndarray:
-        """Return the pixels of the image at `path`: uint8 [size, size, 3], read-only."""
+        """Return the pixels of the image at `path`: uint8 [height, width, 3], read-only."""
         try:
             status = os.stat(path)
         except OSError as error:
             raise UserError(f"{path} cannot be read as an image ({error.strerror})") from error
-        stamp, entry = STAMP.pack(status.st_size, status.st_mtime_ns), self._entry_path(path)
+        stamp, entry = (status.st_size, status.st_mtime_ns), self._entry_path(path)
         pixels = self._read_entry(entry, stamp)
         if pixels is None:
-            pixels = read_resized(path, self.size)
-            if self._has_room(entry):
-                self._write_entry(entry, stamp + pixels.tobytes())
+            pixels = self._decode(path)
+            content = HEADER.pack(*pixels.shape[:2], *stamp) + pixels.tobytes()
+            if self._has_room(entry, len(content)):
+                self._write_entry(entry, content)
         return pixels
+
+    def _decode(self, path: str) -> np.ndarray:
+        if self.size is None:
+            return np.asarray(read_rgb(path))
+        return read_resized(path, self.size, self.resample)
 
     def _entry_path(self, path: str) -> str:
         """Return the path of an image's entry, as a str: pathlib would take a tenth of the time of a crop."""
-        name = hashlib.sha256(os.path.abspath(path).encode(errors="surrogateescape")).hexdigest()
-        return f"{self.folder}/{self.size}/{name[:2]}/{name[2:32]}"
+        key = os.path.abspath(path) + "\0upright" * isinstance(path, UprightPath)
+        name = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
+        return f"{self.folder}/{self.form}/{name[:2]}/{name[2:32]}"
 
-    def _read_entry(self, entry: str, stamp: bytes) -> np.ndarray | None:
+    def _read_entry(self, entry: str, stamp: tuple[int, int]) -> np.ndarray | None:
         """Map the pixels of `entry` into memory; None if it is absent, damaged or has another stamp."""
         try:
             with open(entry, "rb", buffering=0) as file:
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError):  # ValueError: the file is empty because the machine crashed
             return None
-        if len(mapped) != STAMP.size + 3 * self.size**2 or mapped[: STAMP.size] != stamp:
+        if len(mapped) < HEADER.size:
             return None
-        return np.frombuffer(mapped, np.uint8, offset=STAMP.size).reshape(self.size, self.size, 3)
+        height, width, *found = HEADER.unpack_from(mapped)
+        if tuple(found) != stamp or len(mapped) != HEADER.size + 3 * height * width:
+            return None
+        return np.frombuffer(mapped, np.uint8, offset=HEADER.size).reshape(height, width, 3)
 
-    def _has_room(self, entry: str) -> bool:
-        """Tell whether `entry` may be written: there is room for it, or it replaces an outdated one."""
+    def _has_room(self, entry: str, size: int) -> bool:
+        """Tell whether `entry` of `size` bytes may be written: there is room, or it replaces an old one."""
         with self._lock:
             if self._closed:
                 return False
@@ -258,7 +283,7 @@ class ImageCache:
             if self._entries_added % RECOUNT_INTERVAL == 0:
                 self._bytes_left = self.limit - _cache_bytes(self.folder)
             self._entries_added += 1
-            self._bytes_left -= STAMP.size + 3 * self.size**2
+            self._bytes_left -= size
         if self._bytes_left < 0:
             self._close(f"is full ({self.limit / 2**30:g} GiB): raise train.cache_gib, or delete the folder")
         return self._bytes_left >= 0
@@ -292,6 +317,14 @@ class ImageCache:
 
 
 def _cache_bytes(folder: Path) -> int:
-    """Count the bytes of all entries in a cache's folder, from their number and sizes."""
-    sizes = [part for part in folder.glob("*") if part.name.isdecimal()]
-    return sum((STAMP.size + 3 * int(part.name) ** 2) * sum(1 for _ in part.glob("*/*")) for part in sizes)
+    """Count the bytes of all entries in a cache's folder; those of one size need no look at each."""
+    total = 0
+    for form in folder.glob("*"):
+        entries = form.glob("*/*")
+        if form.name == "original":
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):  # another process has just renamed it
+                    total += entry.stat().st_size
+        elif (size := form.name.partition(".")[0]).isdecimal():
+            total += (HEADER.size + 3 * int(size) ** 2) * sum(1 for _ in entries)
+    return total

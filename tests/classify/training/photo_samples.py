@@ -12,7 +12,7 @@ from pipeline.config import TrainSettings
 from pipeline.data.image_files import ImageFiles, image_files
 
 SIDE = 256
-IMAGE = 3 * SIDE**2 + 16
+IMAGE = 3 * SIDE**2 + 24
 """Bytes that an image takes in the cache."""
 
 

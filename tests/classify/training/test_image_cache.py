@@ -34,7 +34,7 @@ def test_a_changed_file_is_noticed(tmp_path: Path, photos: list[Path]) -> None:
     inside = kept(tmp_path / "cache")[0]
     before = inside.read_bytes()
     cache(str(path))
-    assert inside.read_bytes()[:16] != before[:16]
+    assert inside.read_bytes()[:24] != before[:24]
 
 
 @pytest.mark.parametrize("damage", [b"", b"short"])
