@@ -25,6 +25,7 @@ from pipeline.core.stage import Progress
 from pipeline.core.store import MANIFEST, Store
 from pipeline.core.tensor_files import refuse_non_finite
 from pipeline.data.image_sets import ImageSet
+from pipeline.data.open_image import dataset_path
 from pipeline.planning.kinds.train import TrainParams
 
 WEIGHTS = "model.safetensors"
@@ -62,10 +63,14 @@ class Classifier:
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH]
             if not isinstance(batch, np.ndarray):
-                batch = np.stack([inputs.read(str(path)) for path in batch])
+                batch = np.stack([inputs.read(self._as_trained(path)) for path in batch])
             names = [str(start + row) for row in range(len(batch))]
             parts.append(predict(self.network, inputs.evaluation(ImageSet(batch, None, names))))
         return torch.cat(parts)
+
+    def _as_trained(self, path: str | Path) -> str:
+        """Return the path of an image that is turned as those of the training were."""
+        return dataset_path(str(path), self.params.orientation)
 
     def predict(self, images: Sequence[str | Path] | np.ndarray) -> pd.DataFrame:
         """Tabulate the most probable class of each image, and the probability of every class.
@@ -99,7 +104,7 @@ class Classifier:
                 pixels = []
                 for path in map(str, paths[start : start + BATCH]):
                     try:
-                        pixels.append(inputs.read(path))
+                        pixels.append(inputs.read(self._as_trained(path)))
                         read.append(path)
                     except UserError as error:
                         unreadable[path] = str(error.__cause__ or error)

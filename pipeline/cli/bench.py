@@ -37,15 +37,16 @@ to the target's, in the features of a classifier that learned the target's label
 example: run_benchmark.py bench augmentations digits_adapters"""
 
 CLASSIFY = """\
-Measure stage three beside plain code that does the same. Takes about a minute.
+Measure stage three beside plain code that does the same. Takes two minutes.
 
 The two sides take turns; medians of their ratios are printed. Other work on this machine slows both sides
 alike.
 
   loop     seconds of a training step, over a bare loop with the same network, loss and batches
-  inputs   images per second from JPEG files of about 300x300 (resize to 256, random resized crop to 224,
-           flip, normalise), once all are cached, over torchvision's ImageFolder and DataLoader
-  pixels   the mean difference between the crops of both, of 255
+  uda      images per second from JPEG files of about 300x300, once all are cached, over torchvision's
+           ImageFolder and DataLoader, and how far the pixels of both are apart: the transforms of the
+           transfer-learning library (to 256, random resized crop to 224, flip, normalise)
+  dg       the same with those of DomainBed (random resized crop, flip, colour jitter, grey, normalise)
 
 example: run_benchmark.py bench classify"""
 

@@ -18,7 +18,7 @@ from pipeline.config.base import (
     nearest,
 )
 from pipeline.config.base_model import NAMED_MODELS, BaseModelSpec
-from pipeline.config.cards import Archive, BuiltCard, DatasetCard, FolderCard, Source
+from pipeline.config.cards import Archive, BuiltCard, DatasetCard, FolderCard, Orientation, Source
 from pipeline.config.finetune import FinetuneSettings
 from pipeline.config.generate import (
     BatchSize,
@@ -105,6 +105,7 @@ __all__ = [
     "MorphSettings",
     "MorphSuite",
     "Negative",
+    "Orientation",
     "PairParams",
     "Precision",
     "Rate",

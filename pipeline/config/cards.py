@@ -11,6 +11,9 @@ from pydantic import Field, model_serializer, model_validator
 from pipeline.config.base import Count, Seed, Strict, Whole
 from pipeline.config.names import DomainName, PathName, check_path_name, first_equal_pair, simplified
 
+Orientation = Literal["stored", "upright"]
+"""How the images of files are turned: as their pixels are stored, or as their EXIF data say."""
+
 
 class DatasetCard(Strict):
     """What every card states. The images are made here (`BuiltCard`), or are files (`FolderCard`)."""
@@ -220,6 +223,11 @@ class FolderCard(DatasetCard):
         "domain adaptation, which trains on target images without their labels. `lists`: as the publisher's "
         "lists say",
     )
+    orientation: Orientation = Field(
+        default="stored",
+        description="how every stage reads images. `stored`: as their pixels are stored, as torchvision and "
+        "the code of papers do. `upright`: turned as their EXIF data say, which photos of phones need",
+    )
     sources: list[Source] = Field(min_length=1, description="places that offer the images")
     content: str | None = Field(
         default=None,
@@ -238,12 +246,14 @@ class FolderCard(DatasetCard):
     @model_serializer
     def _what_is_prepared(self) -> dict[str, Any]:
         """Return what the keys of jobs depend on: not the texts, which may be improved at any time."""
+        read = {} if self.orientation == "stored" else {"orientation": self.orientation}
         return {
             "name": self.name,
             "classes": self.classes,
             "domains": list(self.domains),
             "split": self.split,
             "content": self.content,
+            **read,
         }
 
     @model_validator(mode="after")

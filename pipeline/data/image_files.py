@@ -27,7 +27,7 @@ from pipeline.config import Resample
 from pipeline.core.errors import Remark, UserError
 from pipeline.core.paths import base_folder
 from pipeline.data.image_sets import ImageFiles, ImageSet
-from pipeline.data.open_image import open_file
+from pipeline.data.open_image import UprightPath, open_file, turned
 
 HEADER = struct.Struct("<iiqq")
 """Height and width of an entry, then size in bytes and modification time in ns of the file it is from."""
@@ -66,8 +66,8 @@ def as_rgb(image: Image.Image) -> Image.Image:
     """Convert `image` to RGB as torchvision's ImageFolder does, so that results compare with published ones.
 
     Grey and CMYK are converted, an alpha channel is dropped, the first frame of an animation is taken, and
-    the orientation in the EXIF data is ignored. One case differs: 16-bit grey keeps its upper 8 bits, where
-    torchvision would turn it white.
+    the orientation in the EXIF data is ignored (`open_image.turned` applies it first where a card asks for
+    it). One case differs: 16-bit grey keeps its upper 8 bits, where torchvision would turn it white.
     """
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -166,7 +166,7 @@ def _opened(path: str) -> Iterator[Image.Image]:
     """Open the image at `path`; turn every error of opening or decoding it into a UserError that names it."""
     try:
         with open_file(path) as image:
-            yield image
+            yield turned(image, path)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(
             f"{path} cannot be read as an image ({error}); repair it or remove it from the dataset. If it "
@@ -255,7 +255,8 @@ class ImageCache:
 
     def _entry_path(self, path: str) -> str:
         """Return the path of an image's entry, as a str: pathlib would take a tenth of the time of a crop."""
-        name = hashlib.sha256(os.path.abspath(path).encode(errors="surrogateescape")).hexdigest()
+        key = os.path.abspath(path) + "\0upright" * isinstance(path, UprightPath)
+        name = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
         return f"{self.folder}/{self.form}/{name[:2]}/{name[2:32]}"
 
     def _read_entry(self, entry: str, stamp: tuple[int, int]) -> np.ndarray | None:

@@ -21,6 +21,7 @@ import numpy as np
 from pipeline.config import IN_PLACE, FolderCard, data_folder, nearest
 from pipeline.core.errors import UserError
 from pipeline.core.store import write_atomic
+from pipeline.data.open_image import dataset_path
 
 Split = Literal["train", "test"]
 
@@ -32,7 +33,7 @@ ARRAYS = ("images", "labels", "split", "names")
 """The arrays of a domain, in the order in which they enter its hash."""
 
 FILE_DOMAIN_FIELDS = {"labels", "split", "names", "dataset", "content"}
-"""The fields of D.json if the images are files."""
+"""The fields of D.json if the images are files; `orientation` is one more where it is not `stored`."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,8 @@ def save_files(folder: Path, domain: str, card: FolderCard, listed: Mapping[str,
         _save_array(folder, domain, name, array)
     description = {name: digest(array) for name, array in listed.items()}
     description |= {"dataset": card.name, "content": str(card.content)}
+    if card.orientation != "stored":
+        description["orientation"] = card.orientation
     write_atomic(folder / f"{domain}.json", json.dumps(description, indent=1) + "\n")
 
 
@@ -177,7 +180,9 @@ def _load(artifact: Path, domain: str, split: Split | None, labelled: bool) -> I
     if "images" in arrays:
         return ImageSet(arrays["images"][chosen], labels, names)
     folder = _image_folder(artifact, domain, description)
-    return ImageFiles(np.array([f"{folder}/{name}" for name in names], dtype=object), labels, names)
+    upright = description.get("orientation") == "upright"
+    paths = [dataset_path(f"{folder}/{name}", "upright" if upright else "stored") for name in names]
+    return ImageFiles(np.array(paths, dtype=object), labels, names)
 
 
 def _image_folder(artifact: Path, domain: str, description: Mapping[str, str]) -> Path:
@@ -211,7 +216,10 @@ def _read_description(artifact: Path, domain: str) -> dict[str, str]:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(artifact, domain, path, f"cannot be read ({error})") from error
-    if not isinstance(description, dict) or set(description) not in (set(ARRAYS), FILE_DOMAIN_FIELDS):
+    if not isinstance(description, dict) or set(description) - {"orientation"} not in (
+        set(ARRAYS),
+        FILE_DOMAIN_FIELDS,
+    ):
         raise _damaged(artifact, domain, path, f"does not contain the hashes of {', '.join(ARRAYS)}")
     return description
 

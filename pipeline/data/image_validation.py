@@ -10,7 +10,7 @@ from itertools import islice
 from PIL import Image
 
 from pipeline.data.image_files import as_rgb
-from pipeline.data.open_image import open_file
+from pipeline.data.open_image import open_file, turned
 
 MAX_PIXELS = 50_000_000
 """Larger images are left out.
@@ -35,7 +35,7 @@ def fault(path: str) -> str | None:
                 return f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}"
             if image.mode in ("I", "F"):
                 return f"has 32-bit values (mode {image.mode}), whose brightness range is unknown"
-            as_rgb(image)
+            as_rgb(turned(image, path))
     except Exception as error:  # Pillow's decoders raise errors of any type
         reason = " ".join(str(error).replace(repr(path), "").split()).rstrip(" :")
         return f"cannot be read: {reason or type(error).__name__}"

@@ -2,13 +2,15 @@
 
 `open_image` reads pictures that a user names on the command line the way they are displayed. A phone stores a
 photo as its sensor saw it and states in the EXIF data how to turn it. Datasets are read without that turn, as
-published results are (see `image_files.as_rgb`); the pictures of `morph`, `analogy` and `metrics` are turned.
+published results are, unless their card has `orientation: upright`; the pictures of `morph`, `analogy` and
+`metrics` are turned.
 """
 
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from pipeline.config import Orientation
 from pipeline.core.errors import UserError
 from pipeline.core.store import check_regular
 
@@ -17,6 +19,22 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 
 Pillow knows others: EPS among them runs Ghostscript on what the file says.
 """
+
+
+class UprightPath(str):
+    """The path of an image file of a dataset that is to be turned as its EXIF data say."""
+
+    __slots__ = ()
+
+
+def dataset_path(path: str, orientation: Orientation) -> str:
+    """Return the path of an image file of a dataset whose card states `orientation`."""
+    return UprightPath(path) if orientation == "upright" else path
+
+
+def turned(image: Image.Image, path: str) -> Image.Image:
+    """Return the image at `path` as the dataset's card wants it: upright if it is an `UprightPath`."""
+    return ImageOps.exif_transpose(image) if isinstance(path, UprightPath) else image
 
 
 def open_file(path: Path | str) -> Image.Image:

@@ -23,6 +23,7 @@ from pipeline.core.store import write_atomic
 from pipeline.core.text import csv_cell
 from pipeline.data.image_sets import save_files
 from pipeline.data.image_validation import faults, quiet_decoding
+from pipeline.data.open_image import dataset_path
 from pipeline.data.sources.inventory import (
     IMAGES,
     absent_classes,
@@ -82,7 +83,7 @@ def _decode(
     folder = data_folder(card.name) / IMAGES / domain
     reasons: list[str | None] = []
     with quiet_decoding():
-        for reason in faults(f"{folder}/{name}" for name in names):
+        for reason in faults(dataset_path(f"{folder}/{name}", card.orientation) for name in names):
             reasons.append(reason)
             progress(done + len(reasons), total, f"{card.name} {domain}")
     return reasons

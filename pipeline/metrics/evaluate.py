@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image, ImageOps
 
 from pipeline.data.image_files import as_rgb
-from pipeline.data.open_image import open_image
+from pipeline.data.open_image import UprightPath, open_image
 from pipeline.metrics.definitions import fid, full_rank, kid, smoothness
 from pipeline.metrics.distances import Distances, make_distances
 from pipeline.metrics.features import Features, make_features
@@ -44,7 +44,8 @@ class Reference:
     Args:
         images: Pixels, uint8 [m, H, W, 3], or paths of image files, object [m].
         features: Computes their features.
-        upright: Whether to apply the EXIF orientation of files. The images of datasets are read without it.
+        upright: Whether to apply the EXIF orientation of files. The images of datasets are read as their card
+            says.
 
     Attributes:
         resized: How many images had another size, by the frames' size.
@@ -68,7 +69,8 @@ class Reference:
         read = []
         for image in images:
             if isinstance(image, str):
-                picture = as_rgb(open_image(Path(image), upright=self.upright))
+                upright = self.upright or isinstance(image, UprightPath)
+                picture = as_rgb(open_image(Path(image), upright=upright))
             else:
                 picture = Image.fromarray(image)
             if picture.size != size:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
-from pipeline.config import MORPHS, BaseModelSpec, DatasetCard, MethodSpec, Suite, task_name
+from pipeline.config import MORPHS, BaseModelSpec, DatasetCard, FolderCard, MethodSpec, Suite, task_name
 from pipeline.core.job import Job
 from pipeline.core.plugin import Plugin
 from pipeline.planning import dg, uda
@@ -148,6 +148,7 @@ def _train_params(
         settings=suite.train_settings(method),
         selections=suite.selections,
         seed=suite.seeds[0],
+        orientation=card.orientation if isinstance(card, FolderCard) else "stored",
         threads=suite.threads,
     )
 

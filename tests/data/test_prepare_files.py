@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from pipeline.bench import data as bench
 from pipeline.classify.training.dg_batches import split_domain
-from pipeline.config import read_card, resolve_card
+from pipeline.config import TrainSettings, read_card, resolve_card
 from pipeline.core.errors import Remark, UserError
 from pipeline.data import prepare
 from pipeline.data.image_files import ByName, pixels, read_resized, read_square
@@ -110,7 +110,9 @@ def test_no_image_is_held_out_and_trained_on(tmp_path: Path, pacs: Path) -> None
     artifact = prepared("pacs", pacs, tmp_path / "w")
     whole = load_whole(artifact, "A")
     assert len(whole) == len(set(whole.names)) == 14
-    kept, held = split_domain(artifact, "A", 0.2, seed=1)
+    kept, held = split_domain(
+        artifact, "A", TrainSettings(backbone="digits_cnn", iterations=1, holdout=0.2), seed=1
+    )
     assert (len(kept), len(held)) == (11, 3)
     assert sorted(kept.names + held.names) == sorted(whole.names)
 

@@ -6,10 +6,14 @@ that Numba compiles to vector instructions.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numba import njit
+
+Number = Any
+"""A number of numpy, in compiled functions."""
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 """The changes of ColorJitter, as `Colours.order` numbers them."""
@@ -84,14 +88,14 @@ def _jitter(
 
 
 @njit(nogil=True, cache=True)
-def _mixed(base: int, value: int, factor: float) -> int:
+def _mixed(base: Number, value: Number, factor: Number) -> Number:
     """Pillow's `blend` of two bytes, in float32, cut off to a byte."""
     mixed = np.float32(base) + factor * np.float32(np.int32(value) - np.int32(base))
     return np.uint8(min(max(mixed, np.float32(0)), np.float32(255)))
 
 
 @njit(nogil=True, cache=True)
-def _luma(red: int, green: int, blue: int) -> int:
+def _luma(red: Number, green: Number, blue: Number) -> Number:
     """Pillow's conversion to grey."""
     return (19595 * np.int32(red) + 38470 * np.int32(green) + 7471 * np.int32(blue) + 32768) >> 16
 
@@ -162,7 +166,7 @@ def _turn_hue(red: np.ndarray, green: np.ndarray, blue: np.ndarray, shift: int) 
 
 
 @njit(nogil=True, cache=True)
-def _byte(share: float) -> float:
+def _byte(share: Number) -> Number:
     """Return the whole part of 255 `share`, unaffected by the rounding of that product."""
     product = np.floor(share * np.float32(255))
     return product - (np.float32(1) if share * np.float32(256) - product < share else np.float32(0))

@@ -54,13 +54,11 @@ def own_workspace(workspace: Path) -> Iterator[Path]:
 def share_backbone(network: Network, method: Method) -> None:
     """Let every pass through the backbone be shared by all processes, and sum gradients over them.
 
-    The backbone has no BatchNorm layers that use the statistics of a batch (see `check_backbone_fits`).
+    The backbone has no BatchNorm layers that use the statistics of a batch (see `check_backbone_fits`), and
+    the method looks at no levels within it (see `registry.check_processes`).
 
     Gradients of the backbone are sums over shares. All other gradients are the same in every process but for
     rounding, and are averaged, so that the weights of all processes stay equal.
-
-    Raises:
-        UserError: The method looks at levels within the backbone.
     """
     # An attribute of the instance, so that names of weights stay.
     network.backbone.__dict__["forward"] = SharedPass(network.backbone.forward)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -88,11 +89,11 @@ class Inputs:
         labels = None if images.labels is None else torch.tensor(images.labels)
         return CropPool(cut, whole, len(images), labels, self)
 
-    def _file_readers(self, paths: np.ndarray) -> tuple[Reader, Reader]:
+    def _file_readers(self, paths: Any) -> tuple[Reader, Reader]:
         """Return what reads the whole images at `paths`, resized, and what reads those that are cropped."""
 
         def cached(cache: ImageCache) -> Reader:
-            return lambda index: cache(str(paths[index]))
+            return lambda index: cache(paths[index])
 
         whole = cached(self._squares)
         return whole, cached(self._originals) if self.settings.crop_from == "original" else whole

@@ -258,9 +258,14 @@ def _ask(url: str, headers: dict[str, str], budget: Budget) -> requests.Response
 def _follow(url: str, headers: dict[str, str], timeout: float) -> requests.Response:
     """Return the response at the end of at most REDIRECTS redirects."""
     for _ in range(REDIRECTS + 1):
-        response = requests.get(
-            url, headers=headers, stream=True, timeout=(timeout, timeout), allow_redirects=False
-        )
+        try:
+            response = requests.get(
+                url, headers=headers, stream=True, timeout=(timeout, timeout), allow_redirects=False
+            )
+        except requests.RequestException:
+            raise
+        except ValueError as error:  # of urllib.parse, which requests lets pass
+            raise _AttemptFailed(f"{url} redirects to an address that can't be read ({error})") from error
         target = requests.Session().get_redirect_target(response)
         if target is None:
             return response

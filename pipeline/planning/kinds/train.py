@@ -7,6 +7,7 @@ from pydantic import Field
 from pipeline.config import (
     Count,
     Fraction,
+    Orientation,
     Rate,
     Seed,
     TrainSettings,
@@ -38,6 +39,9 @@ class TrainParams(ClassifierParams):
     made_weight: Rate = Field(description="dg: weight of a made image in the task loss")
     settings: TrainSettings = Field(description="how the classifier is trained")
     seed: Seed = Field(description="seed of weights, batches and augmentation")
+    orientation: Orientation = keyed_unless_default(
+        "stored", "how image files are read: as they are stored, or turned as their EXIF data say"
+    )
 
     def identity(self) -> dict[str, str | int]:
         """Return the columns of its records that are known before it has run."""

@@ -41,7 +41,8 @@ def class_accuracies(records: pd.DataFrame, classes: Sequence[str]) -> pd.DataFr
 def draw(records: pd.DataFrame, suite: Suite, classes: Sequence[str], title: str) -> dict[str, bytes]:
     """Draw the bars of one task and one selection rule, with a panel for each method.
 
-    A bar is the mean over seeds, its line the standard error.
+    A bar is the mean over seeds, its line the standard error. A class without test images has no bar, and
+    its name says so.
 
     Returns:
         The files by suffix, `.pdf` and `.png`.
@@ -62,7 +63,8 @@ def draw(records: pd.DataFrame, suite: Suite, classes: Sequence[str], title: str
             own = shares[shares.index.get_level_values("method") == method].droplevel("method")
             _panel(axes, own[labels], augmentations)
             axes.set_ylabel(method)
-        names = [classes[label] for label in labels]
+        absent = shares.isna().all()  # a bar of 0 % would look the same
+        names = [f"{classes[label]} (no images)" if absent[label] else classes[label] for label in labels]
         turned = sum(map(len, names)) > 8 * len(names)
         panels[-1].set_xticks(range(len(labels)), names, rotation=90 if turned else 0)
         many = f" ({MOST} of {len(classes)} classes, those that differ most)" if len(classes) > MOST else ""
