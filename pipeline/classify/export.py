@@ -138,9 +138,9 @@ def _readme(params: TrainParams, layers: list[nn.Module]) -> str:
     lines = [
         f"# {params.method} on {params.dataset}, {sources} to {params.target}",
         "",
-        f"A classifier of {len(params.classes)} classes with the backbone {params.settings.backbone}, trained by",
-        f"the method {params.method} with augmentation `{params.augmentation}` and seed {params.seed}. The",
-        "names of the classes are in config.json (`label_names`).",
+        f"A classifier of {len(params.classes)} classes with the backbone {params.settings.backbone},",
+        f"trained by the method {params.method} with augmentation `{params.augmentation}` and seed",
+        f"{params.seed}. The names of the classes are in config.json (`label_names`).",
         "",
         "```python",
         "import timm, torch",

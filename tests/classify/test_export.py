@@ -11,7 +11,6 @@ import pytest
 import timm
 import torch
 from PIL import Image
-
 from torch import nn
 
 from pipeline.classify.export import export_classifier
