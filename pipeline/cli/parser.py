@@ -16,6 +16,7 @@ from pipeline.cli import (
     metrics,
     morph,
     predict,
+    publish,
     records,
     run,
     suites,
@@ -55,6 +56,7 @@ examples:
   run_benchmark.py export-lora ARTIFACT --t 0.5 --to lora.safetensors
   run_benchmark.py predict photos/ --from KEY --to classes.csv       classify images by a trained classifier
   run_benchmark.py export-classifier KEY --to folder     write a trained classifier for timm
+  run_benchmark.py publish-images KEY --to folder        write made images as a dataset for others
 
 `run_benchmark.py COMMAND --help` explains a command.
 
@@ -89,6 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
         export_lora,
         predict,
         export_classifier,
+        publish,
         bench,
     ):
         module.add(commands)
