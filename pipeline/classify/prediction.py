@@ -58,7 +58,7 @@ class Classifier:
             raise UserError(
                 f"expected pixels as uint8 [n, height, width, 3], not {images.dtype} {list(images.shape)}"
             )
-        inputs = self._inputs
+        inputs = self.inputs
         parts = [torch.zeros(0, len(self.params.classes))]
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH]
@@ -95,7 +95,7 @@ class Classifier:
         Returns:
             A table in the form of `predict`, and why each of the other files cannot be read, by its path.
         """
-        inputs = self._inputs
+        inputs = self.inputs
         read: list[str] = []
         unreadable: dict[str, str] = {}
         parts = [torch.zeros(0, len(self.params.classes))]
@@ -114,7 +114,8 @@ class Classifier:
         return self._tabulated(read, torch.cat(parts)), unreadable
 
     @property
-    def _inputs(self) -> Inputs:
+    def inputs(self) -> Inputs:
+        """How images reach the network."""
         return Inputs(self.params.image_size, self.network.mean, self.network.std, self.params.settings)
 
     def _tabulated(self, names: list[Any], probabilities: Tensor) -> pd.DataFrame:

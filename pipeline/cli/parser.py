@@ -10,6 +10,7 @@ from pipeline.cli import (
     bench,
     datasets,
     doctor,
+    export_classifier,
     export_lora,
     methods,
     metrics,
@@ -53,6 +54,7 @@ examples:
   run_benchmark.py analogy --a A --a-prime A2 --b B --adapter KEY -o OUT.png
   run_benchmark.py export-lora ARTIFACT --t 0.5 --to lora.safetensors
   run_benchmark.py predict photos/ --from KEY --to classes.csv       classify images by a trained classifier
+  run_benchmark.py export-classifier KEY --to folder     write a trained classifier for timm
 
 `run_benchmark.py COMMAND --help` explains a command.
 
@@ -78,7 +80,17 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add(commands)
     records.add_compare(commands)
     records.add_export(commands)
-    for module in (datasets, analogy, morph, metrics, methods, export_lora, predict, bench):
+    for module in (
+        datasets,
+        analogy,
+        morph,
+        metrics,
+        methods,
+        export_lora,
+        predict,
+        export_classifier,
+        bench,
+    ):
         module.add(commands)
     return parser
 

@@ -1,8 +1,13 @@
 """Ray: clusters that can't be joined or started, and a node that is lost."""
 
+import contextlib
+import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -69,3 +74,75 @@ def test_a_temporary_folder_with_too_long_a_path_is_an_error(
         ray_executor.open_executor(None, None, cpu=True),
     ):
         pass
+
+
+JOIN = """
+import sys
+from pipeline.core.errors import UserError
+from pipeline.execution import ray_executor
+try:
+    with ray_executor.open_executor(None, sys.argv[1], cpu=True) as capacity:
+        print("joined", capacity.cpus)
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_that_asks_for_a_token_is_joined_with_it_and_refused_in_a_sentence_without(
+    tmp_path: Path,
+) -> None:
+    """The head is of another user, whose home folder holds the token."""
+    pytest.importorskip("ray")
+    homes = [tmp_path / "with", tmp_path / "without"]
+    for home in homes:
+        home.mkdir()
+    (homes[0] / ".ray").mkdir()
+    (homes[0] / ".ray" / "auth_token").write_text("5" * 64)
+    with socket.socket() as unused, tempfile.TemporaryDirectory(prefix="ray-") as short:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        unused.close()
+        common = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        common |= {"RAY_TMPDIR": short, "PYTHONPATH": str(ROOT)}
+        token = common | {"HOME": str(homes[0]), "RAY_AUTH_MODE": "token"}
+        ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
+        ray += ["--node-ip-address=127.0.0.1", "--num-cpus=1", "--include-dashboard=false"]
+        head = subprocess.Popen(
+            ray, env=token, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            _wait_for(port)
+            address = f"127.0.0.1:{port}"
+            answers = [
+                subprocess.run(
+                    [sys.executable, "-c", JOIN, address],
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                    timeout=120,
+                    check=False,
+                ).stdout
+                for environment in (token, common | {"HOME": str(homes[1])})
+            ]
+        finally:
+            os.killpg(head.pid, signal.SIGTERM)  # its processes end with it
+            try:
+                head.wait(5)
+            except subprocess.TimeoutExpired:
+                os.killpg(head.pid, signal.SIGKILL)
+                head.wait(30)
+    assert answers[0].splitlines()[-1] == "joined 1"
+    assert "can't join the Ray cluster" in answers[1]
+    assert "set RAY_AUTH_MODE=token and copy ~/.ray/auth_token to this machine" in answers[1]
+    assert "Traceback" not in answers[1]
+
+
+def _wait_for(port: int) -> None:
+    """Wait until something listens at a port of this machine."""
+    for _ in range(300):
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        time.sleep(0.2)
+    pytest.fail("the head of the cluster did not start")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -92,5 +93,6 @@ def test_killed_a_run_goes_on_to_the_same_bytes(
             check_none_left(each)
         assert before.items() <= finished(folder).items(), "what was finished was made again"
         check_same(undisturbed, folder)
+        shutil.rmtree(folder)
 
     attacks(f"kill -9 of the {victim}", count, attempt, seconds=240)

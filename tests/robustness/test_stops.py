@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM at random moments: the run says how to go on, and goes on to the same bytes."""
 
+import shutil
 import signal
 import time
 from functools import partial
@@ -42,5 +43,6 @@ def test_stopped_it_says_so_and_goes_on_to_the_same_bytes(
         assert again.finish() == 0, again.err
         assert before.items() <= finished(folder).items(), "what was finished was made again"
         check_same(undisturbed, folder)
+        shutil.rmtree(folder)
 
     attacks(f"stops by {how.name}", count, attempt, seconds=240)
