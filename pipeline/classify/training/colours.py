@@ -35,13 +35,21 @@ class Colours:
     order: np.ndarray
     grey: np.ndarray
 
-    def applied(self, image: np.ndarray, row: int) -> np.ndarray:
-        """Return an image, uint8 [H, W, 3], with the changes of `row`."""
-        red, green, blue = (plane.reshape(-1) for plane in cv2.split(image))
+    def apply(self, image: np.ndarray, row: int, planes: np.ndarray) -> None:
+        """Make the changes of `row` to an image in place.
+
+        Args:
+            image: uint8 [H, W, 3].
+            row: From 0 to n - 1.
+            planes: uint8 [3, H, W] to work in, which is faster if one array serves all images.
+        """
+        channels = list(planes)
+        cv2.split(image, channels)
+        red, green, blue = planes.reshape(3, -1)
         _jitter(red, green, blue, self.order[row], self.factors[row], self.shifts[row])
         if self.grey[row]:
             _blend_with_grey(red, green, blue, 0.0)
-        return cv2.merge([plane.reshape(image.shape[:2]) for plane in (red, green, blue)])
+        cv2.merge(channels, image)
 
 
 def draw_colours(count: int, jitter: float, grey: float, rng: np.random.Generator) -> Colours:

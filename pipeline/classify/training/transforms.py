@@ -189,13 +189,13 @@ class CropPool:
             float32 [n, 3, size, size].
         """
         size, (factor, offset) = self.inputs.size, self._affine
-        crops = torch.empty(len(images), size, 3 * size)
+        crops, planes = torch.empty(len(images), size, 3 * size), np.empty((3, size, size), np.uint8)
         for row, (rows, image) in enumerate(zip(crops, images, strict=True)):
             pixels = resized_crop(image, drawn.boxes[row], size)
             if drawn.flips[row]:
                 pixels = cv2.flip(pixels, 1)
             if drawn.colours is not None:
-                pixels = drawn.colours.applied(pixels, row)
+                drawn.colours.apply(pixels, row, planes)
             rows.copy_(torch.from_numpy(pixels).view(rows.shape))
             torch.addcmul(offset, rows, factor, out=rows)  # while they are in the processor's cache
         return crops.view(len(images), size, size, 3).permute(0, 3, 1, 2)

@@ -27,7 +27,9 @@ def changed(image: np.ndarray, change: int, factor: float, grey: bool = False) -
     """Apply one change alone."""
     factors = np.full((1, 3), factor, np.float32)
     turns = np.array([factor if change == HUE else 0.0])
-    return Colours(factors, hue_shifts(turns), np.array([[change]]), np.array([grey])).applied(image, 0)
+    image, planes = image.copy(), np.empty((3, *image.shape[:2]), np.uint8)
+    Colours(factors, hue_shifts(turns), np.array([[change]]), np.array([grey])).apply(image, 0, planes)
+    return image
 
 
 @pytest.mark.parametrize(
