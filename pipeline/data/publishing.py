@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from pipeline.config.names import check_path_name
 from pipeline.core.errors import UserError
 from pipeline.core.json_files import read_object
 from pipeline.core.store import MANIFEST, Store, write_atomic
@@ -71,9 +72,25 @@ def find_made_set(source: str | Path, store: Path) -> MadeSet:
     if path.parent.name not in KINDS or not isinstance(params, dict):
         raise UserError(f"{path} is not the artifact of made images, STORE/artifacts/generate/KEY")
     table = read_manifest(path)
-    if missing := [file for file in table["file"] if not (path / file).is_file()]:
-        raise UserError(f"{path / missing[0]} is missing; {REMEDY}")
+    _check_table(path, table)
     return MadeSet(path, params, table, _card(path, manifest))
+
+
+def _check_table(artifact: Path, table: pd.DataFrame) -> None:
+    """Check that every image is there, inside the artifact, and that classes can be names of folders.
+
+    Raises:
+        UserError: Names the first that is not.
+    """
+    inside = (artifact / "images").resolve()
+    for file in table["file"]:
+        if not (artifact / file).is_file() or (artifact / file).resolve().parent != inside:
+            raise UserError(f"{artifact / file} is not an image of {artifact}; {REMEDY}")
+    for name in table["class"].unique():
+        try:
+            check_path_name(name)
+        except ValueError as error:
+            raise UserError(f"{artifact}/manifest.csv, class {name!r}: {error}") from error
 
 
 def _card(artifact: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:

@@ -105,3 +105,21 @@ def test_what_cannot_be_published_is_refused_and_nothing_is_left(
     assert published(store, tmp_path / "a") == 2
     assert "000003.png" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "there"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("images/000002.png", "../../../secret.png", "secret.png is not an image of"),
+        ("bike,", "../bike,", "class '../bike': this becomes the name of a file or folder"),
+    ],
+)
+def test_a_manifest_that_leads_out_is_refused(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], before: str, after: str, words: str
+) -> None:
+    (store / "secret.png").write_bytes(b"secret")
+    manifest = store / "artifacts" / "generate" / "abc" / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(before, after))
+    assert published(store, tmp_path / "a") == 2
+    assert words in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]
