@@ -98,7 +98,7 @@ def test_the_wheel_installs_one_package_with_one_command(unpacked: Path) -> None
         "[console_scripts]",
         "terrabench",
         "=",
-        "pipeline.cli:main",
+        "pipeline.__main__:main",
     ]
     assert f"Version: {__version__}\n" in (about / "METADATA").read_text()
 

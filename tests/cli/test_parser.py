@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.__main__ import main as entry_point
 from pipeline.cli import parser
 from pipeline.core.errors import FaultyFileError, UserError
 from pipeline.core.paths import ROOT
@@ -178,3 +179,14 @@ def test_without_a_gpu_a_suite_for_one_does_not_start(
     assert "6 of the 11 jobs to make need a GPU" in err
     assert "--cpu" in err
     assert not (tmp_path / "artifacts").exists()
+
+
+def test_an_interrupt_while_modules_are_imported_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.cli.main", interrupted)
+    assert entry_point() == 130
+    assert capsys.readouterr().err == "\nstopped before the command began\n"
