@@ -13,6 +13,7 @@ from pipeline.config.morph import MORPHS
 from pipeline.config.names import PathName, SuiteName, file_stem, first_equal_pair
 from pipeline.config.t_predictor import TPredictorSettings
 from pipeline.config.train import MethodSpec, TrainSettings, method_label
+from pipeline.config.zero_shot import ZERO_SHOT
 
 CONTROLS = ("none", "base")
 """The augmentations without an adapter: nothing, and images of the base model as it is."""
@@ -265,6 +266,11 @@ class Suite(Strict):
                 raise ValueError(
                     f"adapter {name} is a {spec.type}, which is for setting uda alone; under dg take a terra"
                 )
+        if self.train.protocol == "domainbed" and any(one.zero_shot for one in self.methods):
+            raise ValueError(
+                f"method {ZERO_SHOT} is scored on all of the target's images, and train.protocol: domainbed "
+                "scores 80 % of them; leave one of the two out"
+            )
         if "unsupervised" in self.selections:
             raise ValueError(
                 "selections: 'unsupervised' looks at the target's images, which setting dg holds out; "

@@ -119,3 +119,8 @@ def test_the_papers_suites_state_it_and_uda_refuses_it(tmp_path: Path) -> None:
     suite.write_text("extends: digits_smoke\nname: mine\ntrain: {protocol: domainbed}\n")
     with pytest.raises(UserError, match=r"train\.protocol: domainbed is for setting dg alone; leave it out"):
         read_suite(suite)
+    suite.write_text("extends: pacs\nname: mine\nmethods: [ERM, CLIP]\n")
+    with pytest.raises(
+        UserError, match=r"method CLIP is scored on all of the target's images, and train\.pro"
+    ):
+        read_suite(suite)
