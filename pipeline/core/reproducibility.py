@@ -48,13 +48,15 @@ def reproducible(threads: int, deterministic: bool = True) -> Iterator[None]:
 
 
 def seed_generators(seed: int) -> None:
-    """Seed the global generators of torch, on all devices, of numpy and of Python.
+    """Seed the global generators of torch, on the CPU and the GPU in use, of numpy and of Python.
 
     Args:
         seed: In [0, 2**63); numpy gets its lowest 32 bits.
     """
     import torch
 
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed(seed)  # before that, torch would queue the call at every step
     np.random.seed(seed % 2**32)
     random.seed(seed)
