@@ -32,8 +32,6 @@ from pipeline.classify.training.method_checks import (
     check_averaged,
     check_batch,
     check_losses,
-    check_unwritten,
-    writes,
 )
 from pipeline.classify.training.optimizers import make_optimizer, schedule_phase, update_weights
 from pipeline.classify.training.passes import Groups, Passes, place
@@ -205,10 +203,10 @@ class Loop:
         rho = self.method.rho
         with nullcontext() if rho is None else self._perturbed(forward, number, rho):
             self._seed_pass(number, second=rho is not None and self.method.independent_dropout)
-            step, before = forward(), writes(self.network)
+            step, before = forward(), self.checks.writes()
             losses = self.method.losses(step)
             check_losses(self.method, losses)
-            check_unwritten(self.method, self.network, before)
+            self.checks.check_unwritten(before)
             loss = total(losses.values())
             self.losses.add_loss(self.done + 1, loss)
             self.optimizer.zero_grad()

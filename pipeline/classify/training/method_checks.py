@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from pipeline.classify.method import Method
@@ -32,6 +32,7 @@ class MethodChecks:
 
     def __init__(self, method: Method, network: Network) -> None:
         self.method, self.network = method, network
+        self._weights = list(network.parameters())  # found once, because every step counts their writes
         self._refuse_network()
         self._known = self._names()
         self._plain = _plain(method)
@@ -57,6 +58,17 @@ class MethodChecks:
                     f"the attribute {name!r} changed during training, and no checkpoint keeps it; make it a "
                     "tensor, and register it by self.register_buffer in build or begin"
                 )
+
+    def writes(self) -> int:
+        """Return a count that rises with every change in place of a weight of the network."""
+        return sum(weight._version for weight in self._weights)
+
+    def check_unwritten(self, before: int) -> None:
+        """Raise UserError if a weight of the network was changed since `writes` returned `before`."""
+        if self.writes() != before:
+            raise self._refused(
+                "losses changed a weight of the network; return a loss instead, or do it in after_step"
+            )
 
     def _check_kind(self, name: str, value: object) -> None:
         """Raise UserError for an attribute that holds state of a kind that no checkpoint keeps."""
@@ -124,20 +136,6 @@ def check_losses(method: Method, losses: Mapping[str, Tensor]) -> None:
             problem = "no term of losses depends on a weight; compute them from the outputs in `step`"
     if problem:
         raise UserError(f"method {method.name}: {problem}")
-
-
-def writes(network: nn.Module) -> int:
-    """Return a count that rises with every change in place of a weight of `network`."""
-    return sum(weight._version for weight in network.parameters())
-
-
-def check_unwritten(method: Method, network: nn.Module, before: int) -> None:
-    """Raise UserError if weights of `network` were changed since `writes` returned `before`."""
-    if writes(network) != before:
-        raise UserError(
-            f"method {method.name}: losses changed a weight of the network; return a loss instead, or do it "
-            "in after_step"
-        )
 
 
 def check_averaged(method: Method, network: Network) -> None:
