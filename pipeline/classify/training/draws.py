@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -70,8 +72,7 @@ class Draws:
             pools, chosen = self.labelled.pools, self.labelled.chosen(step, self.size, self.seed)
             images, labels = gather(pools, chosen, step, self.seed)
             parts.append(images)
-            starts = np.cumsum([0, *map(len, pools)])
-            indices = np.concatenate([start + some for start, some in zip(starts, chosen, strict=False)])
+            indices = np.concatenate([start + some for start, some in zip(self._starts, chosen, strict=True)])
             for view in self._views("labelled"):
                 seen, _ = gather(pools, chosen, step, derive(self.seed, "view", view.name))
                 views[view.name] = self._changed(seen, view, step)
@@ -84,6 +85,11 @@ class Draws:
                 views[view.name] = self._changed(seen, view, step)
         drawn = Drawn(_tensor(indices), _tensor(of_target), views)
         return torch.cat(parts) if len(parts) > 1 else parts[0], labels, drawn
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """The index of the first image of each labelled pool."""
+        return [0, *accumulate(len(pool) for pool in self.labelled.pools[:-1])]
 
     def _views(self, of: str) -> list[View]:
         return [view for view in self.views if view.of == of]
