@@ -65,6 +65,10 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         finally:
             beside.unlink(missing_ok=True)
     except OSError as error:
+        if (
+            error.errno == errno.ENOENT
+        ):  # its folder was made: in this file system no file can be, as in /proc
+            raise PermissionError(errno.EACCES, "no file can be made here", str(path)) from error
         error.filename, error.filename2 = str(path), None
         raise
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, describe_os_error
 from pipeline.core.store import Store, write_atomic
 
 
@@ -154,3 +154,9 @@ def test_records_are_one_object_or_a_list(store: Store) -> None:
     for content in ('{"a": 1}', '[{"a": 1}]'):
         path.write_text(content)
         assert store.records("train", "k", "records.json", ["a"]) == [{"a": 1}]
+
+
+def test_a_folder_that_takes_no_file_is_a_sentence() -> None:
+    with pytest.raises(PermissionError) as caught:
+        write_atomic(Path("/proc/x.csv"), "text")
+    assert "/proc/x.csv: no file can be made here; " in str(describe_os_error(caught.value))
