@@ -18,6 +18,7 @@ from pipeline.classify import plugins, registry
 from pipeline.classify.training.stage import _make_loop
 from pipeline.core.errors import UserError
 from pipeline.core.paths import ROOT
+from pipeline.core.reproducibility import reproducible
 from tests.classify.train_samples import killed_and_resumed, parameters, products
 
 Make = Callable[..., Path]
@@ -78,6 +79,7 @@ from pathlib import Path
 from pipeline.classify import plugins, registry
 from pipeline.classify.training.stage import run
 from pipeline.core.paths import ROOT
+from pipeline.core.reproducibility import reproducible
 from tests.classify.train_samples import parameters
 
 plugin, method, data, workspace, last = sys.argv[1:]
@@ -131,8 +133,9 @@ def test_a_source_free_method_reads_no_source_image_after_its_first_phase(
 def test_a_teacher_is_what_is_evaluated_and_saved(train: Make, prepared: Make, tmp_path: Path) -> None:
     params = parameters(**choice("MyMIC"))
     data = prepared()
-    loop = _make_loop(params, data, {}, tmp_path / "checkpoint")
-    loop.run(lambda *_: None)
+    with reproducible(params.threads):
+        loop = _make_loop(params, data, {}, tmp_path / "checkpoint")
+        loop.run(lambda *_: None)
     workspace = train({"data": data}, **choice("MyMIC"))
     saved = load_file(workspace / "model.safetensors")
     for name, value in loop.method.teacher.network.state_dict().items():
