@@ -6,16 +6,18 @@ training.
 """
 
 import io
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import nll_loss
 
+from pipeline import __version__
 from pipeline.classify.network import Network
 from pipeline.classify.training.batches import Pool
 from pipeline.data.image_sets import load_labelled
@@ -207,6 +209,30 @@ def target_predictions(
     return target.labels[target.scored], {
         selection: one.predictions[target.scored] for selection, one in chosen.items()
     }
+
+
+def records_file(
+    identity: dict[str, Any],
+    labels: np.ndarray,
+    predictions: dict[str, np.ndarray],
+    classes: int,
+    library: str,
+) -> str:
+    """Return records.json: one record for each selection rule.
+
+    Args:
+        identity: What tells the training from others in a table.
+        labels: int64 [n].
+        predictions: int64 [n] by the name of the rule.
+        classes: The number of classes.
+        library: The name or the version of the library that the method is from; empty if it is from none.
+    """
+    provenance = {"version": __version__, "library": library}
+    records = [
+        identity | {"selection": rule} | asdict(score(chosen, labels, classes)) | provenance
+        for rule, chosen in predictions.items()
+    ]
+    return json.dumps(records, indent=1) + "\n"
 
 
 def predictions_file(labels: np.ndarray, predictions: dict[str, np.ndarray]) -> bytes:

@@ -1,21 +1,18 @@
 """The stage `zero_shot`: CLIP classifies the target's test images by the words of the classes."""
 
-import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline import __version__
 from pipeline.classify.clip import load_clip
 from pipeline.classify.evaluation.selection import (
     Evaluation,
     TargetLabels,
     predictions_file,
-    score,
+    records_file,
     target_predictions,
 )
 from pipeline.core.reproducibility import reproducible
@@ -48,15 +45,9 @@ def run(params: ZeroShotParams, inputs: dict[str, Path], workspace: Path, progre
         evaluation = Evaluation(0, math.nan, probabilities)
         target = TargetLabels.of_split(inputs["data"], params.target)
         labels, predictions = target_predictions(target, params.selections, [evaluation])
-    provenance = {"version": __version__, "library": f"transformers {transformers.__version__}"}
-    records = [
-        params.identity()
-        | {"selection": rule}
-        | asdict(score(chosen, labels, len(params.classes)))
-        | provenance
-        for rule, chosen in predictions.items()
-    ]
-    write_atomic(workspace / "records.json", json.dumps(records, indent=1) + "\n")
+    library, classes = f"transformers {transformers.__version__}", len(params.classes)
+    records = records_file(params.identity(), labels, predictions, classes, library)
+    write_atomic(workspace / "records.json", records)
     write_atomic(workspace / "predictions.npz", predictions_file(labels, predictions))
 
 

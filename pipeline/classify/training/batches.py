@@ -171,14 +171,10 @@ class LabelledBatches:
         ]
 
 
-def target_chosen(pool: Pool, step: int, size: int, seed: int) -> np.ndarray:
-    """Return the indices of the target images of a step: int64 [size]."""
-    return shuffled(len(pool), step * size, (step + 1) * size, derive(seed, "target"))
-
-
-def target_batch(pool: Pool, step: int, size: int, seed: int) -> Tensor:
-    """Return the unlabelled target images of a step: [size, 3, H, W]."""
-    return pool.augmented(target_chosen(pool, step, size, seed), derive(seed, "shift target", step))
+def target_batch(pool: Pool, step: int, size: int, seed: int) -> tuple[Tensor, np.ndarray]:
+    """Return the unlabelled target images of a step, [size, 3, H, W], and their indices, int64 [size]."""
+    indices = shuffled(len(pool), step * size, (step + 1) * size, derive(seed, "target"))
+    return pool.augmented(indices, derive(seed, "shift target", step)), indices
 
 
 def concatenate(sets: Iterable[ImageSet]) -> ImageSet:

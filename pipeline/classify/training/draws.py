@@ -16,7 +16,6 @@ from pipeline.classify.training.batches import (
     Pool,
     gather,
     target_batch,
-    target_chosen,
 )
 from pipeline.classify.training.dg_batches import DomainBatches
 from pipeline.classify.views import Change
@@ -78,8 +77,8 @@ class Draws:
                 views[view.name] = self._changed(seen, view, step)
         of_target = None
         if self.target is not None and phase.uses_target:
-            parts.append(target_batch(self.target, step, self.size, self.seed))
-            of_target = target_chosen(self.target, step, self.size, self.seed)
+            images, of_target = target_batch(self.target, step, self.size, self.seed)
+            parts.append(images)
             for view in self._views("target"):
                 seen = self.target.augmented(of_target, derive(self.seed, "view", view.name, step))
                 views[view.name] = self._changed(seen, view, step)

@@ -3,21 +3,17 @@
 import csv
 import io
 import json
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save
 
-from pipeline import __version__
 from pipeline.classify import registry
 from pipeline.classify.evaluation.features import features_file, figure_sets
 from pipeline.classify.evaluation.selection import (
     EvaluationSets,
-    Score,
     TargetLabels,
     predictions_file,
-    score,
+    records_file,
     target_predictions,
 )
 from pipeline.classify.factory import make_method
@@ -88,10 +84,10 @@ def _train(params: TrainParams, inputs: dict[str, Path], workspace: Path, progre
         loop.run(progress)
         target = _target_labels(params, inputs["data"])
         labels, predictions = target_predictions(target, params.selections, loop.evaluations)
-        scores = {rule: score(chosen, labels, len(params.classes)) for rule, chosen in predictions.items()}
         library = tllib.version() if loop.method.uses_library else ""
         write_atomic(
-            workspace / "records.json", json.dumps(_records(params, scores, library), indent=1) + "\n"
+            workspace / "records.json",
+            records_file(params.identity(), labels, predictions, len(params.classes), library),
         )
         write_atomic(workspace / "predictions.npz", predictions_file(labels, predictions))
         write_atomic(workspace / "history.csv", _table(loop.history))
@@ -227,14 +223,6 @@ def _evaluate_every(params: TrainParams) -> int:
     if set(params.selections) <= {"last"}:
         return settings.iterations
     return max(1, settings.iterations // EVALUATIONS)
-
-
-def _records(params: TrainParams, scores: dict[str, Score], library: str) -> list[dict[str, Any]]:
-    """One record for each selection rule. `library` is the transfer-learning library's version, or empty."""
-    provenance = {"version": __version__, "library": library}
-    return [
-        params.identity() | {"selection": rule} | asdict(one) | provenance for rule, one in scores.items()
-    ]
 
 
 def _table(rows: list[dict[str, float]]) -> str:

@@ -215,7 +215,7 @@ def all_batches(
     def batch(step: int) -> torch.Tensor:
         images, labels = labelled.batch(step, 4, seed=5)
         assert labels.shape == (4,)
-        return torch.cat([images, target_batch(target, step, 4, seed=5)])
+        return torch.cat([images, target_batch(target, step, 4, seed=5)[0]])
 
     return list(prefetch(batch, steps, workers))
 
