@@ -4,8 +4,6 @@ timm's networks end in one linear layer. A network of that form is written whole
 the backbone, and the layers after it are in a second file, with the lines of Python that join the two.
 """
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from torch import nn
 from pipeline.classify.prediction import Classifier
 from pipeline.config import SMALL
 from pipeline.core.errors import UserError
+from pipeline.core.new_folder import new_folder
 from pipeline.core.store import write_atomic
 from pipeline.planning.kinds.train import TrainParams
 
@@ -52,8 +51,6 @@ def export_classifier(classifier: Classifier, folder: Path) -> Exported:
     params, network = classifier.params, classifier.network.cpu()
     if params.settings.backbone == SMALL:
         raise UserError(f"backbone {SMALL} is not one of timm; use `predict`, which knows it")
-    if folder.exists():
-        raise UserError(f"{folder} exists already; name another folder")
     layers = _layers(network.bottleneck, params.method) + _layers(network.head, params.method)
     whole = len(layers) == 1 and isinstance(layers[0], nn.Linear)
     model = _timm_model(params, len(params.classes) if whole else 0)
@@ -108,7 +105,7 @@ def _spelt(layer: nn.Module) -> str:
 
 
 def _write(classifier: Classifier, model: Any, layers: list[nn.Module], folder: Path) -> None:
-    """Write the files into a new folder beside `folder`, and give it that name when all are there."""
+    """Write the files of `folder`."""
     from timm.models import save_for_hf
 
     params, inputs = classifier.params, classifier.inputs
@@ -121,15 +118,12 @@ def _write(classifier: Classifier, model: Any, layers: list[nn.Module], folder: 
         "std": tuple(inputs.std),
     }
     about = {"label_names": list(params.classes), "pretrained_cfg": preparation}
-    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.absolute().parent) as made:
-        new = Path(made) / "new"
+    with new_folder(folder) as new:
         save_for_hf(model, str(new), model_config=about, safe_serialization=True)
         if layers:
             weights = nn.Sequential(*layers).state_dict()
             write_atomic(new / HEAD, save({name: value.contiguous() for name, value in weights.items()}))
         write_atomic(new / "README.md", _readme(params, layers))
-        os.replace(new, folder)
 
 
 def _readme(params: TrainParams, layers: list[nn.Module]) -> str:

@@ -1,9 +1,7 @@
 """Made images as a dataset for others: folders of classes, or Parquet as the Hugging Face hub takes it."""
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import yaml
 from pipeline.config.names import check_path_name
 from pipeline.core.errors import UserError
 from pipeline.core.json_files import read_object
+from pipeline.core.new_folder import new_folder
 from pipeline.core.store import MANIFEST, Store, write_atomic
 from pipeline.data.made_images import read_manifest
 
@@ -122,16 +121,9 @@ def publish(made: MadeSet, folder: Path, parquet: bool) -> int:
     Raises:
         UserError: The folder exists.
     """
-    if folder.exists():
-        raise UserError(f"{folder} exists already; name another folder")
-    parent = folder.absolute().parent
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=parent) as beside:
-        new = Path(beside) / "new"
-        new.mkdir()
+    with new_folder(folder) as new:
         (_write_parquet if parquet else _write_folders)(made, new)
         write_atomic(new / "README.md", description(made))
-        os.replace(new, folder)
     return len(made.table)
 
 

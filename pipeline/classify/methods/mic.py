@@ -69,7 +69,7 @@ class MIC(SDAT):
         return super().ascent(step) | {"masked": (confidence * each if self.weighted else each).mean()}
 
     def losses(self, step: Step) -> dict[str, Tensor]:
-        """Return the terms of SDAT's loss, and `masked`, for the masks and the classes of the ascent."""
+        """Return the terms of SDAT's loss, and `masked`, with the masks and the classes of the ascent."""
         return super().losses(step) | {"masked": self.trade_off * self._masked_loss("mean")}
 
     def _masked_loss(self, reduction: str) -> Tensor:
